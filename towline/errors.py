@@ -1,0 +1,142 @@
+"""Everything towline raises on purpose, and the exit code that each stands for.
+
+TowlineError                     1
+  UsageError                     2   wrong usage or settings; nothing touched, no connection opened
+    SettingsError                    towline.yaml, .env, ssh address, identity
+    StackError                       a stack's folder, compose file or x-towline
+  ConnectionFailed               3   no connection
+    HostUnreachable                  refused, reset, timed out, no such name; retried before it is raised
+    HostKeyUnknown                   not pinned: refused, never retried
+    HostKeyChanged                   differs from the pinned one: refused, never retried
+    AuthenticationRefused            never retried
+    SessionRefused                   the server's MaxSessions stayed exhausted for 30 s
+    LineCut                          the line broke while a command may have run
+  RemoteFailed                   1   a remote command exited non-zero
+  LockHeld                       4   another deploy of the stack is running
+  DeployRolledBack               5   deploy failed, the release before runs
+  DeployFailed                   6   deploy failed, the stack is down
+  DeployedInPart             1..6   deploy-all: some stacks failed; the highest of their codes
+  ChangesPending                10   `plan --check` found changes
+  Detached                     130   Ctrl-C twice: the deploy goes on on the server
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class TowlineError(Exception):
+    """One clear line, and optionally a hint with what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class UsageError(TowlineError):
+    """Wrong usage or settings: nothing has been touched."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """towline.yaml, .env, an ssh address or a key file is wrong."""
+
+
+class StackError(UsageError):
+    """A stack's folder, compose file or x-towline block is wrong."""
+
+
+class ConnectionFailed(TowlineError):
+    """There is no usable connection to the host."""
+
+    exit_code = 3
+
+
+class HostUnreachable(ConnectionFailed):
+    """Refused, reset, timed out or not found, also after the retries."""
+
+
+class HostKeyUnknown(ConnectionFailed):
+    """The host's key is not pinned anywhere."""
+
+
+class HostKeyChanged(ConnectionFailed):
+    """The host's key differs from the pinned one."""
+
+
+class AuthenticationRefused(ConnectionFailed):
+    """The host took none of the keys offered."""
+
+
+class SessionRefused(ConnectionFailed):
+    """The host refused a session for as long as we waited (its MaxSessions is used up)."""
+
+
+class LineCut(ConnectionFailed):
+    """The line broke while a command may have been running; it is never sent again."""
+
+
+class RemoteFailed(TowlineError):
+    """A remote command exited non-zero."""
+
+
+class LockHeld(TowlineError):
+    """Another deploy of the same stack holds its lock."""
+
+    exit_code = 4
+
+
+class DeployRolledBack(TowlineError):
+    """The deploy failed; the release before it runs."""
+
+    exit_code = 5
+
+
+class DeployFailed(TowlineError):
+    """The deploy failed and the stack is down."""
+
+    exit_code = 6
+
+
+class DeployedInPart(TowlineError):
+    """deploy-all came to its end, and some stacks failed."""
+
+    def __init__(self, failed: Sequence[TowlineError], of: int) -> None:
+        lines = "".join(f"\n  {error.message}" for error in failed)
+        super().__init__(f"{len(failed)} of {of} stacks failed:{lines}")
+        self.exit_code = max(error.exit_code for error in failed)
+
+
+class ChangesPending(TowlineError):
+    """`plan --check` found changes."""
+
+    exit_code = 10
+
+
+class Detached(TowlineError):
+    """The person pressed Ctrl-C twice: the deploy goes on on the server without us."""
+
+    exit_code = 130
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the nearest of `known` to `name`, or lists them all.
+
+    >>> closest("treafik", ["traefik", "whoami"])
+    'did you mean traefik?'
+    >>> closest("x", ["traefik", "whoami"])
+    'known: traefik, whoami'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(names)}" if names else "there are none"
