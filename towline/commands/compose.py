@@ -1,0 +1,27 @@
+"""docker compose, as words. Compose finds the stack's files in the folder it runs in; the project is always named."""
+
+from __future__ import annotations
+
+from towline.commands.shell import Command
+
+
+def compose(project: str, *words: str) -> Command:
+    """`docker compose` for one project.
+
+    >>> compose("whoami", "ps")
+    ('docker', 'compose', '--project-name', 'whoami', 'ps')
+    """
+    return ("docker", "compose", "--project-name", project, *words)
+
+
+def build(project: str, *, cache: bool = True) -> Command:
+    return compose(project, "build", *(() if cache else ("--no-cache",)))
+
+
+def down(project: str) -> Command:
+    """Containers and networks go; volumes stay, always."""
+    return compose(project, "down", "--remove-orphans")
+
+
+def up(project: str, *, build: bool = True) -> Command:
+    return compose(project, "up", "--detach", "--remove-orphans", *(() if build else ("--no-build",)))

@@ -1,0 +1,42 @@
+"""Words to shell text: the one place where anything is quoted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+Command = tuple[str, ...]
+
+
+def quote(command: Iterable[str]) -> str:
+    """The words as one line that any POSIX shell reads back as the same words.
+
+    >>> quote(["echo", "it's", "$HOME"])
+    'echo \\'it\\'"\\'"\\'s\\' \\'$HOME\\''
+    """
+    return shlex.join(command)
+
+
+def script(text: str, *words: str) -> Command:
+    """Run `text` under `sh` with `words` as $1, $2, …; its own stdin stays free for bytes."""
+    return ("sh", "-c", text, "towline", *words)
+
+
+def login_shell(text: str) -> Command:
+    """What `ssh host TEXT` would run: the text, read by the login's own shell."""
+    return ("sh", "-c", 'exec "${SHELL:-/bin/sh}" -c "$1"', "towline", text)
+
+
+def limited(seconds: float, command: Command) -> Command:
+    """`command`, ended on the server after `seconds` (code 124). Where the server has no `timeout`, without a limit."""
+    text = 'n=$1; shift; if command -v timeout >/dev/null 2>&1; then exec timeout "$n" "$@"; fi; exec "$@"'
+    return script(text, str(max(1, round(seconds))), *command)
+
+
+def assignments(values: dict[str, str]) -> str:
+    """Shell assignments, a line each, for a script to source.
+
+    >>> assignments({"by": "ann o'brien"})
+    'by=\\'ann o\\'"\\'"\\'brien\\'\\n'
+    """
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

@@ -1,0 +1,119 @@
+"""What a connection did: every login, session and refusal with its time, and the sums."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+@dataclass
+class Ledger:
+    """One host's ledger. Safe to write from several threads.
+
+    `entries` are dicts with `at` (ISO 8601, UTC), `host`, `event` and what belongs to the event; never a command's
+    arguments, since those can hold a secret.
+    """
+
+    host: str
+    logins: int = 0
+    sessions: int = 0
+    peak: int = 0
+    refused: int = 0
+    reconnects: int = 0
+    commands: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    entries: list[dict[str, object]] = field(default_factory=list)
+    _open: int = 0
+    _since: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def login(self, *, again: bool) -> None:
+        with self._lock:
+            self.logins += 1
+            self.reconnects += again
+            self._enter("login", again=again)
+
+    def session_opened(self, name: str) -> None:
+        with self._lock:
+            self.sessions += 1
+            self._open += 1
+            self.peak = max(self.peak, self._open)
+            self._enter("session", name=name, open=self._open)
+
+    def session_closed(self, name: str, code: int | None, up: int, down: int) -> None:
+        with self._lock:
+            self._open -= 1
+            self.bytes_up += up
+            self.bytes_down += down
+            self._enter("closed", name=name, code=code, bytes_up=up, bytes_down=down)
+
+    def session_refused(self, name: str, wait: float) -> None:
+        with self._lock:
+            self.refused += 1
+            self._enter("refused", name=name, wait=round(wait, 3))
+
+    def connect_retried(self, why: str, wait: float) -> None:
+        with self._lock:
+            self._enter("retry", why=why, wait=round(wait, 3))
+
+    def command_ran(self, count: int = 1) -> None:
+        with self._lock:
+            self.commands += count
+
+    def _enter(self, event: str, **values: object) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.entries.append({"at": at, "host": self.host, "event": event, **values})
+
+    def summary(self) -> dict[str, object]:
+        """The sums, in the shape of the last line of `--ledger=FILE`."""
+        names = "logins sessions peak refused reconnects commands bytes_up bytes_down".split()
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        sums = {name: getattr(self, name) for name in names}
+        seconds = round(time.monotonic() - self._since, 3)
+        return {"at": at, "event": "summary", "host": self.host, **sums, "seconds": seconds}
+
+    def json_lines(self) -> str:
+        """All entries and then the summary, one JSON object a line."""
+        with self._lock:
+            rows = [*self.entries, self.summary()]
+        return "".join(json.dumps(row) + "\n" for row in rows)
+
+    def line(self) -> str:
+        """One line for people.
+
+        >>> print(Ledger("prod", logins=1, sessions=4, peak=1, bytes_up=62_000).line())
+        prod: 1 login · 4 sessions, peak 1 · 61 KB up, 0 B down
+        """
+        parts = [
+            _count(self.logins, "login"),
+            f"{_count(self.sessions, 'session')}, peak {self.peak}",
+            f"{size_text(self.bytes_up)} up, {size_text(self.bytes_down)} down",
+        ]
+        if self.refused:
+            parts.append(f"{self.refused} refused and sent again")
+        if self.reconnects:
+            parts.append(_count(self.reconnects, "reconnect"))
+        return f"{self.host}: " + " · ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size_text(size: float) -> str:
+    """Bytes for people, in powers of 1024.
+
+    >>> size_text(0), size_text(62_000), size_text(3_500_000)
+    ('0 B', '61 KB', '3.3 MB')
+    """
+    if size < 1024:
+        return f"{int(size)} B"
+    for unit in ("KB", "MB", "GB"):
+        size /= 1024
+        if size < 1024:
+            return f"{size:.0f} {unit}" if size >= 10 else f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TB"
