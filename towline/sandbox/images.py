@@ -1,0 +1,125 @@
+"""The images that stacks name: pulled where a registry answers, else stood in for under the same tag."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from towline.sandbox.stand_ins.build import LABEL, build, last_line, run
+
+PULL_SECONDS = 120
+"""How long one pull may take: 100 MB at 8 Mbit/s. A registry whose name cannot be resolved fails at once."""
+
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+
+
+def ensure(names: Iterable[str], say: Callable[[str], None] = print) -> list[str]:
+    """Those of `names` that are stand-ins now; afterwards every one of them is on this machine's engine.
+
+    An image that is there already costs one `docker image inspect`. After a pull has failed and the registry
+    does not answer either, no other pull is tried. `say` gets one line per image that was pulled or built.
+    Raises TowlineError for an image that can neither be pulled nor be stood in for.
+    """
+    pulling = True
+    names = list(dict.fromkeys(names))
+    for name in names:
+        if stand_in_label(name) is not None:
+            continue
+        refusal = _pull(name) if pulling else "no registry can be reached"
+        if not refusal:
+            say(f"pulled {name}")
+            continue
+        pulling = pulling and _registry_answers(name)
+        say(f"stand-in for {name}: {build(name, refusal)}")
+    return [name for name in names if stand_in_label(name)]
+
+
+def shipped_images(top: Path) -> list[str]:
+    """The public images that the stacks in `top` run, and those that their Dockerfiles start from."""
+    folders = [folder for kind in ("infrastructure", "stacks") for folder in sorted((top / kind).glob("*"))]
+    files = [folder / name for folder in folders for name in COMPOSE_FILES if (folder / name).is_file()]
+    return list(dict.fromkeys(image for file in files for image in _named(file)))
+
+
+def stand_in_label(name: str) -> bool | None:
+    """Whether the image is a stand-in; None when the engine has no image of that name."""
+    answer = run(["docker", "image", "inspect", "-f", f'{{{{index .Config.Labels "{LABEL}"}}}}', name])
+    return answer.stdout.strip() == "true" if answer.returncode == 0 else None
+
+
+def _named(compose_file: Path) -> Iterator[str]:
+    """The images that one compose file names, itself or by the Dockerfiles of its services."""
+    text = yaml.safe_load(compose_file.read_text(encoding="utf-8")) or {}
+    for service in (text.get("services") or {}).values():
+        if not service.get("build"):
+            yield from filter(None, [resolve(service.get("image", ""))])
+        else:
+            yield from base_images(_dockerfile(compose_file.parent, service["build"]))
+
+
+def _dockerfile(folder: Path, build: str | dict[str, Any]) -> str:
+    """The text of the Dockerfile that a service's `build` points to; empty if there is none."""
+    settings = {"context": build} if isinstance(build, str) else build
+    if "dockerfile_inline" in settings:
+        return str(settings["dockerfile_inline"])
+    path = folder / resolve(settings.get("context", ".")) / resolve(settings.get("dockerfile", "Dockerfile"))
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def base_images(dockerfile: str) -> list[str]:
+    """The images that a Dockerfile builds on, without its own stages and `scratch`.
+
+    >>> base_images("ARG V=3.13\\nFROM python:$V-slim AS base\\nFROM base\\nCOPY --from=busybox:1 /bin/sh /")
+    ['python:3.13-slim', 'busybox:1']
+    """
+    found: list[str] = []
+    stages, values = {"scratch"}, {}
+    for word, *rest in (line.split() for line in dockerfile.splitlines() if line.strip()):
+        names = [part for part in rest if not part.startswith("--")]
+        if word.upper() == "ARG" and rest and "=" in rest[0]:
+            name, _, value = rest[0].partition("=")
+            values[name] = value.strip("\"'")
+        elif word.upper() == "FROM" and names:
+            found += [resolve(names[0], values)]
+            stages |= {names[2]} if len(names) > 2 else set()
+        elif word.upper() == "COPY":
+            found += [resolve(part[7:], values) for part in rest if part.startswith("--from=")]
+    return [name for name in dict.fromkeys(found) if name and name not in stages and not name.isdigit()]
+
+
+def resolve(text: str, values: dict[str, str] | None = None) -> str:
+    """`text` with `$X`, `${X}` and `${X:-default}` filled from `values`, then from the default.
+
+    >>> resolve("redis:${TAG:-7}-alpine")
+    'redis:7-alpine'
+    """
+    known = values or {}
+    variable = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})")
+    return variable.sub(lambda m: known.get(m[1] or m[2]) or m[3] or "", text)
+
+
+def _pull(name: str) -> str:
+    """Empty when the engine has pulled the image, else why it could not."""
+    try:
+        answer = run(["docker", "pull", "-q", name], seconds=PULL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"docker pull took longer than {PULL_SECONDS} s"
+    return "" if answer.returncode == 0 else last_line(answer.stderr)
+
+
+def _registry_answers(name: str) -> bool:
+    """Whether the image's registry takes a TCP connection; a pull may also fail for the image alone."""
+    first = name.partition("/")[0]
+    registry = first if "/" in name and re.search(r"[.:]|^localhost$", first) else "registry-1.docker.io"
+    host, _, port = registry.partition(":")
+    try:
+        with socket.create_connection((host, int(port or 443)), timeout=3):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""What stands in for public images: one folder each, and build.py."""
