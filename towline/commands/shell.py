@@ -40,3 +40,16 @@ def assignments(values: dict[str, str]) -> str:
     'by=\\'ann o\\'"\\'"\\'brien\\'\\n'
     """
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def joined_by_and(texts: Iterable[str]) -> str:
+    """Shell texts as one that stops at the first failure. Each on lines of its own: a text may end in a comment.
+
+    >>> print(joined_by_and(["cd /srv # there", "ls"]))
+    {
+    cd /srv # there
+    } && {
+    ls
+    }
+    """
+    return "{\n" + "\n} && {\n".join(texts) + "\n}"

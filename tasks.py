@@ -1,0 +1,342 @@
+"""towline's tasks. Each one parses, calls one function and shows; `inv --list` names them all.
+
+Imports of what is slow to load stand inside the tasks: `inv --list` stays instant.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke import Collection, Context, Exit, Task
+
+if TYPE_CHECKING:
+    from towline.catalog import Catalog, Stack
+    from towline.config import Host, Settings
+    from towline.deploy.plan import Options
+    from towline.ssh.connection import Connection, Connections
+
+HELP = {
+    "stack": "name of the stack, as `inv list-stacks` shows it",
+    "host": "host of towline.yaml; default: the stack's own, else default_host",
+    "config": "settings file in place of towline.yaml",
+    "ledger": "write the whole ledger of the connections to this file, as JSON lines",
+    "format": "table or json",
+    "timeout": "seconds that the services have to become healthy",
+    "cache": "let the rehearsal of the build use the build cache",
+    "verbose": "show all output of the commands",
+    "lock-wait": "seconds to wait while somebody else deploys the stack",
+}
+
+
+# --- what all tasks share ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _connections() -> Connections:
+    """The one holder of connections: in c.config it would be copied per task, and each task would log in anew."""
+    from towline.ssh.connection import Connections
+
+    holder = Connections(note=_say)
+    atexit.register(holder.close)
+    return holder
+
+
+class Work:
+    """What a task works with: settings and catalogue, read at first use, and the hosts' connections."""
+
+    def __init__(self, *, host: str, config: str, ledger: str, dry: bool) -> None:
+        self._host, self._config, self._ledger, self.dry = host, config, ledger, dry
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        from towline.config import load_settings
+
+        return load_settings(config=self._config or None)
+
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        from towline.catalog import load_catalog
+
+        return load_catalog(self.settings)
+
+    def use_host(self, name: str) -> None:
+        self._host = name
+
+    def stack(self, name: str) -> Stack:
+        from towline.errors import UsageError, closest
+
+        if not name:
+            known = closest("", (stack.name for stack in self.catalog.stacks))
+            raise UsageError(f"--stack=NAME is missing; {known}")
+        return self.catalog.stack(name)
+
+    def host(self, stack: Stack | None = None) -> Host:
+        """The host that --host names, else the stack's own, else the default one, else the sandbox."""
+        from towline.hosts import choose_host
+
+        return choose_host(self.settings, self._host or (stack.host if stack else None))
+
+    def connection(self, stack: Stack | None = None) -> Connection:
+        return _connections().to(self.host(stack))
+
+    def hosts(self) -> list[Host]:
+        """The one that --host names, else every host that a stack is for."""
+        hosts = [self.host(stack) for stack in self.catalog.stacks] or [self.host()]
+        return list({host.name: host for host in hosts}.values())
+
+    def end(self) -> None:
+        """The ledger's line for each connection, and the file that --ledger names."""
+        if "towline.ssh.connection" not in sys.modules:
+            return
+        ledgers = _connections().ledgers
+        for ledger in ledgers:
+            _say(ledger.line())
+        if self._ledger:
+            Path(self._ledger).write_text("".join(ledger.json_lines() for ledger in ledgers))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
+    """A task whose body takes (work, …): gives it --host, --config and --ledger, the ledger's line, and errors in one line."""
+
+    def wrap(body: Callable[..., None]) -> Task[Any]:
+        def run(c: Context, host: str = "", config: str = "", ledger: str = "", **options: Any) -> None:
+            work = Work(host=host, config=config, ledger=ledger, dry=c.config.run.dry)
+            with _errors_in_one_line(work):
+                body(work, **options)
+
+        own = list(inspect.signature(body).parameters.values())[1:]
+        shared = list(inspect.signature(run).parameters.values())[:-1]
+        functools.update_wrapper(run, body)
+        run.__signature__ = inspect.Signature([*shared[:1], *own, *shared[1:]])  # type: ignore[attr-defined]
+        names = {parameter.name.replace("_", "-") for parameter in (*own, *shared[1:])}
+        # Without positional=[] `inv deploy --help` would run the task, and --host's letter would shadow inv's own -h.
+        return Task(
+            run,
+            aliases=aliases,
+            positional=[],
+            auto_shortflags=False,
+            help={name: text for name, text in HELP.items() if name in names},
+        )
+
+    return wrap
+
+
+class _errors_in_one_line:  # noqa: N801  # reads as a statement
+    """On the way out: the ledger's line; a TowlineError becomes its line and its exit code."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        from towline.errors import TowlineError
+
+        if isinstance(error, TowlineError):
+            _say(f"error: {error}")
+        self._work.end()
+        if isinstance(error, TowlineError):
+            raise Exit(code=error.exit_code) from None
+        if isinstance(error, KeyboardInterrupt):
+            raise Exit("interrupted", code=130) from None
+
+
+def _show(rows: list[dict[str, object]], columns: list[str], format: str) -> None:
+    from towline.errors import UsageError
+    from towline.report.tables import as_json, as_table
+
+    if format not in ("table", "json"):
+        raise UsageError(f"--format={format}: known: json, table")
+    print(as_json(rows) if format == "json" else as_table(rows, columns), flush=True)
+
+
+# --- looking ------------------------------------------------------------------------------------------------------------
+
+
+@towline_task()
+def list_stacks(work: Work, format: str = "table") -> None:
+    """List the stacks of this folder, in the order in which deploy-all takes them."""
+    rows = [
+        {
+            "name": stack.name,
+            "kind": stack.kind,
+            "folder": str(stack.folder.relative_to(stack.top)),
+            "hosts": [stack.host or work.settings.default_host or "sandbox"],
+            "services": [service.name for service in stack.services],
+            "needs": sorted(work.catalog.needs_of(stack)),
+        }
+        for stack in work.catalog.order()
+    ]
+    _show(rows, ["name", "kind", "folder", "hosts", "services", "needs"], format)
+
+
+@towline_task()
+def get_containers(work: Work, format: str = "table") -> None:
+    """List the stacks' containers on their hosts: state, health, image, ports."""
+    from towline.facts.containers import read_containers
+
+    rows = [row for host in work.hosts() for row in read_containers(_connections().to(host), work.catalog)]
+    _show(rows, ["host", "stack", "service", "name", "state", "health", "status", "ports"], format)
+
+
+@towline_task()
+def test_connectivity(work: Work) -> None:
+    """Log in and say what was found: user, host key, round trip, session limit, Docker."""
+    from towline.errors import TowlineError
+    from towline.facts.connectivity import read_connectivity
+    from towline.report import connectivity
+
+    found = connectivity.lines(read_connectivity(work.connection()), work.host())
+    print(connectivity.text(found), flush=True)
+    wrong = [line.name for line in found if line.result == "fail"]
+    if wrong:
+        raise TowlineError(f"{work.host().name}: not as it should be: {', '.join(wrong)}")
+
+
+# --- deploying ------------------------------------------------------------------------------------------------------------
+
+
+def _options(work: Work, *, timeout: str, cache: bool, lock_wait: str) -> Options:
+    from towline.deploy.plan import Options
+
+    defaults = work.settings.defaults
+    return Options(
+        timeout=_seconds("--timeout", timeout) if timeout else defaults.timeout,
+        keep_releases=defaults.keep_releases,
+        cache=cache,
+        lock_wait=_seconds("--lock-wait", lock_wait),
+    )
+
+
+def _seconds(flag: str, text: str) -> int:
+    from towline.errors import UsageError
+
+    if not text.isdecimal():
+        raise UsageError(f"{flag}={text}: expected whole seconds, such as {flag}=60")
+    return int(text)
+
+
+def _deploy_one(work: Work, stack: Stack, options: Options, *, verbose: bool) -> None:
+    from towline.deploy.tow import deploy, prepare
+    from towline.report.deploying import DeployView
+    from towline.report.secrets import redactor
+
+    view = DeployView(redactor(stack), verbose=verbose)
+    networks = work.catalog.missing_networks(stack)
+    try:
+        if work.dry:
+            view.planned(prepare(work.connection(stack), stack, options, networks)[0])
+        else:
+            deploy(work.connection(stack), stack, options, networks, view)
+    finally:
+        view.close()
+
+
+@towline_task("deploy-via-ssh")
+def deploy(
+    work: Work,
+    stack: str = "",
+    timeout: str = "",
+    cache: bool = False,
+    verbose: bool = False,
+    lock_wait: str = "0",
+) -> None:
+    """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
+    options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait)
+    _deploy_one(work, work.stack(stack), options, verbose=verbose)
+
+
+@towline_task("deploy-all-services")
+def deploy_all(
+    work: Work, timeout: str = "", cache: bool = False, verbose: bool = False, lock_wait: str = "0"
+) -> None:
+    """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
+    from towline.deploy.tow import deploy_in_order
+    from towline.errors import DeployedInPart
+
+    options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait)
+    catalog = work.catalog
+    ended = deploy_in_order(
+        catalog.order(), catalog.needs_of, lambda stack: _deploy_one(work, stack, options, verbose=verbose)
+    )
+    failed = [error for error in ended.values() if error]
+    if failed:
+        raise DeployedInPart(failed, of=len(ended))
+
+
+# --- the sandbox ------------------------------------------------------------------------------------------------------------
+
+
+@towline_task()
+def up(work: Work) -> None:
+    """Start a local server to try towline on: a real sshd with MaxSessions 2 and a real Docker Engine."""
+    start_sandbox(work.settings.top)
+
+
+@towline_task()
+def down(work: Work) -> None:  # noqa: ARG001
+    """Stop the sandbox's sshd; its files and the Docker Engine stay."""
+    from towline import sandbox
+
+    print("sandbox: stopped" if sandbox.down() else "sandbox: was not running")
+
+
+@towline_task()
+def status(work: Work) -> None:  # noqa: ARG001
+    """Say whether the sandbox runs, and where."""
+    from towline import sandbox
+
+    running = sandbox.read_status()
+    print(
+        f"sandbox: {running.user}@127.0.0.1:{running.port}, log {running.log}"
+        if running
+        else "sandbox: not running; `inv sandbox.up` starts it"
+    )
+
+
+@towline_task()
+def demo(work: Work) -> None:
+    """Bring the sandbox up, deploy Traefik and whoami to it, and fetch the whoami page through Traefik."""
+    from towline.deploy.plan import Options
+    from towline.sandbox import page
+
+    start_sandbox(work.settings.top)
+    work.use_host("sandbox")
+    for name in ("traefik", "whoami"):
+        _deploy_one(work, work.catalog.stack(name), Options(), verbose=False)
+    print(page.fetch("whoami.localhost"), flush=True)
+
+
+def start_sandbox(top: Path) -> None:
+    from towline import sandbox
+    from towline.sandbox import images
+
+    running = sandbox.up(images=images.shipped_images(top), say=_say)
+    _say(f"sandbox: {running.user}@127.0.0.1:{running.port}, stacks below {running.root}")
+
+
+# --- the project's own ------------------------------------------------------------------------------------------------------
+
+
+@towline_task()
+def test(work: Work, only: str = "") -> None:
+    """Run towline's own test suite; installs what it needs first. --only=unit takes one of its folders."""
+    from towline import suite
+
+    code = suite.run(work.settings.top, only)
+    if code:
+        raise Exit(code=code)
+
+
+namespace = Collection(list_stacks, get_containers, test_connectivity, deploy, deploy_all, demo, test)
+namespace.add_collection(Collection("sandbox", up, down, status))

@@ -1,0 +1,1 @@
+"""A deploy: plan.py decides, run.py carries out."""

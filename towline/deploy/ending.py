@@ -1,0 +1,51 @@
+"""What an outcome means for who asked: nothing when the new release runs, else the error with its exit code."""
+
+from __future__ import annotations
+
+from towline.deploy.plan import Plan
+from towline.deploy.run import Outcome
+from towline.errors import DeployFailed, DeployRolledBack, LockHeld, TowlineError
+
+
+def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
+    """None for a deploy that succeeded."""
+    if outcome.result == "deployed":
+        return None
+    if outcome.result == "locked":
+        holder = outcome.named("locked")[0].values["holder"]
+        return LockHeld(
+            f"{plan.stack}: locked: {holder_text(holder)}",
+            f"follow it with `inv attach --stack={plan.stack}`, or wait for it with --lock-wait=SECONDS",
+        )
+    what = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
+    if outcome.result == "died":
+        return DeployFailed(
+            f"{plan.stack}: the runner on the server was killed in mid-sequence (at {_last_step(outcome)!r})",
+            f"`inv deploy --stack={plan.stack}` looks at what stands and mends it",
+        )
+    if outcome.result == "down":
+        return DeployFailed(
+            f"{plan.stack}: {what}, and putting release {plan.previous or 'none'} back failed too: the stack is down",
+            "the output above tells why; mend it, then deploy again",
+        )
+    if not plan.previous:
+        return DeployFailed(f"{plan.stack}: {what}; no release ran before, and none runs now")
+    how = "runs on, it was never touched" if outcome.result == "kept" else "was put back and runs"
+    return DeployRolledBack(f"{plan.stack}: {what}; the release before, {plan.previous}, {how}")
+
+
+def holder_text(holder: str) -> str:
+    """The lock's holder file, as one line for people.
+
+    >>> holder_text("run 20261123-120000;pid 77;by ann@lap;since 2026-11-23T12:00:00Z;")
+    'run 20261123-120000 by ann@lap since 2026-11-23T12:00:00Z'
+    """
+    words = dict(line.split(" ", 1) for line in holder.split(";") if " " in line)
+    if not words:
+        return "somebody else's deploy is running"
+    return f"run {words.get('run')} by {words.get('by')} since {words.get('since')}"
+
+
+def _last_step(outcome: Outcome) -> str:
+    steps = outcome.named("step")
+    return steps[-1].values["name"] if steps else "the start"

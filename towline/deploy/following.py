@@ -1,0 +1,92 @@
+"""What a runner writes, as it comes: events and output, whichever session they come through."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from towline.errors import LineCut, RemoteFailed
+from towline.ssh.session import Session
+
+SILENCE = 20  # seconds; the follower says at least `k` every second
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the runner's events. at: the server's uptime in seconds; values: what belongs to the event."""
+
+    name: str
+    at: float
+    values: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Followed:
+    """How far the reading has come, so that another session can go on from there. `ended`: the runner has finished."""
+
+    events: int = 0
+    output: int = 0
+    ended: bool = False
+    died: bool = False
+    _event_tail: bytes = b""
+
+
+def frames(session: Session) -> Iterator[tuple[str, bytes]]:
+    """The frames of follow.sh: a letter and its bytes.
+
+    Raises LineCut when the line breaks or stays silent, RemoteFailed when the script ends without its last frame.
+    """
+    buffer = bytearray()
+    chunks = session.chunks(until=time.monotonic() + SILENCE)
+    while True:
+        frame = _take(buffer)
+        if frame is None:
+            try:
+                chunk = next(chunks, b"")
+            except TimeoutError as error:
+                raise LineCut("the line has been silent") from error
+            if not chunk:
+                break
+            buffer += chunk
+            chunks = session.chunks(until=time.monotonic() + SILENCE)
+            continue
+        yield frame
+        if frame[0] in "xz":
+            return
+    code = session.code()
+    raise RemoteFailed(f"the runner could not be followed (code {code}): {session.stderr.decode(errors='replace').strip()}")
+
+
+def _take(buffer: bytearray) -> tuple[str, bytes] | None:
+    head, newline, _ = buffer.partition(b"\n")
+    if not newline:
+        return None
+    letter, _, size = head.decode(errors="replace").partition(" ")
+    start, length = len(head) + 1, int(size or 0)
+    if len(buffer) < start + length:
+        return None
+    body = bytes(buffer[start : start + length])
+    del buffer[: start + length]
+    return letter, body
+
+
+def follow(session: Session, followed: Followed) -> Iterator[Event | bytes]:
+    """Events, and output as bytes, from where `followed` stands; moves it on. Ends when the runner has ended."""
+    for letter, body in frames(session):
+        if letter == "o":
+            followed.output += len(body)
+            yield body
+        elif letter == "e":
+            followed.events += len(body)
+            yield from _events(body, followed)
+        elif letter in "xz":
+            followed.ended, followed.died = True, letter == "x"
+
+
+def _events(body: bytes, followed: Followed) -> Iterator[Event]:
+    *lines, followed._event_tail = (followed._event_tail + body).split(b"\n")
+    for line in lines:
+        row = json.loads(line)
+        yield Event(row.pop("event"), row.pop("t"), {name: str(value) for name, value in row.items()})

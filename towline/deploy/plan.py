@@ -1,0 +1,149 @@
+"""Decides what a deploy will do. Pure: facts in, a Plan out; what it holds is what the runner is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from towline.bundle import Changes, Entry, Manifest, diff, renames
+from towline.catalog import Stack
+from towline.engines import compose
+from towline.engines.steps import Step
+from towline.errors import TowlineError
+from towline.facts.stack import StackFact
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller may choose for one deploy."""
+
+    timeout: int = 120
+    keep_releases: int = 5
+    cache: bool = False
+    lock_wait: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run on the server. `previous` is the release to go back to, '' when there is none."""
+
+    stack: str
+    project: str
+    run: str
+    release: str
+    previous: str
+    strategy: str
+    changes: Changes
+    send: tuple[Entry, ...]
+    links: dict[str, str]
+    drop: tuple[str, ...]
+    steps: tuple[Step, ...]
+    undo: tuple[Step, ...]
+
+    @property
+    def new_release(self) -> bool:
+        """Whether a release has to be sent; a stack whose files are as the live release has them needs none."""
+        return self.release != self.previous
+
+
+def plan_deploy(
+    stack: Stack, manifest: Manifest, fact: StackFact, options: Options, networks: frozenset[str]
+) -> Plan:
+    """The plan for bringing `manifest` up. networks: external ones that no stack creates."""
+    changes = diff(fact.manifest, manifest)
+    run = run_id(fact)
+    release = run if changes or not fact.current else fact.current
+    send = (*changes.added, *changes.changed)
+    return Plan(
+        stack=stack.name,
+        project=stack.project,
+        run=run,
+        release=release,
+        previous=fact.current,
+        strategy="recreate",
+        changes=changes,
+        send=send,
+        links=_links(fact, manifest, changes),
+        drop=_paths_to_drop(fact.manifest, changes),
+        steps=compose.recreate(
+            stack.project, release, networks=networks, timeout=options.timeout, cache=options.cache
+        ),
+        undo=_undo(stack.project, fact.current, options),
+    )
+
+
+def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> Plan:
+    """The plan for running a release again that is on the server; '' names the one before the live one.
+
+    Raises TowlineError when there is no such release or it never was a good one.
+    """
+    release = to or _release_before(fact, stack.name)
+    known = {release.id: release for release in fact.releases}
+    if release not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise TowlineError(f"{stack.name}: no release {release} on the server", f"there are: {listed}")
+    if known[release].outcome != "good":
+        raise TowlineError(f"{stack.name}: release {release} never ran healthy, so there is nothing to go back to")
+    steps = compose.go_back(stack.project, release, timeout=options.timeout)
+    return Plan(
+        stack=stack.name,
+        project=stack.project,
+        run=run_id(fact),
+        release=release,
+        previous=fact.current,
+        strategy="rollback",
+        changes=Changes(),
+        send=(),
+        links={},
+        drop=(),
+        steps=(*steps, Step("keep", ("keep_release",))),
+        undo=_undo(stack.project, fact.current, options),
+    )
+
+
+def _release_before(fact: StackFact, name: str) -> str:
+    good = [release.id for release in fact.releases if release.outcome == "good" and release.id != fact.current]
+    if fact.before in good:
+        return fact.before
+    if not good:
+        raise TowlineError(f"{name}: there is no good release before the live one to go back to")
+    return max(good)
+
+
+def _undo(project: str, previous: str, options: Options) -> tuple[Step, ...]:
+    if previous:
+        return compose.go_back(project, previous, timeout=options.timeout)
+    return compose.clear_away(project)
+
+
+def run_id(fact: StackFact) -> str:
+    """A new id: the server's time, and a number behind it when that second has one already."""
+    taken = {release.id for release in fact.releases} | ({fact.last_run.id} if fact.last_run else set())
+    candidates = [fact.now, *(f"{fact.now}-{number}" for number in range(2, 100))]
+    return next(name for name in candidates if name not in taken)
+
+
+def _links(fact: StackFact, new: Manifest, changes: Changes) -> dict[str, str]:
+    """Content that the live release has under another name: path → the file there, to be hard-linked and not sent.
+
+    Only where the mode is the same too: a hard link shares it.
+    """
+    if fact.manifest is None:
+        return {}
+    old = fact.manifest.by_path
+    same = {path: was for path, was in renames(fact.manifest, changes).items() if new.by_path[path].mode == old[was].mode}
+    return {path: f"{fact.current}/files/{was}" for path, was in same.items()}
+
+
+def _paths_to_drop(old: Manifest | None, changes: Changes) -> tuple[str, ...]:
+    """What the hard-linked copy of the release before must lose: files that change or go, and folders that go with them."""
+    if old is None:
+        return ()
+    gone = {entry.path for entry in changes.removed}
+    left = {folder for entry in old.entries if entry.path not in gone for folder in _folders(entry.path)}
+    empty = {folder for path in gone for folder in _folders(path)} - left
+    return tuple(sorted({*gone, *empty, *(entry.path for entry in changes.changed)}))
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: i + 1]) for i in range(len(parts))]

@@ -1,0 +1,27 @@
+"""A step: what the runner on the server carries out as one line of the sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from towline.commands.shell import Command, quote
+
+
+@dataclass(frozen=True)
+class Step:
+    """`command` starts with a function of runner.sh (in_live, apply, health, …) or is a plain command.
+
+    seconds: how long it may take, 0 for no limit.
+    """
+
+    name: str
+    command: Command
+    seconds: int = 0
+
+    def line(self) -> str:
+        """The line of the runner's `steps` file.
+
+        >>> Step("apply", ("apply", "r1")).line()
+        'apply\\t0\\tapply r1\\n'
+        """
+        return f"{self.name}\t{self.seconds}\t{quote(self.command)}\n"

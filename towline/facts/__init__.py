@@ -1,0 +1,1 @@
+"""What is so on a host: each fact is a command and the parser of what it answers."""

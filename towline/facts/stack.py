@@ -1,0 +1,91 @@
+"""What stands on the server for one stack: its releases, which one is live, the lock, the last run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+
+from towline.bundle import Manifest, parse_manifest
+from towline.commands.shell import Command, script
+from towline.remote import script as remote_script
+from towline.remote.paths import StackPaths
+from towline.ssh.session import Result
+
+
+@dataclass(frozen=True)
+class RunFact:
+    """One run of the runner. outcome: deployed, kept, restored, down, locked, running, or cut (it ended without a result)."""
+
+    id: str
+    outcome: str
+    step: str
+    release: str
+
+
+@dataclass(frozen=True)
+class ReleaseFact:
+    """One release on the server. outcome: good, failed, or - (never came to its end). meta: as the client that sent it said."""
+
+    id: str
+    outcome: str
+    meta: dict[str, object]
+
+
+@dataclass(frozen=True)
+class StackFact:
+    """`now` is the server's clock, UTC, as a release's id begins. `current` and `before` are the live good release and the good one
+    before it; `holder` and `held` say who locks; '' for none."""
+
+    now: str
+    live: bool
+    current: str
+    before: str = ""
+    holder: str = ""
+    held: str = ""
+    last_run: RunFact | None = None
+    releases: tuple[ReleaseFact, ...] = ()
+    manifest: Manifest | None = None
+
+
+_MANIFEST = 'f=$1/releases/$(cat "$1/current")/manifest; [ ! -f "$f" ] || gzip -c "$f"'
+
+
+def commands(paths: StackPaths) -> tuple[Command, ...]:
+    """Two commands: the state, and the current release's manifest, compressed."""
+    return (
+        script(remote_script("state"), paths.root, paths.stack),
+        script(_MANIFEST, paths.home),
+    )
+
+
+def parse(results: list[Result]) -> StackFact:
+    """The fact from the results of `commands()`, in their order."""
+    state, manifest = results
+    words = [line.split("\t") for line in state.out.splitlines()]
+    first = {word[0]: word for word in words}
+    run = first.get("run")
+    lock = first["lock"]
+    return StackFact(
+        now=first["now"][1],
+        live=first["live"][1] == "yes",
+        current=_none_if_dash(first["current"][1]),
+        before=_none_if_dash(first["before"][1]),
+        holder=" ".join(lock[2:]).strip() if lock[1] == "held" else "",
+        held=first["held"][1] if "held" in first else "",
+        last_run=RunFact(*run[1:5]) if run else None,
+        releases=tuple(ReleaseFact(word[1], word[2], _meta(word[3])) for word in words if word[0] == "release"),
+        manifest=parse_manifest(gzip.decompress(manifest.stdout).decode()) if manifest.stdout else None,
+    )
+
+
+def _none_if_dash(text: str) -> str:
+    return "" if text == "-" else text
+
+
+def _meta(text: str) -> dict[str, object]:
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        return {}
+    return meta if isinstance(meta, dict) else {}

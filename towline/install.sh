@@ -1,0 +1,32 @@
+# install.sh, sourced by ../inv: makes $venv and installs the project of $here into it.
+# shellcheck shell=sh disable=SC2154
+
+stop() { echo "inv: $1" >&2; echo "  $2" >&2; exit 1; }
+
+python=''
+for name in python3 python3.14 python3.13 python3.12 python3.11; do
+    if command -v "$name" >/dev/null 2>&1 && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$name
+        break
+    fi
+done
+[ -n "$python" ] || stop "Python 3.11 or newer is needed" "Debian, Ubuntu: apt-get install python3 python3-venv"
+
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    # Debian keeps ensurepip in a package of its own, named after the version.
+    package=$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
+    line="apt-get update && apt-get install -y --no-install-recommends $package"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "inv: installing $package" >&2
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package"; } >/dev/null ||
+            stop "$package could not be installed" "$line"
+    else
+        stop "this Python has no ensurepip, so it cannot make a .venv; run as root" "$line"
+    fi
+fi
+
+echo "inv: installing towline into .venv" >&2
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || stop "no .venv could be made" "$python -m venv $venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$here" ||
+    stop "the packages could not be installed" "$venv/bin/python -m pip install --editable $here"
+: >"$venv/.ready"

@@ -1,0 +1,36 @@
+#!/bin/sh
+# follow.sh RUN EVENTS OUTPUT: what the runner of folder RUN writes, from these byte offsets on, until it has ended.
+# Frames: `e SIZE` and `o SIZE` head that many bytes of events and of output; `k` says the line lives; `x` that the
+# runner is gone without a result; `z` that it ended and all has been said.
+set -u
+cd "$1" || exit 1
+events=$2 output=$3 quiet=0
+
+more() { # KIND FILE OFFSET: sends what is new, leaves its size in $sent
+    size=$(wc -c <"$2" 2>/dev/null || echo 0)
+    sent=$((size - $3))
+    [ "$sent" -gt 0 ] || { sent=0; return 1; }
+    printf '%s %d\n' "$1" "$sent"
+    tail -c "+$(($3 + 1))" "$2" | head -c "$sent"
+}
+
+look() {
+    more o output "$output"; output=$((output + sent)) some=$sent
+    more e events "$events"; events=$((events + sent)) some=$((some + sent))
+    [ "$some" -gt 0 ]
+}
+
+pause=0.1
+sleep $pause 2>/dev/null || pause=1
+while :; do
+    done=no
+    if [ -s result ]; then done=yes
+    elif [ -s pid ] && ! kill -0 "$(cat pid)" 2>/dev/null && [ ! -s result ]; then done=gone; fi
+    if look; then quiet=0; else quiet=$((quiet + 1)); fi
+    case $done in
+        yes) echo z; exit 0 ;;
+        gone) echo x; exit 0 ;;
+    esac
+    [ $((quiet % 10)) -ne 9 ] || echo k        # a reader that is gone shows as SIGPIPE
+    sleep $pause
+done

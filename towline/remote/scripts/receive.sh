@@ -1,0 +1,37 @@
+#!/bin/sh
+# receive.sh ROOT STACK ID PREVIOUS <gzip tar: a new release, next to the ones that are there.
+# The tar holds ID.part/{manifest,meta.json,sums,drop} and, below ID.part/new/, the files that PREVIOUS lacks. The rest is
+# hard-linked from PREVIOUS ('-': there is none). Nothing counts until the last line's rename.
+# shellcheck disable=SC2015  # `A && B || C`: C is right for either
+set -u
+umask 022
+releases=$1/.towline/$2/releases id=$3 previous=$4
+
+fail() { echo "$*" >&2; rm -rf "$part"; exit 1; }
+
+(umask 077; mkdir -p "$1/.towline") && mkdir -p "$releases" && cd "$releases" || exit 1
+part=$id.part
+mkdir "$part" || exit 1
+trap 'fail "the line broke while the release was sent"' HUP INT PIPE TERM
+echo $$ >"$part/pid"
+for old in *.part; do                  # left by a server that went down in mid-transfer
+    pid=$(cat "$old/pid" 2>/dev/null)
+    [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || rm -rf "${old:?}"
+done
+
+gzip -dc | tar -xpof - || fail "the tarball did not arrive whole"
+[ -d "$part/new" ] || mkdir "$part/new"
+bad=$(cd "$part/new" && sha256sum -c ../sums 2>&1) || fail "what arrived is not what was sent: $(echo "$bad" | grep -v ': OK$' | head -n 3)"
+if [ "$previous" = - ]; then
+    mv "$part/new" "$part/files" || fail "cannot move the files into place"
+else
+    cp -al "$previous/files" "$part/files" || fail "cannot link the unchanged files of release $previous"
+    (cd "$part/files" && tr '\n' '\0' <../drop | xargs -0 rm -rf --) || fail "cannot take out what is gone"
+    cp -alf "$part/new/." "$part/files/" || fail "cannot add the new files"
+    rm -rf "$part/new"
+fi
+want=$(grep -c '^[fl]' "$part/manifest")
+have=$(cd "$part/files" && find . ! -type d | wc -l)
+[ "$want" -eq "$have" ] || fail "the release would have $have files in place of $want"
+rm -f "$part/sums" "$part/drop" "$part/pid"
+mv "$part" "$id" || fail "cannot name the release $id"

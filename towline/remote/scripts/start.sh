@@ -1,0 +1,14 @@
+#!/bin/sh
+# start.sh ROOT STACK RUN <gzip tar of the run's files: starts the runner, detached, and follows it.
+set -u
+umask 077
+home=$1/.towline/$2
+mkdir -p "$home/run" && mkdir "$home/run/$3" && cd "$home/run/$3" || exit 1
+gzip -dc | tar -xof - || { cd .. && rm -rf "$3"; exit 1; }
+: >events; : >output
+# The lock's holder and the events tell of everything; its own stderr would only be a trap of the script.
+if command -v setsid >/dev/null 2>&1; then setsid sh ./runner.sh </dev/null >>output 2>&1 &
+else nohup sh ./runner.sh </dev/null >>output 2>&1 &
+fi
+echo $! >pid
+exec sh ./follow.sh . 0 0

@@ -1,0 +1,1 @@
+"""The one place that turns results into what people and programs read."""

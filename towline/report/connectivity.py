@@ -1,0 +1,60 @@
+"""What test-connectivity found: a line per finding, a hint where something is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from towline.config import Host
+from towline.facts.connectivity import MOST_SESSIONS, ConnectivityFact
+from towline.facts.engine import problem
+
+
+@dataclass(frozen=True)
+class Line:
+    """result: pass or fail; value: what was found; hint: what to do about it, '' when nothing."""
+
+    name: str
+    value: str
+    result: str = "pass"
+    hint: str = ""
+
+
+def lines(fact: ConnectivityFact, host: Host) -> tuple[Line, ...]:
+    """The findings, in the order a person asks for them."""
+    many = f"{fact.sessions}{' or more' if fact.sessions >= MOST_SESSIONS else ''} at once"
+    return (
+        Line("address", fact.address),
+        Line("user", f"{fact.user} (on the server: {fact.engine.user})"),
+        Line("auth", fact.auth),
+        Line("host key", f"{fact.host_key}, pinned"),
+        Line("server", fact.server),
+        Line("cipher", fact.cipher),
+        Line("round trip", f"{fact.round_trip * 1000:.1f} ms"),
+        _sessions(many, fact.sessions, host),
+        *_docker(fact, host),
+    )
+
+
+def _sessions(many: str, found: int, host: Host) -> Line:
+    if found >= host.max_sessions:
+        return Line("sessions", f"{many}; towline uses {host.max_sessions}")
+    hint = f"set max_sessions: {max(found, 1)} for this host in towline.yaml"
+    return Line("sessions", f"{many}; towline would use {host.max_sessions}", "fail", hint)
+
+
+def _docker(fact: ConnectivityFact, host: Host) -> tuple[Line, ...]:
+    wrong = problem(fact.engine, host.name)
+    versions = f"engine {fact.engine.version or 'none'}, compose {fact.engine.compose or 'none'}"
+    if wrong:
+        return (Line("docker", f"{versions}: {wrong.message.partition(': ')[2]}", "fail", wrong.hint),)
+    return (Line("docker", versions), Line("may use it", f"yes, as {fact.engine.user}"))
+
+
+def text(found: tuple[Line, ...]) -> str:
+    """The findings for people, hints below what is wrong."""
+    rows = []
+    for line in found:
+        rows.append(f"{'ok  ' if line.result == 'pass' else 'FAIL'}  {line.name:<11} {line.value}")
+        if line.hint:
+            rows.append(f"      hint: {line.hint}")
+    return "\n".join(rows)

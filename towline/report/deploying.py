@@ -1,0 +1,140 @@
+"""A deploy as a person watches it: a line per step with its seconds, the live output of the step that runs, and the end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from towline.deploy.following import Event
+from towline.deploy.plan import Plan
+from towline.deploy.run import Outcome
+from towline.ssh.ledger import size_text
+
+TAIL = 15  # lines of output shown of a step that failed
+MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
+
+
+class DeployView:
+    """Prints to stderr: on a terminal with a live line, else plain lines. `redact` blots secrets out of all that is shown."""
+
+    def __init__(self, redact: Callable[[str], str], *, verbose: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._redact = redact
+        self._verbose = verbose
+        self._status: Status | None = None
+        self._tail: deque[str] = deque(maxlen=TAIL)
+        self._partial = b""
+        self._begun = 0.0
+        self._undoing = False
+
+    # what run.Watch asks for ---------------------------------------------------------------------------------------
+
+    def planned(self, plan: Plan) -> None:
+        changes = plan.changes
+        counts = f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        files = f"files: {counts}" if changes else "files as they are there"
+        before = f"live: {plan.previous}" if plan.previous else "first deploy"
+        self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
+
+    def sent(self, plan: Plan, size: int, seconds: float) -> None:
+        self._say(f"  {MARKS['done']} {'put':<10} {seconds:6.1f} s  {len(plan.send)} files, {size_text(size)}")
+
+    def event(self, event: Event) -> None:
+        show = getattr(self, f"_on_{event.name}", None)
+        if show:
+            show(event)
+
+    def output(self, text: bytes) -> None:
+        *lines, self._partial = (self._partial + text).split(b"\n")
+        for line in lines:
+            self._output_line(self._redact(line.decode(errors="replace").rstrip()))
+
+    def note(self, text: str) -> None:
+        self._say(f"  [yellow]![/] {escape(self._redact(text))}")
+
+    def cancelling(self) -> None:
+        self.note("cancelling, and putting things back; Ctrl-C again leaves that to the server")
+
+    def ended(self, plan: Plan, outcome: Outcome) -> None:
+        self.close()
+        if outcome.result == "deployed":
+            first, last = outcome.events[0].at, outcome.events[-1].at
+            self._say(f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s")
+        elif outcome.failed_step and not outcome.named("unhealthy") and not self._verbose:
+            for line in self._failed_tail:
+                self._say(f"    [dim]│[/] {escape(line)}")
+
+    # events ----------------------------------------------------------------------------------------------------------
+
+    _failed_tail: tuple[str, ...] = ()
+
+    def _on_step(self, event: Event) -> None:
+        name, state = event.values["name"], event.values["state"]
+        self.close()
+        if state == "begin":
+            self._begun = event.at
+            self._tail.clear()
+            self._status = self.console.status(f"{name} …", spinner="dots")
+            self._status.start()
+            return
+        if state != "done" and not self._undoing:
+            self._failed_tail = tuple(self._tail)
+        shown = f"{name:<10}" if not self._undoing else f"↩ {name:<8}"
+        self._say(f"  {MARKS[state]} {shown} {event.at - self._begun:6.1f} s" + _why(event))
+
+    def _on_restore(self, event: Event) -> None:
+        self._undoing = True
+        self.note(f"{event.values['after']} failed: putting back {event.values['release']}")
+
+    def _on_aside(self, event: Event) -> None:
+        self.note(f"{event.values['path']} was changed there; kept beside as {event.values['kept']}")
+
+    def _on_network(self, event: Event) -> None:
+        self.note(f"no stack creates the external network {event.values['name']}: created it")
+
+    def _on_waiting(self, event: Event) -> None:
+        from towline.deploy.ending import holder_text
+
+        self.note(f"waiting for the lock: {holder_text(event.values['holder'])}")
+
+    def _on_unhealthy(self, event: Event) -> None:
+        self._say(f"  {MARKS['failed']} {escape(event.values['service'])}: {escape(event.values['why'])}")
+
+    def _on_log(self, event: Event) -> None:
+        line = self._redact(event.values["line"])
+        self._say(f"    [dim]{escape(event.values['service'])} │[/] {escape(line)}")
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _output_line(self, line: str) -> None:
+        if not line:
+            return
+        self._tail.append(line)
+        if self._verbose:
+            self._say(f"    [dim]│[/] {escape(line)}")
+        elif self._status:
+            room = max(20, self.console.width - 24)
+            self._status.update(f"[dim]{escape(line[:room])}[/]")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text)
+
+    def close(self) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+
+def _why(event: Event) -> str:
+    match event.values:
+        case {"state": "failed", "code": code}:
+            return f"  exit code {code}"
+        case {"state": "overdue"}:
+            return "  took too long and was ended"
+        case {"state": "cancelled"}:
+            return "  cancelled"
+    return ""

@@ -1,0 +1,29 @@
+"""Secrets that must not be shown: what a stack's .env holds under names that tell of a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from towline.catalog import Stack
+
+_TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)
+SHORTEST = 4  # characters; shorter values would blot out half of every line
+HIDDEN = "[secret]"
+
+
+def redactor(stack: Stack) -> Callable[[str], str]:
+    """A function that blots the stack's secrets out of a text."""
+    from dotenv import dotenv_values
+
+    files = [file for file in (stack.folder / ".env", stack.root_env) if file and file.is_file()]
+    found = {
+        value
+        for file in files
+        for name, value in dotenv_values(file, interpolate=False).items()
+        if value and len(value) >= SHORTEST and _TELLING.search(name)
+    }
+    if not found:
+        return lambda text: text
+    pattern = re.compile("|".join(re.escape(value) for value in sorted(found, key=len, reverse=True)))
+    return lambda text: pattern.sub(HIDDEN, text)

@@ -1,0 +1,92 @@
+"""Commands on the configured host, as scripts of the older system call them; on the one connection that towline keeps.
+
+    from towline import ssh_manager
+
+    ok, out, err = ssh_manager.run_ssh_command("uptime")
+    ok, out, err = ssh_manager.run_multiple_commands(["cd /srv", "ls"])
+    with ssh_manager.ssh_session() as session:
+        session.add_command("docker ps")
+        session.add_command("df -h")
+        ok, out, err = session.execute()
+
+Every call answers `(success, stdout, stderr)`. The host is the default one of towline.yaml (or .env, or the sandbox), found from
+the working folder; it is logged in to at the first call and logged out of when the program ends. Each call is one session.
+Raises what towline.errors names when the settings are wrong or the host cannot be reached.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import NamedTuple
+
+from towline.commands.shell import joined_by_and, login_shell
+from towline.config import load_settings
+from towline.errors import UsageError
+from towline.hosts import choose_host
+from towline.ssh.connection import TIMED_OUT, Connection, Connections
+
+
+class Answer(NamedTuple):
+    """What a call answers; unpacks as `(success, stdout, stderr)`. stdout and stderr as text, undecodable bytes replaced."""
+
+    success: bool
+    stdout: str
+    stderr: str
+
+
+def run_ssh_command(cmd: str, timeout: float = 30) -> Answer:
+    """Run `cmd` in the login's shell. After `timeout` seconds it is ended on the server, and the answer is no success."""
+    result = connection().run(login_shell(cmd), timeout=timeout, name="ssh_manager")
+    note = f"timed out after {timeout:g} s\n" if result.code == TIMED_OUT else ""
+    return Answer(result.ok, result.out, result.err + note)
+
+
+def run_multiple_commands(commands: Iterable[str], timeout: float = 60) -> Answer:
+    """Run the commands one after the other in one shell, stopping at the first that fails, as `&&` does.
+
+    A `cd` or a variable holds for the commands after it. `timeout` is for all of them together. No command: success.
+    """
+    texts = list(commands)
+    return run_ssh_command(joined_by_and(texts), timeout) if texts else Answer(True, "", "")
+
+
+class Commands:
+    """Commands that are collected and then run in one session."""
+
+    def __init__(self) -> None:
+        self._commands: list[str] = []
+
+    def add_command(self, cmd: str) -> None:
+        """Put `cmd` behind those that are there."""
+        self._commands.append(cmd)
+
+    def execute(self, timeout: float = 60) -> Answer:
+        """Run what was added since the last time, as run_multiple_commands does."""
+        commands, self._commands = self._commands, []
+        return run_multiple_commands(commands, timeout)
+
+
+@contextmanager
+def ssh_session() -> Iterator[Commands]:
+    """Groups commands. What was added and not executed by the end of the block is an error, never quietly dropped."""
+    session = Commands()
+    yield session
+    if session._commands:
+        raise UsageError(f"ssh_session: {len(session._commands)} commands were added and never executed")
+
+
+@cache
+def connection() -> Connection:
+    """The connection that all calls share."""
+    holder = Connections(note=lambda text: print(text, file=sys.stderr))
+    atexit.register(holder.close)
+    return holder.to(choose_host(load_settings()))
+
+
+# Older scripts write `from ssh_manager import ssh_manager`.
+ssh_manager: ModuleType = sys.modules[__name__]
