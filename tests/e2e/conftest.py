@@ -1,0 +1,212 @@
+"""A project of stacks on this machine's real Docker Engine, behind a real sshd; all of it gone afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import textwrap
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CONSOLE, Ran, clean_environment, run_towline
+from towline import sandbox
+from towline.sandbox import images, sshd
+
+BASE = "busybox:1.37"
+
+# What almost every test deploys: a page from a built image, healthy within a second.
+PAGE = """
+services:
+  web:
+    build: .
+    init: true
+    command: httpd -f -p 8080 -h /www
+    ports: ["127.0.0.1:{port}:8080"]
+    healthcheck: {{test: ["CMD", "wget", "-qO-", "http://127.0.0.1:8080/"], interval: 2s, timeout: 2s, retries: 3, start_period: 30s, start_interval: 200ms}}
+"""
+DOCKERFILE = f"FROM {BASE}\nCOPY index.html /www/index.html\n"
+
+
+def docker(*words: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def page(port: int, path: str = "/") -> str:
+    """The page's text, '' when nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
+            return answer.read().decode()
+    except OSError:
+        return ""
+
+
+@dataclass
+class Project:
+    """A folder of stacks, its host (a sandbox sshd), and what they leave on the engine. Names are the test's own."""
+
+    folder: Path
+    box: sandbox.Sandbox
+    prefix: str
+    root: Path
+    home: Path
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def name(self, short: str) -> str:
+        return f"{self.prefix}-{short}"
+
+    def write(self, short: str, files: dict[str, str | bytes], kind: str = "stacks") -> Path:
+        """A stack (or more of its files). Values are dedented."""
+        folder = self.folder / kind / self.name(short)
+        for path, content in files.items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                file.write_bytes(content)
+            else:
+                file.write_text(textwrap.dedent(content).lstrip("\n"))
+        return folder
+
+    def write_page(self, short: str = "web", text: str = "v1\n", **more: str) -> Path:
+        """A stack that serves `text`, on self.ports[short]."""
+        port = self.ports.setdefault(short, free_port())
+        files = {"compose.yaml": PAGE.format(port=port), "Dockerfile": DOCKERFILE, "index.html": text}
+        return self.write(short, files | more)
+
+    def page(self, short: str = "web", path: str = "/") -> str:
+        return page(self.ports[short], path)
+
+    def tow(self, *words: str, timeout: float = 180, **env: str) -> Ran:
+        return run_towline(self.folder, *words, home=self.home, timeout=timeout, **env)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """`towline WORDS`, in a process group of its own, not waited for."""
+        return subprocess.Popen(
+            [*CONSOLE, *words],
+            cwd=self.folder,
+            env=clean_environment(self.home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def live(self, short: str = "web") -> Path:
+        return self.root / self.name(short)
+
+    def state(self, short: str = "web") -> Path:
+        return self.root / ".towline" / self.name(short)
+
+    def containers(self, short: str = "web") -> dict[str, str]:
+        """Service → id of its container."""
+        form = '{{.Label "com.docker.compose.service"}} {{.ID}}'
+        lines = docker("ps", "-a", "--no-trunc", *self._label(short), "--format", form).splitlines()
+        return dict(line.split(" ") for line in lines)
+
+    def _label(self, short: str) -> tuple[str, str]:
+        return "--filter", f"label=com.docker.compose.project={self.name(short)}"
+
+    def settings(self, **values: object) -> None:
+        """towline.yaml with one host, prod: the sandbox's sshd."""
+        host = {
+            "ssh": f"{self.box.user}@127.0.0.1:{self.box.port}",
+            "identity": str(self.box.identity),
+            "known_hosts": str(self.box.known_hosts),
+            "root": str(self.root),
+            **values,
+        }
+        (self.folder / "towline.yaml").write_text(json.dumps({"hosts": {"prod": host}, "default_host": "prod"}))
+
+    def counts(self, since: int = 0) -> sshd.Counts:
+        return sshd.count(self.box.log, since)
+
+    def clear(self) -> None:
+        for folder in [*self.folder.glob("stacks/*"), *self.folder.glob("infrastructure/*")]:
+            clear_project(folder.name)
+
+
+def clear_project(name: str) -> None:
+    """Everything that compose and towline made for the project: by its label, and by the tags of its name."""
+    label = ("--filter", f"label=com.docker.compose.project={name}")
+    removals = {
+        ("rm", "-f", "-v"): docker("ps", "-aq", *label),
+        ("network", "rm"): docker("network", "ls", "-q", *label),
+        ("volume", "rm", "-f"): docker("volume", "ls", "-q", *label),
+        ("rmi", "-f"): "\n".join(
+            docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={pattern}")
+            for pattern in (f"towline/{name}/*", f"{name}-*")
+        ),
+    }
+    for words, found in removals.items():
+        if found.split():
+            docker(*words, *found.split(), check=False)
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """The engine runs and has the images that the tests start from."""
+    with Path(tempfile.gettempdir(), "towline-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = Path(tempfile.gettempdir(), "towline-tests-engine")
+        folder.mkdir(exist_ok=True)
+        from towline.sandbox import engine as engines
+
+        engines.ensure(folder, print)
+        images.ensure([BASE])
+
+
+@pytest.fixture(scope="session")
+def box(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Sandbox]:
+    """This worker's sshd: MaxSessions 2, MaxStartups 2."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    yield sandbox.up(folder=folder, engine=False, say=lambda text: None)
+    sandbox.down(folder)
+
+
+_numbers = itertools.count()
+
+
+def new_project(box: sandbox.Sandbox, tmp_path: Path) -> Project:
+    prefix = f"t{os.getpid():x}{next(_numbers)}"
+    folder, root, home = tmp_path / "project", tmp_path / "server", tmp_path / "home"
+    for path in (folder / "stacks", root, home):
+        path.mkdir(parents=True)
+    project = Project(folder, box, prefix, root, home)
+    project.settings()
+    return project
+
+
+@pytest.fixture
+def project(box: sandbox.Sandbox, tmp_path: Path) -> Iterator[Project]:
+    made = new_project(box, tmp_path)
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def tight_project(engine: None, tmp_path: Path) -> Iterator[Project]:
+    """The same on a server with MaxSessions 1 and MaxStartups 1."""
+    folder = tmp_path / "tight"
+    box = sandbox.up(folder=folder, engine=False, max_sessions=1, max_startups=1, say=lambda text: None)
+    made = new_project(box, tmp_path)
+    yield made
+    made.clear()
+    sandbox.down(folder)
+
+
