@@ -13,12 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invoke import Collection, Context, Exit, Task
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Task
 
 if TYPE_CHECKING:
     from towline.catalog import Catalog, Stack
     from towline.config import Host, Settings
     from towline.deploy.plan import Options
+    from towline.report.deploying import DeployView
     from towline.ssh.connection import Connection, Connections
 
 HELP = {
@@ -31,6 +35,9 @@ HELP = {
     "cache": "let the rehearsal of the build use the build cache",
     "verbose": "show all output of the commands",
     "lock-wait": "seconds to wait while somebody else deploys the stack",
+    "to": "release to go back to; default: the good one before the live one",
+    "message": "why the stack is locked; whoever tries to deploy it reads this",
+    "only": "one folder of tests/, or a test's name",
 }
 
 
@@ -52,6 +59,17 @@ class Work:
 
     def __init__(self, *, host: str, config: str, ledger: str, dry: bool) -> None:
         self._host, self._config, self._ledger, self.dry = host, config, ledger, dry
+
+    def check(self, **options: Any) -> None:
+        """Bad options end here, before any connection. Raises UsageError."""
+        from towline.errors import UsageError
+
+        ledger = Path(self._ledger)
+        if self._ledger and (ledger.is_dir() or not ledger.absolute().parent.is_dir()):
+            wrong = "is a folder" if ledger.is_dir() else f"there is no folder {ledger.parent}"
+            raise UsageError(f"--ledger={self._ledger}: {wrong}; expected the name of a file to write")
+        if options.get("format", "table") not in ("table", "json"):
+            raise UsageError(f"--format={options['format']}: known: json, table")
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -112,6 +130,7 @@ def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
         def run(c: Context, host: str = "", config: str = "", ledger: str = "", **options: Any) -> None:
             work = Work(host=host, config=config, ledger=ledger, dry=c.config.run.dry)
             with _errors_in_one_line(work):
+                work.check(**options)
                 body(work, **options)
 
         own = list(inspect.signature(body).parameters.values())[1:]
@@ -152,11 +171,8 @@ class _errors_in_one_line:  # noqa: N801  # reads as a statement
 
 
 def _show(rows: list[dict[str, object]], columns: list[str], format: str) -> None:
-    from towline.errors import UsageError
     from towline.report.tables import as_json, as_table
 
-    if format not in ("table", "json"):
-        raise UsageError(f"--format={format}: known: json, table")
     print(as_json(rows) if format == "json" else as_table(rows, columns), flush=True)
 
 
@@ -166,7 +182,7 @@ def _show(rows: list[dict[str, object]], columns: list[str], format: str) -> Non
 @towline_task()
 def list_stacks(work: Work, format: str = "table") -> None:
     """List the stacks of this folder, in the order in which deploy-all takes them."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "name": stack.name,
             "kind": stack.kind,
@@ -185,7 +201,7 @@ def get_containers(work: Work, format: str = "table") -> None:
     """List the stacks' containers on their hosts: state, health, image, ports."""
     from towline.facts.containers import read_containers
 
-    rows = [row for host in work.hosts() for row in read_containers(_connections().to(host), work.catalog)]
+    rows = [row for host in work.hosts() for row in read_containers(_connections().to(host), work.catalog, _say)]
     _show(rows, ["host", "stack", "service", "name", "state", "health", "status", "ports"], format)
 
 
@@ -211,35 +227,37 @@ def _options(work: Work, *, timeout: str, cache: bool, lock_wait: str) -> Option
 
     defaults = work.settings.defaults
     return Options(
-        timeout=_seconds("--timeout", timeout) if timeout else defaults.timeout,
+        timeout=_seconds("--timeout", timeout, least=1) if timeout else defaults.timeout,
         keep_releases=defaults.keep_releases,
         cache=cache,
-        lock_wait=_seconds("--lock-wait", lock_wait),
+        lock_wait=_seconds("--lock-wait", lock_wait, least=0),
     )
 
 
-def _seconds(flag: str, text: str) -> int:
+def _seconds(flag: str, text: str, least: int) -> int:
     from towline.errors import UsageError
 
-    if not text.isdecimal():
-        raise UsageError(f"{flag}={text}: expected whole seconds, such as {flag}=60")
+    if not text.isdecimal() or not least <= int(text) <= 86400:
+        raise UsageError(f"{flag}={text}: expected whole seconds from {least} to 86400, such as {flag}=60")
     return int(text)
+
+
+def _view(stack: Stack, *, verbose: bool) -> DeployView:
+    from towline.report.deploying import DeployView
+    from towline.report.secrets import redactor
+
+    return DeployView(redactor(stack), verbose=verbose)
 
 
 def _deploy_one(work: Work, stack: Stack, options: Options, *, verbose: bool) -> None:
     from towline.deploy.tow import deploy, prepare
-    from towline.report.deploying import DeployView
-    from towline.report.secrets import redactor
 
-    view = DeployView(redactor(stack), verbose=verbose)
     networks = work.catalog.missing_networks(stack)
-    try:
+    with _view(stack, verbose=verbose) as view:
         if work.dry:
-            view.planned(prepare(work.connection(stack), stack, options, networks)[0])
+            view.planned(prepare(work.connection(stack), stack, options, networks, view)[0])
         else:
             deploy(work.connection(stack), stack, options, networks, view)
-    finally:
-        view.close()
 
 
 @towline_task("deploy-via-ssh")
@@ -266,12 +284,83 @@ def deploy_all(
 
     options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait)
     catalog = work.catalog
+    if not catalog.stacks:
+        _say("no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/")
     ended = deploy_in_order(
         catalog.order(), catalog.needs_of, lambda stack: _deploy_one(work, stack, options, verbose=verbose)
     )
     failed = [error for error in ended.values() if error]
     if failed:
         raise DeployedInPart(failed, of=len(ended))
+
+
+# --- releases -----------------------------------------------------------------------------------------------------------
+
+
+@towline_task()
+def rollback(
+    work: Work, stack: str = "", to: str = "", timeout: str = "", verbose: bool = False, lock_wait: str = "0"
+) -> None:
+    """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
+    from towline.deploy.tow import rollback
+
+    chosen, options = work.stack(stack), _options(work, timeout=timeout, cache=True, lock_wait=lock_wait)
+    with _view(chosen, verbose=verbose) as view:
+        rollback(work.connection(chosen), chosen, to, options, view)
+
+
+@towline_task()
+def releases(work: Work, stack: str = "", format: str = "table") -> None:
+    """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
+    from towline.deploy.tow import note_cut, read_facts
+    from towline.report.releases import rows
+
+    chosen = work.stack(stack)
+    fact = read_facts(work.connection(chosen), chosen.name).stack
+    note_cut(fact, chosen.name, _say)
+    columns = ["id", "at", "by", "git", "strategy", "outcome", "seconds", "live"]
+    _show(rows(chosen.name, work.host(chosen).name, fact), columns, format)
+
+
+@towline_task()
+def attach(work: Work, stack: str = "", verbose: bool = False) -> None:
+    """Follow the running deploy of a stack from anywhere, or see how the last one went."""
+    from towline.deploy.tow import join
+
+    chosen = work.stack(stack)
+    with _view(chosen, verbose=verbose) as view:
+        join(work.connection(chosen), chosen, view)
+
+
+@towline_task()
+def lock(work: Work, stack: str = "", message: str = "") -> None:
+    """Keep everybody from deploying a stack until `unlock`; they read the message."""
+    from towline.deploy.locking import lock
+
+    chosen = work.stack(stack)
+    print(f"{chosen.name}: locked: {lock(work.connection(chosen), chosen.name, message)}")
+
+
+@towline_task()
+def unlock(work: Work, stack: str = "") -> None:
+    """Take a person's lock off a stack again. A running deploy's own lock goes with that deploy."""
+    from towline.deploy.locking import unlock
+
+    chosen = work.stack(stack)
+    was = unlock(work.connection(chosen), chosen.name)
+    print(f"{chosen.name}: unlocked, was: {was}" if was else f"{chosen.name}: was not locked")
+
+
+@towline_task()
+def prune(work: Work, stack: str = "") -> None:
+    """Free disk on the host: releases that going back does not need, their images, and the build cache (--dry tells only)."""
+    from towline.deploy.pruning import prune
+    from towline.report.pruning import sentence
+
+    chosen = [work.stack(stack)] if stack else list(work.catalog.stacks)
+    for host in {host.name: host for host in map(work.host, chosen)}.values():
+        here = [stack for stack in chosen if work.host(stack).name == host.name]
+        print(sentence(host.name, prune(_connections().to(host), here, really=not work.dry), really=not work.dry))
 
 
 # --- the sandbox ------------------------------------------------------------------------------------------------------------
@@ -339,4 +428,6 @@ def test(work: Work, only: str = "") -> None:
 
 
 namespace = Collection(list_stacks, get_containers, test_connectivity, deploy, deploy_all, demo, test)
+for each in (rollback, releases, attach, lock, unlock, prune):
+    namespace.add_task(each)
 namespace.add_collection(Collection("sandbox", up, down, status))

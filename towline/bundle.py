@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 
 from towline.catalog import Stack
 from towline.errors import StackError
-from towline.manifest import Changes, Entry, Manifest, diff, parse_manifest, path_order, renames
+from towline.manifest import Entry, Manifest, path_order
 
 if TYPE_CHECKING:
     import pathspec
-
-__all__ = ["Changes", "Entry", "Manifest", "diff", "load_manifest", "parse_manifest", "renames"]
 
 IGNORE_FILE = ".towlineignore"
 # Never bundled, at any depth: what tools leave behind. A trailing name of two parts is matched as such.

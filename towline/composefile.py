@@ -19,9 +19,7 @@ from towline.errors import StackError
 from towline.yamlfile import Place, Tagged, found, list_at, load_yaml, mapping_at, text_at
 
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-OVERRIDE_FILES = tuple(
-    f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml")
-)
+OVERRIDE_FILES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
 
 
 @dataclass(frozen=True)
@@ -126,9 +124,7 @@ def parse_services(raw: object, place: Place) -> tuple[Service, ...]:
 
 def _service(name: object, raw: object, place: Place) -> Service:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-        raise place.wrong(
-            f"service name {name!r}: expected letters, digits and ._- only (in quotes if a number)"
-        )
+        raise place.wrong(f"service name {name!r}: expected letters, digits and ._- only (in quotes if a number)")
     place = place.at(name)
     keys = mapping_at(raw, place)
     image = text_at(keys.get("image"), place.at("image"))

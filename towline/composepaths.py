@@ -56,9 +56,7 @@ class Paths:
     def _env_files(self, raw: object, place: Place) -> None:
         for i, item in enumerate(raw if isinstance(raw, list) else [raw]):
             here = place.at(i) if isinstance(raw, list) else place
-            path, required = (
-                (item.get("path"), item.get("required")) if isinstance(item, dict) else (item, True)
-            )
+            path, required = (item.get("path"), item.get("required")) if isinstance(item, dict) else (item, True)
             file = self.inside(path, here)
             filled_in = self.root_env and file == self.folder / ".env"
             if file and required is not False and not filled_in and not file.exists():

@@ -127,11 +127,7 @@ def find_top(start: Path) -> Path | None:
 
 
 def _is_top(folder: Path) -> bool:
-    return (
-        os.path.lexists(folder / SETTINGS_FILE)
-        or _has_stacks(folder)
-        or "SSH_HOST" in load_env(folder / ".env")
-    )
+    return os.path.lexists(folder / SETTINGS_FILE) or _has_stacks(folder) or "SSH_HOST" in load_env(folder / ".env")
 
 
 def _has_stacks(folder: Path) -> bool:

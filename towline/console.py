@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from invoke import Program
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
 
 from towline import __version__
+from towline.errors import UsageError
 
 
 def main() -> None:
     """Run the tasks that the command line names; exits with the code of the error tree."""
-    program = Program(name="towline", version=__version__, namespace=load_tasks().namespace)
-    program.run()
+    OneLineErrors(name="towline", version=__version__, namespace=load_tasks().namespace).run()
+
+
+class OneLineErrors(Program):
+    """invoke's Program, but a command line that cannot be read is one `error:` line and exit code 2."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        with _usage_errors():
+            super().parse_core(argv)
+
+    def parse_tasks(self) -> None:
+        with _usage_errors():
+            super().parse_tasks()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except ParseError as error:
+        raise Exit(f"error: {error}", code=UsageError.exit_code) from None
 
 
 def load_tasks() -> ModuleType:

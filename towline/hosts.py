@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from towline.config import Host, Settings
+from towline.config import SANDBOX, Host, Settings
 from towline.errors import UsageError
-
-SANDBOX = "sandbox"
 
 
 def choose_host(settings: Settings, name: str | None = None) -> Host:

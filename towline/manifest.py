@@ -37,9 +37,7 @@ class Manifest:
 
     @cached_property
     def _text(self) -> str:
-        return "".join(
-            f"{e.kind}\t{e.mode:04o}\t{e.size}\t{e.sha256}\t{e.path}\t{e.target}\n" for e in self.entries
-        )
+        return "".join(f"{e.kind}\t{e.mode:04o}\t{e.size}\t{e.sha256}\t{e.path}\t{e.target}\n" for e in self.entries)
 
     @cached_property
     def digest(self) -> str:

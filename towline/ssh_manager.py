@@ -9,9 +9,9 @@
         session.add_command("df -h")
         ok, out, err = session.execute()
 
-Every call answers `(success, stdout, stderr)`. The host is the default one of towline.yaml (or .env, or the sandbox), found from
-the working folder; it is logged in to at the first call and logged out of when the program ends. Each call is one session.
-Raises what towline.errors names when the settings are wrong or the host cannot be reached.
+Every call answers `(success, stdout, stderr)` and is one session. The host is the default one of towline.yaml (or of .env,
+or the sandbox), found from the working folder; it is logged in to at the first call and logged out of when the program
+ends. Raises what towline.errors names when the settings are wrong or the host cannot be reached.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from towline.ssh.connection import TIMED_OUT, Connection, Connections
 
 
 class Answer(NamedTuple):
-    """What a call answers; unpacks as `(success, stdout, stderr)`. stdout and stderr as text, undecodable bytes replaced."""
+    """What a call answers, unpacked as `(success, stdout, stderr)`. Bytes that are no text are replaced."""
 
     success: bool
     stdout: str
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 def run_ssh_command(cmd: str, timeout: float = 30) -> Answer:
-    """Run `cmd` in the login's shell. After `timeout` seconds it is ended on the server, and the answer is no success."""
+    """Run `cmd` in the login's shell. After `timeout` seconds it is ended on the server: no success then."""
     result = connection().run(login_shell(cmd), timeout=timeout, name="ssh_manager")
     note = f"timed out after {timeout:g} s\n" if result.code == TIMED_OUT else ""
     return Answer(result.ok, result.out, result.err + note)
@@ -73,7 +73,7 @@ class Commands:
 
 @contextmanager
 def ssh_session() -> Iterator[Commands]:
-    """Groups commands. What was added and not executed by the end of the block is an error, never quietly dropped."""
+    """Groups commands. Raises UsageError for what was added and not executed by the end of the block."""
     session = Commands()
     yield session
     if session._commands:

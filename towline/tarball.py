@@ -32,9 +32,7 @@ def write_tar(out: Writer, members: Iterable[Entry], links: Mapping[str, str] | 
         out.write(block)
 
 
-def tar_stream(
-    members: Iterable[Entry], links: Mapping[str, str] | None = None, level: int = 1
-) -> Iterator[bytes]:
+def tar_stream(members: Iterable[Entry], links: Mapping[str, str] | None = None, level: int = 1) -> Iterator[bytes]:
     """The same tar gzipped, in chunks of 64 to 256 KiB (the last may be smaller); `level` 0 to 3.
 
     No threads, and no more than a chunk in memory. The gzip header has no time and no name.

@@ -30,3 +30,12 @@ def engine_version() -> Command:
 
 def compose_version() -> Command:
     return ("docker", "compose", "version", "--short")
+
+
+def disk_use() -> Command:
+    return ("docker", "system", "df", "--format", "{{json .}}")
+
+
+def prune_cache() -> Command:
+    """The build cache only: no image, container, network or volume."""
+    return ("docker", "builder", "prune", "--force")

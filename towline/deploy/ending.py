@@ -12,11 +12,7 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
     if outcome.result == "deployed":
         return None
     if outcome.result == "locked":
-        holder = outcome.named("locked")[0].values["holder"]
-        return LockHeld(
-            f"{plan.stack}: locked: {holder_text(holder)}",
-            f"follow it with `inv attach --stack={plan.stack}`, or wait for it with --lock-wait=SECONDS",
-        )
+        return locked(plan.stack, outcome.named("locked")[0].values["holder"])
     what = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
     if outcome.result == "died":
         return DeployFailed(
@@ -34,16 +30,13 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
     return DeployRolledBack(f"{plan.stack}: {what}; the release before, {plan.previous}, {how}")
 
 
-def holder_text(holder: str) -> str:
-    """The lock's holder file, as one line for people.
-
-    >>> holder_text("run 20261123-120000;pid 77;by ann@lap;since 2026-11-23T12:00:00Z;")
-    'run 20261123-120000 by ann@lap since 2026-11-23T12:00:00Z'
-    """
-    words = dict(line.split(" ", 1) for line in holder.split(";") if " " in line)
-    if not words:
-        return "somebody else's deploy is running"
-    return f"run {words.get('run')} by {words.get('by')} since {words.get('since')}"
+def locked(stack: str, holder: str) -> LockHeld:
+    """The error for a stack that somebody else deploys, or that a person locked with a message."""
+    return LockHeld(
+        f"{stack}: locked: {holder}",
+        f"a deploy: `inv attach --stack={stack}` follows it, --lock-wait=SECONDS waits for it; "
+        f"a person: `inv unlock --stack={stack}`",
+    )
 
 
 def _last_step(outcome: Outcome) -> str:

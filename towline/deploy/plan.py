@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from towline.bundle import Changes, Entry, Manifest, diff, renames
 from towline.catalog import Stack
 from towline.engines import compose
 from towline.engines.steps import Step
 from towline.errors import TowlineError
+from towline.facts.disk import DiskFact
 from towline.facts.stack import StackFact
+from towline.manifest import Changes, Entry, Manifest, diff, renames
+from towline.ssh.ledger import size_text
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,13 @@ class Plan:
     run: str
     release: str
     previous: str
-    strategy: str
-    changes: Changes
-    send: tuple[Entry, ...]
-    links: dict[str, str]
-    drop: tuple[str, ...]
-    steps: tuple[Step, ...]
-    undo: tuple[Step, ...]
+    strategy: str = ""
+    changes: Changes = Changes()
+    send: tuple[Entry, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    undo: tuple[Step, ...] = ()
 
     @property
     def new_release(self) -> bool:
@@ -91,10 +94,6 @@ def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> P
         release=release,
         previous=fact.current,
         strategy="rollback",
-        changes=Changes(),
-        send=(),
-        links={},
-        drop=(),
         steps=(*steps, Step("keep", ("keep_release",))),
         undo=_undo(stack.project, fact.current, options),
     )
@@ -120,6 +119,24 @@ def run_id(fact: StackFact) -> str:
     taken = {release.id for release in fact.releases} | ({fact.last_run.id} if fact.last_run else set())
     candidates = [fact.now, *(f"{fact.now}-{number}" for number in range(2, 100))]
     return next(name for name in candidates if name not in taken)
+
+
+def disk_problem(plan: Plan, fact: StackFact, free: DiskFact | None, host: str) -> TowlineError | None:
+    """Too little room on the host: the files twice (release and live copy) and images as large as the last build's."""
+    if free is None:
+        return None
+    files = 2 * sum(entry.size for entry in plan.send if entry.path not in plan.links)
+    images = next((release.built for release in fact.releases if release.id == fact.current), 0)
+    wants = [("stacks and images", files + images, min(free.root, free.engine))] if free.shared else []
+    wants = wants or [("stacks", files, free.root), ("images", images, free.engine)]
+    for what, need, there in wants:
+        if need > there:
+            return TowlineError(
+                f"{host}: {plan.stack} needs {size_text(need)} for {what} "
+                f"(files {size_text(files)}, images {size_text(images)}), and {size_text(there)} are free",
+                f"`inv prune --host={host} --dry` tells what pruning would free",
+            )
+    return None
 
 
 def _links(fact: StackFact, new: Manifest, changes: Changes) -> dict[str, str]:

@@ -8,18 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from towline.bundle import Manifest
 from towline.catalog import Stack
 from towline.commands.shell import Command, script
 from towline.deploy.following import Event, Followed, follow
 from towline.deploy.plan import Options, Plan
 from towline.deploy.sending import release_stream, run_archive
 from towline.errors import ConnectionFailed, Detached, LineCut, RemoteFailed
+from towline.manifest import Manifest
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Session
-
 
 _Opener = Callable[[], AbstractContextManager[Session]]
 

@@ -3,38 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from towline.bundle import load_manifest
 from towline.catalog import Stack
-from towline.deploy.ending import error_of
-from towline.deploy.plan import Options, Plan, plan_deploy
-from towline.deploy.run import Outcome, Watch, carry_out, send_release
+from towline.deploy.ending import error_of, locked
+from towline.deploy.plan import Options, Plan, disk_problem, plan_deploy, plan_rollback
+from towline.deploy.run import Outcome, Watch, attach, carry_out, send_release
 from towline.errors import ConnectionFailed, TowlineError, UsageError
-from towline.facts import engine
+from towline.facts import disk, engine
 from towline.facts import stack as stacks
+from towline.facts.disk import DiskFact
 from towline.facts.stack import StackFact
+from towline.manifest import Manifest
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 
 
-def read_deploy_facts(connection: Connection, stack: Stack) -> StackFact:
+@dataclass(frozen=True)
+class Facts:
+    """What one session tells before a deploy."""
+
+    stack: StackFact
+    disk: DiskFact | None
+
+
+def read_facts(connection: Connection, stack: str) -> Facts:
     """What stands on the host for this stack, in one session. Raises TowlineError when Docker cannot be used there."""
-    asked = engine.commands()
-    paths = StackPaths(connection.host.root, stack.name)
-    results = connection.batch((*asked, *stacks.commands(paths)), together=True, name="facts")
+    asked, root = engine.commands(), connection.host.root
+    commands = (*asked, disk.command(root), *stacks.commands(StackPaths(root, stack)))
+    results = connection.batch(commands, together=True, name="facts")
     problem = engine.problem(engine.parse(results[: len(asked)]), connection.host.name)
     if problem:
         raise problem
-    return stacks.parse(results[len(asked) :])
+    free, *state = results[len(asked) :]
+    return Facts(stacks.parse(state), disk.parse(free))
 
 
 def prepare(
-    connection: Connection, stack: Stack, options: Options, networks: frozenset[str]
-) -> tuple[Plan, Callable[[Watch], None]]:
-    """The plan, and what sends its release. Local files are read first: bad input ends here, before any network."""
+    connection: Connection, stack: Stack, options: Options, networks: frozenset[str], watch: Watch
+) -> tuple[Plan, Manifest]:
+    """The plan, and the manifest that it sends. Local files are read first: bad input ends here, before any network.
+
+    Raises LockHeld, and TowlineError when the disk there is too small.
+    """
     manifest = load_manifest(stack)
-    plan = plan_deploy(stack, manifest, read_deploy_facts(connection, stack), options, networks)
-    return plan, lambda watch: send_release(connection, stack, manifest, plan, watch)
+    facts = _look(connection, stack.name, options, watch)
+    plan = plan_deploy(stack, manifest, facts.stack, options, networks)
+    too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
+    if too_little:
+        raise too_little
+    return plan, manifest
+
+
+def _look(connection: Connection, stack: str, options: Options, watch: Watch) -> Facts:
+    facts = read_facts(connection, stack)
+    note_cut(facts.stack, stack, watch.note)
+    if facts.stack.held:
+        raise locked(stack, facts.stack.held)
+    if facts.stack.holder and facts.stack.running and not options.lock_wait:
+        raise locked(stack, f"{facts.stack.holder} at {facts.stack.running.step!r}")
+    return facts
+
+
+def note_cut(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
+    """Say so when the last run ended without a result: killed, or the server went down under it."""
+    if fact.last_run and fact.last_run.outcome == "cut":
+        note(
+            f"{stack}: deploy {fact.last_run.id} was cut at {fact.last_run.step!r}; "
+            f"`inv deploy` or `inv rollback` with --stack={stack} mends it"
+        )
 
 
 def deploy(
@@ -45,13 +83,36 @@ def deploy(
     On the host: facts (one session), the tarball of changed files (one, none when nothing changed), the run (one).
     Raises DeployRolledBack, DeployFailed, LockHeld, ConnectionFailed, RemoteFailed, StackError.
     """
-    plan, send = prepare(connection, stack, options, networks)
+    plan, manifest = prepare(connection, stack, options, networks, watch)
     watch.planned(plan)
     if plan.new_release:
-        send(watch)
-    outcome = carry_out(connection, plan, options, watch)
-    error = error_of(outcome, plan)
+        send_release(connection, stack, manifest, plan, watch)
+    return _see_through(plan, carry_out(connection, plan, options, watch), watch)
+
+
+def rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Outcome:
+    """Run a release again that is on the server, with the images it had; '' names the good one before the live one.
+
+    On the host: facts (one session), the run (one). Raises as deploy does.
+    """
+    plan = plan_rollback(stack, _look(connection, stack.name, options, watch).stack, to, options)
+    watch.planned(plan)
+    return _see_through(plan, carry_out(connection, plan, options, watch), watch)
+
+
+def join(connection: Connection, stack: Stack, watch: Watch) -> Outcome:
+    """Follow the stack's running deploy, or the last one, from its beginning to its end; its error is raised here too."""
+    fact = read_facts(connection, stack.name).stack
+    if fact.last_run is None:
+        raise TowlineError(f"{stack.name}: nothing has been deployed on {connection.host.name} yet")
+    plan = Plan(stack.name, stack.project, fact.last_run.id, fact.last_run.release, previous=fact.current)
+    outcome = attach(connection, StackPaths(connection.host.root, stack.name), plan.run, watch)
+    return _see_through(plan, outcome, watch)
+
+
+def _see_through(plan: Plan, outcome: Outcome, watch: Watch) -> Outcome:
     watch.ended(plan, outcome)
+    error = error_of(outcome, plan)
     if error:
         raise error
     return outcome

@@ -37,7 +37,7 @@ def read_connectivity(connection: Connection) -> ConnectivityFact:
         auth=transport.auth_handler.auth_method if transport.auth_handler else "none",
         host_key=fingerprint(transport.get_remote_server_key()),
         server=transport.remote_version.removeprefix("SSH-2.0-"),
-        cipher=transport.remote_cipher,
+        cipher=str(getattr(transport, "remote_cipher", "unknown")),  # paramiko has it, its stubs do not
         round_trip=min(connection.round_trip() for _ in range(PINGS)),
         engine=engine.parse(connection.batch(engine.commands(), together=True, name="engine")),
         sessions=connection.count_sessions(MOST_SESSIONS),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from towline.catalog import Catalog
 from towline.commands import docker
+from towline.commands.shell import script
 from towline.errors import RemoteFailed
+from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
@@ -27,14 +30,17 @@ class ContainerFact:
     ports: str
 
 
-def read_containers(connection: Connection, catalog: Catalog) -> list[dict[str, object]]:
-    """The rows of get-containers: those of the catalogue's stacks, from one session.
+def read_containers(connection: Connection, catalog: Catalog, note: Callable[[str], None]) -> list[dict[str, object]]:
+    """The rows of get-containers: those of the catalogue's stacks, from one session. `note` is told of cut deploys.
 
     Raises RemoteFailed when docker does not answer.
     """
-    (result,) = connection.batch([docker.containers()], name="containers")
+    asked = [docker.containers(), script(remote_script("cuts"), connection.host.root)]
+    result, cuts = connection.batch(asked, together=True, name="containers")
     if not result.ok:
         raise RemoteFailed(f"{connection.host.name}: {result.err.strip().splitlines()[-1]}", "see `inv test-connectivity`")
+    for stack, run, step in (line.split() for line in cuts.out.splitlines()):
+        note(f"{stack}: deploy {run} was cut at {step!r}; `inv deploy --stack={stack}` mends it")
     stacks = {stack.project: stack.name for stack in catalog.stacks}
     return [
         {

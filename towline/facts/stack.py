@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from towline.bundle import Manifest, parse_manifest
 from towline.commands.shell import Command, script
+from towline.manifest import Manifest, parse_manifest
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.session import Result
@@ -25,11 +26,17 @@ class RunFact:
 
 @dataclass(frozen=True)
 class ReleaseFact:
-    """One release on the server. outcome: good, failed, or - (never came to its end). meta: as the client that sent it said."""
+    """One release on the server.
+
+    outcome: good, failed, or - (never came to its end). seconds: what its last run took. built: bytes of the images that
+    were built for it. meta: as the client that sent it said.
+    """
 
     id: str
     outcome: str
-    meta: dict[str, object]
+    seconds: float = 0.0
+    built: int = 0
+    meta: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ class StackFact:
     manifest: Manifest | None = None
 
 
+    @property
+    def running(self) -> RunFact | None:
+        return self.last_run if self.last_run and self.last_run.outcome == "running" else None
+
+
 _MANIFEST = 'f=$1/releases/$(cat "$1/current")/manifest; [ ! -f "$f" ] || gzip -c "$f"'
 
 
@@ -62,7 +74,7 @@ def commands(paths: StackPaths) -> tuple[Command, ...]:
 def parse(results: list[Result]) -> StackFact:
     """The fact from the results of `commands()`, in their order."""
     state, manifest = results
-    words = [line.split("\t") for line in state.out.splitlines()]
+    words = [line.split("\t") for line in state.out.split("\n")]
     first = {word[0]: word for word in words}
     run = first.get("run")
     lock = first["lock"]
@@ -74,9 +86,14 @@ def parse(results: list[Result]) -> StackFact:
         holder=" ".join(lock[2:]).strip() if lock[1] == "held" else "",
         held=first["held"][1] if "held" in first else "",
         last_run=RunFact(*run[1:5]) if run else None,
-        releases=tuple(ReleaseFact(word[1], word[2], _meta(word[3])) for word in words if word[0] == "release"),
+        releases=tuple(_release(word) for word in words if word[0] == "release"),
         manifest=parse_manifest(gzip.decompress(manifest.stdout).decode()) if manifest.stdout else None,
     )
+
+
+def _release(word: list[str]) -> ReleaseFact:
+    _, name, outcome, seconds, built, meta = word
+    return ReleaseFact(name, outcome, float(seconds), int(built), _meta(meta))
 
 
 def _none_if_dash(text: str) -> str:

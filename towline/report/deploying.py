@@ -31,17 +31,25 @@ class DeployView:
         self._begun = 0.0
         self._undoing = False
 
+    def __enter__(self) -> DeployView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # what run.Watch asks for ---------------------------------------------------------------------------------------
 
     def planned(self, plan: Plan) -> None:
         changes = plan.changes
-        counts = f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        kinds = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
+        counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in kinds.items() if entries)
         files = f"files: {counts}" if changes else "files as they are there"
         before = f"live: {plan.previous}" if plan.previous else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
 
     def sent(self, plan: Plan, size: int, seconds: float) -> None:
-        self._say(f"  {MARKS['done']} {'put':<10} {seconds:6.1f} s  {len(plan.send)} files, {size_text(size)}")
+        what = f"{_count(len(plan.send), 'file')}, {size_text(size)}"
+        self._say(f"  {MARKS['done']} {'put':<10} {seconds:6.1f} s  {what}")
 
     def event(self, event: Event) -> None:
         show = getattr(self, f"_on_{event.name}", None)
@@ -97,9 +105,7 @@ class DeployView:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
 
     def _on_waiting(self, event: Event) -> None:
-        from towline.deploy.ending import holder_text
-
-        self.note(f"waiting for the lock: {holder_text(event.values['holder'])}")
+        self.note(f"waiting for the lock: {event.values['holder']}")
 
     def _on_unhealthy(self, event: Event) -> None:
         self._say(f"  {MARKS['failed']} {escape(event.values['service'])}: {escape(event.values['why'])}")
@@ -127,6 +133,10 @@ class DeployView:
         if self._status:
             self._status.stop()
             self._status = None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _why(event: Event) -> str:

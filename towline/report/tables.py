@@ -28,4 +28,6 @@ def as_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "-"
     return str(value) if value not in ("", None) else "-"

@@ -66,14 +66,15 @@ def up(
     images: Iterable[str] = (),
     max_sessions: int = 2,
     max_startups: int = 2,
+    docker_host: str = "",
     say: Callable[[str], None] = print,
 ) -> Sandbox:
     """A sandbox that runs with these limits; one that does already is kept.
 
     sshd and (`engine=True`) a Docker Engine with compose v2 are installed where they are missing and started;
-    `images` are made where no registry has them. Raises TowlineError with the lines to run if that cannot be.
+    Logins use the engine `docker_host` in place of the machine's own. `images` are made where no registry has them. Raises TowlineError with the lines to run if that cannot be.
     """
-    limits = sshd.Limits(max_sessions, max_startups)
+    limits = sshd.Limits(max_sessions, max_startups, docker_host)
     place = (folder or default_folder()).absolute()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(place):

@@ -34,10 +34,14 @@ ANYWHERE = ("install OpenSSH's server, sshd, in /usr/sbin",)
 
 @dataclass(frozen=True)
 class Limits:
-    """sshd's MaxSessions (per connection) and MaxStartups (logins under way at once)."""
+    """sshd's MaxSessions (per connection) and MaxStartups (logins under way at once).
+
+    docker_host: the DOCKER_HOST that logins get; '' leaves them the machine's own engine.
+    """
 
     max_sessions: int = 2
     max_startups: int = 2
+    docker_host: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,7 @@ PrintMotd no
 AllowTcpForwarding yes
 AllowStreamLocalForwarding yes
 Subsystem sftp internal-sftp
+{f"SetEnv DOCKER_HOST={limits.docker_host}" if limits.docker_host else ""}
 """
 
 
@@ -283,7 +288,10 @@ def read_port(files: Files) -> int | None:
 def read_limits(files: Files) -> Limits | None:
     """The limits in the sandbox's settings, or None when there are none yet."""
     sessions, startups = _read_number(files, "MaxSessions"), _read_number(files, "MaxStartups")
-    return Limits(sessions, startups) if sessions is not None and startups is not None else None
+    if sessions is None or startups is None:
+        return None
+    docker_host = re.search(r"^SetEnv DOCKER_HOST=(.*)$", files.config.read_text(encoding="utf-8"), re.MULTILINE)
+    return Limits(sessions, startups, docker_host[1] if docker_host else "")
 
 
 def _read_number(files: Files, keyword: str) -> int | None:

@@ -57,9 +57,10 @@ class Frames:
             yield result
 
     def _take(self) -> Result | None:
-        head, newline, _ = self._buffer.partition(b"\n")
-        if not newline:
+        end = self._buffer.find(b"\n")  # not partition(): that copies all that has come so far, at every chunk
+        if end < 0:
             return None
+        head = self._buffer[:end]
         try:
             code, out, err = (int(word) for word in head.split())
         except ValueError:

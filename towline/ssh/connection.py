@@ -23,7 +23,7 @@ from towline.config import Host
 from towline.errors import LineCut, SessionRefused
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
-from towline.ssh.opening import WINDOW, open_connection
+from towline.ssh.opening import WINDOW, close_connection, open_connection
 from towline.ssh.session import Result, Session
 
 SESSION_WAIT = 30  # seconds that a refused session is tried again
@@ -58,7 +58,8 @@ class Connection:
             return self._fabric
 
     def _log_in(self, *, again: bool) -> None:
-        if again:
+        if self._fabric is not None:
+            close_connection(self._fabric)
             self._note(f"{self.host.name}: the line was cut; logging in again")
         self._fabric = open_connection(self.host, self._retried)
         self.ledger.login(again=again)
@@ -204,12 +205,11 @@ class Connection:
 
     def drop(self) -> None:
         """Take the line for dead, so that the next use logs in again."""
-        if self._fabric is not None and self._fabric.transport is not None:
-            self._fabric.transport.close()
+        self.close()
 
     def close(self) -> None:
         if self._fabric is not None:
-            self._fabric.close()
+            close_connection(self._fabric)
 
 
 def _collect(session: Session, timeout: float | None) -> Result:

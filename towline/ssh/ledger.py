@@ -70,7 +70,7 @@ class Ledger:
 
     def summary(self) -> dict[str, object]:
         """The sums, in the shape of the last line of `--ledger=FILE`."""
-        names = "logins sessions peak refused reconnects commands bytes_up bytes_down".split()
+        names = ["logins", "sessions", "peak", "refused", "reconnects", "commands", "bytes_up", "bytes_down"]
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         sums = {name: getattr(self, name) for name in names}
         seconds = round(time.monotonic() - self._since, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_exponential_jitter
 
+from towline.commands.shell import quote
 from towline.config import Host
 from towline.errors import (
     AuthenticationRefused,
@@ -93,9 +94,10 @@ def _open_once(host: Host) -> Connection:
         connection.open()
     except Exception as error:
         reached_login = _reached_login(connection)
-        connection.close()
-        raise explain(error, host, reached_login=reached_login) from error
-    _watch_the_line(connection.transport)
+        close_connection(connection)
+        raise explain(error, host, reached_login=reached_login, port=_port_of(connection, error)) from error
+    for hop in hops(connection):
+        _watch_the_line(hop.transport)
     return connection
 
 
@@ -117,11 +119,23 @@ def build_connection(host: Host) -> Connection:
         connect_timeout=CONNECT_TIMEOUT,
         connect_kwargs=options,
     )
-    hop = connection
-    while isinstance(hop, Connection):  # Fabric accepts any key by default, on a ProxyJump's connection too
+    for hop in hops(connection):  # Fabric accepts any key by default, on a ProxyJump's connection too
         _check_host_keys(hop.client, host.known_hosts)
-        hop = hop.gateway
     return connection
+
+
+def hops(connection: Connection) -> Iterator[Connection]:
+    """`connection` and those of its ProxyJump, from the target outwards."""
+    while isinstance(connection, Connection):
+        yield connection
+        connection = connection.gateway
+
+
+def close_connection(connection: Connection) -> None:
+    """Log out, of the ProxyJump's hosts too: Fabric's own close leaves those, and a login that failed, connected."""
+    for hop in hops(connection):
+        hop.close()
+        hop.client.close()
 
 
 def _check_host_keys(client: paramiko.SSHClient, extra: tuple[Path, ...]) -> None:
@@ -134,28 +148,41 @@ def _check_host_keys(client: paramiko.SSHClient, extra: tuple[Path, ...]) -> Non
 
 def _reached_login(connection: Connection) -> bool:
     transport = connection.client.get_transport()
-    return bool(transport and transport.initial_kex_done and transport.auth_handler)
+    if not transport or not transport.initial_kex_done:
+        return False
+    return bool(transport.auth_handler or transport.is_active())  # a line that still stands: there was no key to offer
+
+
+def _port_of(connection: Connection, error: Exception) -> int:
+    """The port of the hop that `error` names: paramiko leaves it out of a changed key's host name."""
+    name = getattr(error, "hostname", None)
+    return next((int(hop.port) for hop in hops(connection) if hop.host == name), 22)
 
 
 def _watch_the_line(transport: paramiko.Transport) -> None:
     transport.set_keepalive(KEEPALIVE)
+    if not isinstance(transport.sock, socket.socket):
+        return
+    # Opening a session is a row of small messages: Nagle's algorithm made that 41 ms in place of 0.4.
+    transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A black hole answers nothing, and TCP alone would wait a quarter of an hour.
-    if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
 
 
-def explain(error: Exception, host: Host, *, reached_login: bool = False) -> Exception:
-    """The error of our tree that `error`, raised while connecting to `host`, stands for."""
+def explain(error: Exception, host: Host, *, reached_login: bool = False, port: int = 22) -> Exception:
+    """The error of our tree that `error`, raised while connecting to `host`, stands for. port: of the hop it is about."""
     where = f"{host.address}:{host.port}" if host.port else host.address
     match error:
         case ConnectionFailed():
             return error
         case BadHostKeyException():
+            name = error.hostname if port == 22 else f"[{error.hostname}]:{port}"
             return HostKeyChanged(
-                f"{where}: its host key changed: pinned {fingerprint(error.expected_key)}, "
+                f"{name}: its host key changed: pinned {fingerprint(error.expected_key)}, "
                 f"now {fingerprint(error.key)}",
                 hint="either the server was set up anew or somebody stands in between; ask who runs it, "
-                f"then remove the old key with: ssh-keygen -R {_known_name(error.hostname)}",
+                f"then remove the old key with: ssh-keygen -R {quote([name])}",
             )
         case paramiko.AuthenticationException():
             return _not_let_in(host, where)
@@ -188,10 +215,6 @@ def _not_let_in(host: Host, where: str) -> AuthenticationRefused:
         f"{where}: {user} was not let in {key}",
         hint="is the public key in ~/.ssh/authorized_keys there, and does the private one need ssh-add?",
     )
-
-
-def _known_name(hostname: str) -> str:
-    return f"'{hostname}'" if hostname.startswith("[") else hostname
 
 
 def _plain(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -60,13 +60,33 @@ class Session:
     def _feed(self, chunks: Iterable[bytes]) -> None:
         try:
             for chunk in chunks:
-                self.send(chunk)
-            self.channel.shutdown_write()
-        except OSError:
-            pass  # the command left without reading all of it; its exit code tells
-        except Exception as error:  # the source broke: close, so that the far end cannot take this for the whole
+                with contextlib.suppress(OSError):  # the command left without reading all of it; its exit code tells
+                    self.send(chunk)
+                    continue
+                return
+        except Exception as error:  # the source broke: the far end must not take what came so far for the whole
             self._feed_error = error
+            self._kill()
             self.channel.close()
+            return
+        with contextlib.suppress(OSError):
+            self.channel.shutdown_write()
+
+    def _kill(self) -> None:
+        """Have sshd kill the command and what it started: to them, a closed session is a plain end of file.
+
+        OpenSSH does so since 7.9, but not for a login of root before 9.8 ("session signalling requires privilege
+        separation"): a command that gets data has to see by itself that it is whole. RFC 4254, 6.9; paramiko has no
+        method for it.
+        """
+        message = paramiko.Message()
+        message.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
+        message.add_int(self.channel.remote_chanid)
+        message.add_string("signal")
+        message.add_boolean(False)
+        message.add_string("KILL")
+        with contextlib.suppress(paramiko.SSHException, OSError):  # no line, nothing to kill over it
+            self.channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
     def send(self, chunk: bytes) -> None:
         """Send `chunk` into stdin now; blocks while the window is full."""
@@ -84,7 +104,7 @@ class Session:
             self.channel.settimeout(None if until is None else max(0.01, until - time.monotonic()))
             try:
                 chunk = self.channel.recv(BLOCK)
-            except socket.timeout as error:
+            except TimeoutError as error:
                 raise TimeoutError(self.name) from error
             if not chunk:
                 return

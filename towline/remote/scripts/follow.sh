@@ -25,7 +25,7 @@ sleep $pause 2>/dev/null || pause=1
 while :; do
     done=no
     if [ -s result ]; then done=yes
-    elif [ -s pid ] && ! kill -0 "$(cat pid)" 2>/dev/null && [ ! -s result ]; then done=gone; fi
+    elif [ -s pid ] && ! grep -q runner.sh "/proc/$(cat pid)/cmdline" 2>/dev/null && [ ! -s result ]; then done=gone; fi
     if look; then quiet=0; else quiet=$((quiet + 1)); fi
     case $done in
         yes) echo z; exit 0 ;;

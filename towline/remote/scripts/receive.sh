@@ -7,7 +7,7 @@ set -u
 umask 022
 releases=$1/.towline/$2/releases id=$3 previous=$4
 
-fail() { echo "$*" >&2; rm -rf "$part"; exit 1; }
+fail() { trap '' HUP INT PIPE TERM; rm -rf "$part"; echo "$*" >&2; exit 1; }
 
 (umask 077; mkdir -p "$1/.towline") && mkdir -p "$releases" && cd "$releases" || exit 1
 part=$id.part

@@ -15,7 +15,8 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./settings
 cd ../../../.. || exit 1     # the root: this is ROOT/.towline/STACK/run/ID
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
-child='' cancelled='' overdue='' step='' looks="$run/looks"
+child='' cancelled='' overdue='' step=''
+scratch=$run/scratch looks=$run/scratch/looks
 export COMPOSE_ANSI=never COMPOSE_PROGRESS=plain BUILDKIT_PROGRESS=plain COMPOSE_MENU=false DOCKER_CLI_HINTS=false
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES
 
@@ -33,7 +34,7 @@ event() { # NAME [KEY VALUE]…
 }
 
 finish() { # OUTCOME
-    rm -rf "$run/stage" "$run/staged" "$run"/look* "$run/now" "$run/todo" "$run/paths"
+    rm -rf "$scratch"
     event end outcome "$1"
     echo "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
     rm -f "$home/holder"
@@ -52,23 +53,36 @@ try_lock() {
     mkdir "$home/lock.d" 2>/dev/null && echo "$$ $boot" >"$home/lock.d/owner"
 }
 
+holder_text() { # run ID by WHO since WHEN, at 'STEP'
+    held=$(tr '\n' ' ' <"$home/holder" 2>/dev/null)
+    running=$(sed -n 's/^run //p' "$home/holder" 2>/dev/null)
+    at=$(sed -n 's/.*"event":"step","name":"\([^"]*\)".*/\1/p' "$home/run/$running/events" 2>/dev/null | tail -n 1)
+    echo "${held:-another run} at '${at:-the start}'"
+}
+
 take_lock() {
     exec 9>>"$home/lock"
     waited=0
+    if [ -s "$home/held" ]; then
+        event locked holder "$(head -n 1 "$home/held")"
+        finish locked
+    fi
     until try_lock; do
         [ -z "$cancelled" ] || finish kept
         # A runner that was killed leaves its last command behind, which holds the lock until it is done.
         holder=$(sed -n 's/^pid //p' "$home/holder" 2>/dev/null)
         if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then limit=60; else limit=$lock_wait; fi
         if [ "$waited" -ge "$limit" ]; then
-            event locked holder "$(tr '\n' ';' <"$home/holder" 2>/dev/null)"
+            event locked holder "$(holder_text)"
             finish locked
         fi
-        [ "$waited" -gt 0 ] || event waiting holder "$(tr '\n' ';' <"$home/holder" 2>/dev/null)"
+        [ "$waited" -gt 0 ] || event waiting holder "$(holder_text)"
         sleep 1
         waited=$((waited + 1))
     done
-    printf 'run %s\npid %s\nby %s\nsince %s\n' "${run##*/}" $$ "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$home/holder"
+    rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
+    mkdir "$scratch"
+    printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
 }
 
 # --- the live folder ----------------------------------------------------------------------------------------------
@@ -76,22 +90,22 @@ take_lock() {
 # What the live folder holds of the paths that releases know: kind, mode, content. A file whose size, change time and inode are
 # as they were noted after the last apply still has the content of that release; only the others are hashed.
 look_at_live() { # HAVE WANT
-    cut -f5 "$1" "$2" | sort -u >"$run/paths"
-    [ -d "$live" ] || { : >"$run/now"; return; }
-    (cd "$live" && tr '\n' '\0' <"$run/paths" | xargs -0 stat -c "%f$tab%s$tab%Z$tab%i$tab%n" 2>/dev/null) >"$run/look"
+    cut -f5 "$1" "$2" | sort -u >"$scratch/paths"
+    [ -d "$live" ] || { : >"$scratch/now"; return; }
+    (cd "$live" && tr '\n' '\0' <"$scratch/paths" | xargs -0 stat -c "%f$tab%s$tab%Z$tab%i$tab%n" 2>/dev/null) >"$scratch/look"
     [ -f "$home/live.stat" ] || : >"$home/live.stat"
     awk -F"$tab" 'FILENAME == ARGV[1] { seen[$0]; next } $1 ~ /^8/ && !($0 in seen) { printf "%s%c", $5, 0 }' \
-        "$home/live.stat" "$run/look" >"$run/look.files"
-    (cd "$live" && xargs -0 sha256sum -- <"$run/look.files" 2>/dev/null) | sed 's/^\([0-9a-f]*\) [ *]/\1'"$tab"'/' >"$run/look.sums"
-    awk -F"$tab" '$1 ~ /^a/ { print $5 }' "$run/look" | while IFS= read -r path; do
+        "$home/live.stat" "$scratch/look" >"$scratch/look.files"
+    (cd "$live" && xargs -0 sha256sum -- <"$scratch/look.files" 2>/dev/null) | sed 's/^\([0-9a-f]*\) [ *]/\1'"$tab"'/' >"$scratch/look.sums"
+    awk -F"$tab" '$1 ~ /^a/ { print $5 }' "$scratch/look" | while IFS= read -r path; do
         printf 'link:%s\t%s\n' "$(readlink "$live/$path")" "$path"
-    done >>"$run/look.sums"
+    done >>"$scratch/look.sums"
     # → kind mode content path; content '=' is "as the manifest has it"
     awk -F"$tab" '
         FILENAME == ARGV[1] { sum[$2] = $1; next }
         { kind = $1 ~ /^8/ ? "f" : $1 ~ /^a/ ? "l" : $1 ~ /^4/ ? "d" : "?"
           print kind "\t" substr($1, length($1) - 2) "\t" (($5 in sum) ? sum[$5] : "=") "\t" $5 }
-    ' "$run/look.sums" "$run/look" >"$run/now"
+    ' "$scratch/look.sums" "$scratch/look" >"$scratch/now"
 }
 
 # What to do so that the live folder holds WANT: `drop`, `put`, `mode`, `aside`, `dir` and a path a line. A file that is neither
@@ -120,7 +134,7 @@ decide() { # HAVE WANT
                     print "put\t" path
                 }
             }
-        }' "$1" "$2" "$run/now" | sort >"$run/todo"
+        }' "$1" "$2" "$scratch/now" | sort >"$scratch/todo"
 }
 
 manifest_of() { if [ -n "$1" ]; then echo "$home/releases/$1/manifest"; else echo /dev/null; fi; }
@@ -129,13 +143,13 @@ manifest_of_live() { if [ -f "$home/live.manifest" ]; then echo "$home/live.mani
 
 stage() { # RELEASE: copies of what `apply` will need, so that the services' downtime is not the copying's
     decide "$(manifest_of_live)" "$(manifest_of "$1")"
-    [ "$(head -n 1 "$run/staged" 2>/dev/null)" = "$1" ] || { rm -rf "$run/stage"; echo "$1" >"$run/staged"; }
-    mkdir -p "$run/stage"
-    sed -n "s/^put$tab/.\//p" "$run/todo" | awk 'NR == FNR { done[$0]; next } !($0 in done)' "$run/staged" - >"$run/look.put"
-    [ -s "$run/look.put" ] || return 0
-    cat "$run/look.put" >>"$run/staged"
+    [ "$(head -n 1 "$scratch/staged" 2>/dev/null)" = "$1" ] || { rm -rf "$scratch/stage"; echo "$1" >"$scratch/staged"; }
+    mkdir -p "$scratch/stage"
+    sed -n "s/^put$tab/.\//p" "$scratch/todo" | awk 'NR == FNR { done[$0]; next } !($0 in done)' "$scratch/staged" - >"$scratch/look.put"
+    [ -s "$scratch/look.put" ] || return 0
+    cat "$scratch/look.put" >>"$scratch/staged"
     # -m: these are new files of today; a web server tells them by that from yesterday's of the same size
-    (cd "$home/releases/$1/files" && tar -cf - -T "$run/look.put") | (cd "$run/stage" && tar -xpomf -)
+    (cd "$home/releases/$1/files" && tar -cf - -T "$scratch/look.put") | (cd "$scratch/stage" && tar -xpomf -)
 }
 
 apply() { # RELEASE ('' takes everything out again): the live folder holds exactly its files, and whatever else was there
@@ -145,9 +159,9 @@ apply() { # RELEASE ('' takes everything out again): the live folder holds exact
     cat "$have" "$want" | sort -u >"$home/live.manifest.new" && mv "$home/live.manifest.new" "$home/live.manifest" || return 1
     rm -f "$home/live.stat"
     if [ ! -d "$live" ] && [ -n "$1" ]; then
-        mv "$run/stage" "$live" || return 1
-        grep "^dir$tab" "$run/todo" >"$run/look.dirs" || :
-        mv "$run/look.dirs" "$run/todo"
+        mv "$scratch/stage" "$live" || return 1
+        grep "^dir$tab" "$scratch/todo" >"$scratch/look.dirs" || :
+        mv "$scratch/look.dirs" "$scratch/todo"
     fi
     mkdir -p "$live" && change || return 1
     cat "$want" >"$home/live.manifest.new" && mv "$home/live.manifest.new" "$home/live.manifest" || return 1
@@ -155,10 +169,10 @@ apply() { # RELEASE ('' takes everything out again): the live folder holds exact
 }
 
 change() {
-    grep -E "^(drop|aside|rmdir)$tab" "$run/todo" >"$run/look.out" || :
-    grep -E "^(put|mode|dir)$tab" "$run/todo" >"$run/look.in" || :
-    while IFS=$tab read -r what path mode; do take_out "$what" "$path" || return 1; done <"$run/look.out"
-    while IFS=$tab read -r what path mode; do bring_in "$what" "$path" "$mode" || return 1; done <"$run/look.in"
+    grep -E "^(drop|aside|rmdir)$tab" "$scratch/todo" >"$scratch/look.out" || :
+    grep -E "^(put|mode|dir)$tab" "$scratch/todo" >"$scratch/look.in" || :
+    while IFS=$tab read -r what path mode; do take_out "$what" "$path" || return 1; done <"$scratch/look.out"
+    while IFS=$tab read -r what path mode; do bring_in "$what" "$path" "$mode" || return 1; done <"$scratch/look.in"
 }
 
 take_out() { # WHAT PATH
@@ -183,7 +197,7 @@ forget_empty() { # PATH: folders that held nothing else go with their last file
 bring_in() { # WHAT PATH MODE
     case $2 in */*) [ -d "$live/${2%/*}" ] || mkdir -p -- "$live/${2%/*}" || return 1 ;; esac
     case $1 in
-        put) mv -f -- "$run/stage/$2" "$live/$2" ;;
+        put) mv -f -- "$scratch/stage/$2" "$live/$2" ;;
         mode) chmod "$3" -- "$live/$2" ;;
         dir) mkdir -p -- "$live/$2" ;;
     esac
@@ -192,7 +206,7 @@ bring_in() { # WHAT PATH MODE
 note_stat() {
     look_at_live "$home/live.manifest" /dev/null
     # A file changed within this very second could change again and look the same: leave it to be hashed next time.
-    awk -F"$tab" -v now="$(date +%s)" '$3 < now - 1' "$run/look" >"$home/live.stat.new" && mv "$home/live.stat.new" "$home/live.stat"
+    awk -F"$tab" -v now="$(date +%s)" '$3 < now - 1' "$scratch/look" >"$home/live.stat.new" && mv "$home/live.stat.new" "$home/live.stat"
 }
 
 # --- the steps that are more than one command ------------------------------------------------------------------------
@@ -206,10 +220,10 @@ in_live_if_any() { [ ! -d "$live" ] || in_live "$@"; }
 need_network() { docker network inspect "$1" >/dev/null 2>&1 || { docker network create "$1" && event network name "$1"; }; }
 
 pull() { # images that are neither here nor built: fetched while the old containers still serve
-    (in_release docker compose --project-name "$project" config --images) >"$run/look.images" || return 1
+    (in_release docker compose --project-name "$project" config --images) >"$scratch/look.images" || return 1
     while read -r image; do
         docker image inspect "$image" >/dev/null 2>&1 || docker pull "$image" || return 1
-    done <"$run/look.images"
+    done <"$scratch/look.images"
 }
 
 containers() { docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.oneoff=False; }
@@ -245,18 +259,18 @@ health() {
     : >"$looks"
     while :; do
         look_at_containers
-        judge >"$run/look.verdicts"
-        [ -s "$run/look.verdicts" ] || { event unhealthy service "$project" why "no container is there"; return 1; }
-        if grep -q '^bad' "$run/look.verdicts"; then show_bad '^bad'; return 1; fi
-        if ! grep -qv '^good' "$run/look.verdicts"; then return 0; fi
+        judge >"$scratch/look.verdicts"
+        [ -s "$scratch/look.verdicts" ] || { event unhealthy service "$project" why "no container is there"; return 1; }
+        if grep -q '^bad' "$scratch/look.verdicts"; then show_bad '^bad'; return 1; fi
+        if ! grep -qv '^good' "$scratch/look.verdicts"; then return 0; fi
         now=$(uptime_now)
         if [ "${now%.*}" -ge "$deadline" ]; then show_bad '^wait'; return 1; fi
-        if grep -q '^wait' "$run/look.verdicts"; then sleep "$pause"; else mv "$looks.new" "$looks"; sleep 1; fi
+        if grep -q '^wait' "$scratch/look.verdicts"; then sleep "$pause"; else mv "$looks.new" "$looks"; sleep 1; fi
     done
 }
 
 show_bad() { # PATTERN: the last log lines of each container whose verdict it is
-    grep "$1" "$run/look.verdicts" | while IFS=$tab read -r _ service container why; do
+    grep "$1" "$scratch/look.verdicts" | while IFS=$tab read -r _ service container why; do
         event unhealthy service "$service" why "$why"
         docker logs --tail 20 "$container" 2>&1 | while IFS= read -r line; do event log service "$service" line "$line"; done
     done
@@ -273,26 +287,36 @@ keep_images() {
         docker tag "$image" "towline/$project/$service:$release" || return 1
     done <"$dir/images.new"
     mv "$dir/images.new" "$dir/images"
+    # what the next build may need of the disk: the size of the images that were built (compose labels them)
+    cut -f3 "$dir/images" | sort -u | xargs docker image inspect --format \
+        '{{if .Config.Labels}}{{index .Config.Labels "com.docker.compose.project"}} {{.Size}}{{end}}' 2>/dev/null |
+        awk -v project="$project" '$1 == project { sum += $2 } END { printf "%d\n", sum }' >"$dir/built"
+}
+
+note_end() { # OUTCOME
+    echo "$1" >"$home/releases/$release/outcome"
+    now=$(uptime_now)
+    echo "$now $begun" | awk '{ printf "%.1f\n", $1 - $2 }' >"$home/releases/$release/seconds"
 }
 
 keep_release() {
     keep_images || return 1
     [ -z "$previous" ] || [ "$previous" = "$release" ] || echo "$previous" >"$home/before"
     echo "$release" >"$home/current.new" && mv "$home/current.new" "$home/current" || return 1
-    echo good >"$home/releases/$release/outcome"
+    note_end good
     forget_releases
     forget_runs
 }
 
 forget_releases() {
-    for dir in "$home"/releases/*/; do dir=${dir%/}; echo "${dir##*/}"; done | grep -v '\.part$' | sort -r | tail -n "+$((keep + 1))" >"$run/look.old"
+    for dir in "$home"/releases/*/; do dir=${dir%/}; echo "${dir##*/}"; done | grep -v '\.part$' | sort -r | tail -n "+$((keep + 1))" >"$scratch/look.old"
     while read -r id; do
         [ "$id" = "$release" ] || [ "$id" = "$(cat "$home/before" 2>/dev/null)" ] && continue
         while IFS=$tab read -r service _ _; do
             docker rmi "towline/$project/$service:$id" >/dev/null 2>&1
         done 2>/dev/null <"$home/releases/$id/images"
         rm -rf "$home/releases/${id:?}"
-    done <"$run/look.old"
+    done <"$scratch/look.old"
 }
 
 forget_runs() {
@@ -371,9 +395,11 @@ put_back() {
 
 trap cancel TERM INT
 trap '' HUP PIPE
+begun=$(uptime_now)
 event start run "${run##*/}" release "$release"
 echo "$release" >"$run/release"
 take_lock
 if run_steps "$run/steps"; then finish deployed; fi
-if [ "$release" != "$previous" ]; then echo failed >"$home/releases/$release/outcome"; fi
+# A release that once ran healthy stays one to go back to, though this run of it failed.
+if [ "$(cat "$home/releases/$release/outcome" 2>/dev/null)" != good ]; then note_end failed; fi
 put_back

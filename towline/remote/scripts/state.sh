@@ -1,7 +1,7 @@
 #!/bin/sh
 # state.sh ROOT STACK: what stands on the server for one stack, a `key<TAB>value…` line each. Changes nothing.
 set -u
-home=$1/.towline/$2 live=$1/$2 tab=$(printf '\t')
+home=$1/.towline/$2 live=$1/$2
 
 say() { printf '%s' "$1"; shift; for word; do printf '\t%s' "$word"; done; echo; }
 
@@ -22,8 +22,8 @@ last_run() {
     step=$(sed -n 's/.*"event":"step","name":"\([^"]*\)".*/\1/p' "$run/events" 2>/dev/null | tail -n 1)
     release=$(cat "$run/release" 2>/dev/null)
     if [ -s "$run/result" ]; then outcome=$(cat "$run/result")
-    elif lock_is_free || ! kill -0 "$(cat "$run/pid" 2>/dev/null)" 2>/dev/null; then outcome="cut"
-    else outcome=running; fi
+    elif grep -q runner.sh "/proc/$(cat "$run/pid" 2>/dev/null)/cmdline" 2>/dev/null; then outcome=running
+    else outcome="cut"; fi
     say run "$id" "$outcome" "${step:--}" "${release:--}"
 }
 
@@ -31,7 +31,8 @@ releases() {
     for dir in "$home"/releases/*/; do
         [ -f "$dir/manifest" ] || continue
         id=${dir%/} id=${id##*/}
-        say release "$id" "$(cat "$dir/outcome" 2>/dev/null || echo "-")" "$(tr -d '\n\t' <"$dir/meta.json" 2>/dev/null)"
+        say release "$id" "$(cat "$dir/outcome" 2>/dev/null || echo -)" "$(cat "$dir/seconds" 2>/dev/null || echo 0)" \
+            "$(cat "$dir/built" 2>/dev/null || echo 0)" "$(tr -d '\n\t' <"$dir/meta.json" 2>/dev/null)"
     done
 }
 
@@ -39,7 +40,7 @@ say now "$(date -u +%Y%m%d-%H%M%S)"
 say live "$([ -d "$live" ] && echo yes || echo no)"
 say current "$(cat "$home/current" 2>/dev/null || echo -)"
 say before "$(cat "$home/before" 2>/dev/null || echo -)"
-if lock_is_free; then say lock free; else say lock held "$(tr '\n' "$tab" <"$home/holder" 2>/dev/null)"; fi
+if lock_is_free; then say lock free; else say lock held "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')"; fi
 if [ -s "$home/held" ]; then say held "$(head -n 1 "$home/held")"; fi
 last_run
 releases
