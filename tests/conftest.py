@@ -8,6 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+STEPS = ["rehearse", "pull", "stage", "down", "apply", "build", "up", "health", "keep"]
 TOP = Path(__file__).parent.parent
 CONSOLE = [sys.executable, "-c", "from towline.console import main; main()"]
 
@@ -45,3 +48,18 @@ def clean_environment(home: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "COLUMNS": "200",
     }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table that the fault tests make: what stood at the end of each fault at each step."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    found = [value for report in reports for name, value in getattr(report, "user_properties", []) if name == "fault"]
+    if not found:
+        return
+    table = {(fault, step): end for fault, step, end in found}
+    steps = [step for step in STEPS if any(step == name for _, name in table)]
+    terminalreporter.section("fault × step → the page that is served at the end")
+    terminalreporter.write_line(f"{'':<18}" + "".join(f"{step:<10}" for step in steps))
+    for fault in dict.fromkeys(fault for fault, _ in table):
+        row = "".join(f"{table.get((fault, step), '-'):<10}" for step in steps)
+        terminalreporter.write_line(f"{fault:<18}{row}")

@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import CONSOLE, Ran, clean_environment, run_towline
 from towline import sandbox
-from towline.sandbox import images, sshd
+from towline.sandbox import images, sshd, waiting
 
 BASE = "busybox:1.37"
 
@@ -210,3 +210,68 @@ def tight_project(engine: None, tmp_path: Path) -> Iterator[Project]:
     sandbox.down(folder)
 
 
+# --- an engine of the tests' own, to be restarted under them ---------------------------------------------------------
+
+
+@dataclass
+class OwnEngine:
+    """A second dockerd, with its own data, socket and bridge."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"unix://{self.folder}/docker.sock"
+
+    def start(self) -> None:
+        (self.folder / "daemon.json").write_text("{}")
+        words = ["dockerd", "--config-file", f"{self.folder}/daemon.json", "--host", self.address]
+        words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
+        words += ["--pidfile", f"{self.folder}/pid", "--bridge", "none", "--iptables=false", "--ip6tables=false"]
+        words += ["--default-address-pool", "base=172.29.0.0/16,size=24"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+        waiting.until(
+            lambda: subprocess.run(["docker", "-H", self.address, "info"], capture_output=True).returncode == 0, 30
+        )
+
+    def stop(self) -> None:
+        assert self.process
+        self.process.terminate()
+        self.process.wait(60)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def docker(self, *words: str) -> str:
+        return docker("-H", self.address, *words)
+
+
+@pytest.fixture(scope="session")
+def own_engine(engine: None) -> Iterator[OwnEngine]:
+    # below the system's temp folder: a socket's path may have 107 characters at most
+    with tempfile.TemporaryDirectory(prefix="towline-engine-", ignore_cleanup_errors=True) as folder:
+        own = OwnEngine(Path(folder))
+        own.start()
+        saved = subprocess.run(["docker", "save", BASE], capture_output=True, check=True).stdout
+        subprocess.run(["docker", "-H", own.address, "load"], input=saved, capture_output=True, check=True)
+        yield own
+        for container in own.docker("ps", "-aq").split():
+            own.docker("rm", "-f", "-v", container)
+        for network in own.docker("network", "ls", "-q", "--filter", "type=custom").split():
+            own.docker("network", "rm", network)
+        own.stop()
+
+
+@pytest.fixture
+def own_project(own_engine: OwnEngine, tmp_path: Path) -> Iterator[Project]:
+    """A project whose host's engine is the test's own."""
+    folder = tmp_path / "box"
+    box = sandbox.up(folder=folder, engine=False, docker_host=own_engine.address, say=lambda text: None)
+    made = new_project(box, tmp_path)
+    yield made
+    for container in own_engine.docker("ps", "-aq").split():
+        own_engine.docker("rm", "-f", "-v", container)
+    sandbox.down(folder)

@@ -37,7 +37,7 @@ def test_four_tasks_in_one_line_log_in_once_and_never_hold_two_sessions(
         (project.name("one"), "running", "healthy"),
         (project.name("two"), "running", "healthy"),
     }
-    assert list(containers[0]) == "host stack service name image state health status ports".split()
+    assert list(containers[0]) == ["host", "stack", "service", "name", "image", "state", "health", "status", "ports"]
 
 
 def test_the_ledger_file_agrees_with_the_log_of_sshd(project: Project, tmp_path: Path) -> None:
@@ -72,19 +72,19 @@ def test_dry_says_what_it_would_do_and_changes_nothing(project: Project) -> None
 
 def test_env_is_0600_there_and_the_roots_env_stands_in(project: Project) -> None:
     (project.folder / ".env").write_text("WORD=from-root\n")
-    compose = f"""
+    compose = """
         services:
           web:
             image: busybox:1.37
             init: true
             command: sleep 600
-            environment: {{WORD: "${{WORD}}"}}
+            environment: {WORD: "${WORD}"}
         """
     project.write("web", {"compose.yaml": compose})
     assert project.tow("deploy", f"--stack={project.name('web')}").code == 0
     env = project.live() / ".env"
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
-    assert docker("exec", project.containers()["web"], "printenv", "WORD") == "from-root"
+    assert docker("exec", project.containers()["web"], "sh", "-c", "echo $WORD") == "from-root"
 
 
 def test_no_secret_of_env_is_shown(project: Project) -> None:
@@ -102,7 +102,9 @@ def test_no_secret_of_env_is_shown(project: Project) -> None:
 def test_deploy_all_keeps_the_order_and_makes_a_network_that_nobody_creates(project: Project) -> None:
     network = project.name("outer")
     service = "services: {web: {image: 'busybox:1.37', init: true, command: sleep 600, networks: [n]}}\n"
-    project.write("a", {"compose.yaml": service + f"networks: {{n: {{name: {project.name('net')}, external: true}}}}\n"})
+    project.write(
+        "a", {"compose.yaml": service + f"networks: {{n: {{name: {project.name('net')}, external: true}}}}\n"}
+    )
     project.write("z", {"compose.yaml": service + f"networks: {{n: {{name: {project.name('net')}}}}}\n"})
     project.write("b", {"compose.yaml": service + f"networks: {{n: {{name: {network}, external: true}}}}\n"})
     try:

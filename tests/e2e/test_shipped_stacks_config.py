@@ -9,11 +9,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-STACKS = [
-    file.parent
-    for kind in ("infrastructure", "stacks")
-    for file in sorted(TOP.glob(f"{kind}/*/compose.yaml"))
-]
+STACKS = [file.parent for kind in ("infrastructure", "stacks") for file in sorted(TOP.glob(f"{kind}/*/compose.yaml"))]
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)

@@ -59,7 +59,7 @@ Connection from 127.0.0.1 port 51916 on 127.0.0.1 port 23999 rdomain ""
 Failed publickey for root from 127.0.0.1 port 51916 ssh2: ED25519 SHA256:V1eX3Kpof2slLPLlsqtqNXY4rXb+QFS/dKSlcZz2/40
 Connection closed by authenticating user root 127.0.0.1 port 51916 [preauth]
 Received signal 15; terminating.
-"""  # noqa: E501
+"""
 
 OPENSSH_10_0 = """\
 Connection from 127.0.0.1 port 38480 on 127.0.0.1 port 38039 rdomain ""
@@ -99,7 +99,7 @@ Connection reset by 127.0.0.1 port 38506
 Connection from 127.0.0.1 port 38550 on 127.0.0.1 port 38039 rdomain ""
 Failed publickey for root from 127.0.0.1 port 38550 ssh2: ED25519 SHA256:ZnrllJW/yfwWNhbCW84qsQfwDYq+SF3UMB4r67ZMda4
 Connection closed by authenticating user root 127.0.0.1 port 38550 [preauth]
-"""  # noqa: E501
+"""
 
 
 def test_log_of_openssh_9_2_is_counted() -> None:

@@ -1,0 +1,157 @@
+"""towline.ssh_manager, as scripts of the older system call it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.integration.test_connection_sessions import commands_running
+from towline import ssh_manager
+from towline.errors import SettingsError, UsageError
+from towline.sandbox import Sandbox, sshd
+from towline.sandbox.waiting import until
+
+SETTINGS = """
+hosts:
+  shed: {{ssh: "{user}@127.0.0.1:{port}", identity: {identity}, known_hosts: {known_hosts}}}
+"""
+
+
+@pytest.fixture
+def manager(tight: Sandbox, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module, in the working folder of a project whose host is the sandbox; not connected yet."""
+    text = SETTINGS.format(user=tight.user, port=tight.port, identity=tight.identity, known_hosts=tight.known_hosts)
+    (tmp_path / "towline.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TOWLINE_CONFIG", raising=False)
+    ssh_manager.connection.cache_clear()
+    yield ssh_manager
+    if ssh_manager.connection.cache_info().currsize:
+        ssh_manager.connection().close()
+    ssh_manager.connection.cache_clear()
+
+
+@pytest.fixture
+def since(tight: Sandbox) -> int:
+    return tight.log.stat().st_size
+
+
+def test_example_of_the_documentation_runs(manager: ModuleType, tight: Sandbox, since: int) -> None:
+    paragraphs = inspect.cleandoc(manager.__doc__ or "").split("\n\n")
+    example = "\n\n".join(part for part in paragraphs if part.startswith("    "))
+    assert "run_ssh_command" in example
+    assert "ssh_session" in example
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(example), names)
+    assert isinstance(names["ok"], bool)
+    assert (isinstance(names["out"], str), isinstance(names["err"], str)) == (True, True)
+    counts = sshd.count(tight.log, since)
+    assert (counts.logins, counts.sessions, counts.peak) == (1, 3, 1)
+
+
+def test_all_calls_share_one_login(manager: ModuleType, tight: Sandbox, since: int) -> None:
+    assert manager.run_ssh_command("echo one") == (True, "one\n", "")
+    assert manager.run_multiple_commands(["echo two", "echo three"]) == (True, "two\nthree\n", "")
+    with manager.ssh_session() as session:
+        session.add_command("echo four")
+        session.add_command("echo five")
+        assert session.execute() == (True, "four\nfive\n", "")
+    counts = sshd.count(tight.log, since)
+    assert (counts.connections, counts.logins, counts.sessions, counts.peak) == (1, 1, 3, 1)
+
+
+def test_older_import_is_the_same_module() -> None:
+    from towline.ssh_manager import ssh_manager as older
+
+    assert older is ssh_manager
+
+
+def test_command_is_read_by_a_shell(manager: ModuleType) -> None:
+    ok, out, err = manager.run_ssh_command("x='a  b'; printf '%s|' \"$x\" | tr a c; echo no >&2")
+    assert (ok, out, err) == (True, "c  b|", "no\n")
+
+
+def test_failure_is_told_with_what_it_said(manager: ModuleType) -> None:
+    assert manager.run_ssh_command("echo half; echo why >&2; exit 3") == (False, "half\n", "why\n")
+
+
+def test_bytes_that_are_no_text_are_replaced(manager: ModuleType) -> None:
+    assert manager.run_ssh_command(r"printf 'a\377b'").stdout == "a�b"
+
+
+def test_many_stop_at_the_first_failure(manager: ModuleType, tmp_path: Path) -> None:
+    ok, out, _ = manager.run_multiple_commands(["echo one", "false", f"touch {tmp_path}/mark"])
+    assert (ok, out) == (False, "one\n")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_folder_and_variables_hold_for_the_commands_after(manager: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    ok, out, _ = manager.run_multiple_commands([f"cd '{tmp_path}/a b' # there", "x=1", 'pwd; echo "$x"'])
+    assert (ok, out) == (True, f"{tmp_path}/a b\n1\n")
+
+
+def test_the_next_call_starts_afresh(manager: ModuleType) -> None:
+    manager.run_multiple_commands(["cd /", "x=1"])
+    assert manager.run_ssh_command('echo "${x:-none}"').stdout == "none\n"
+
+
+def test_no_commands_are_a_success_without_a_login(manager: ModuleType, tight: Sandbox, since: int) -> None:
+    assert manager.run_multiple_commands([]) == (True, "", "")
+    with manager.ssh_session() as session:
+        assert session.execute() == (True, "", "")
+    assert sshd.count(tight.log, since).connections == 0
+
+
+def test_execute_runs_only_what_was_added_since(manager: ModuleType) -> None:
+    with manager.ssh_session() as session:
+        session.add_command("echo one")
+        assert session.execute().stdout == "one\n"
+        session.add_command("echo two")
+        assert session.execute().stdout == "two\n"
+
+
+def test_commands_that_were_never_executed_are_an_error(manager: ModuleType) -> None:
+    with pytest.raises(UsageError, match="never executed"), manager.ssh_session() as session:
+        session.add_command("true")
+
+
+def test_error_in_the_block_is_not_hidden_by_commands_left(manager: ModuleType) -> None:
+    with pytest.raises(ZeroDivisionError), manager.ssh_session() as session:
+        session.add_command("true")
+        _ = 1 / 0
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_overdue_command_is_ended_there_and_told(manager: ModuleType, many: bool) -> None:
+    nap = f"3600.{os.getpid()}{int(many)}3"
+    call = manager.run_multiple_commands if many else manager.run_ssh_command
+    texts = ["echo begun", f"sleep {nap}"]
+    ok, out, err = call(texts if many else "; ".join(texts), timeout=1)
+    assert (ok, out, err) == (False, "begun\n", "timed out after 1 s\n")
+    assert until(lambda: f"sleep {nap}" not in commands_running(), 5)
+
+
+def test_a_lone_env_file_is_enough(
+    manager: ModuleType, tight: Sandbox, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "only-env"
+    folder.mkdir()
+    (home / ".ssh" / "known_hosts").write_text(tight.known_hosts.read_text())
+    lines = {"SSH_HOST": "127.0.0.1", "SSH_USER": tight.user, "SSH_PORT": tight.port, "SSH_KEY": tight.identity}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    monkeypatch.chdir(folder)
+    assert manager.run_ssh_command("echo there").stdout == "there\n"
+
+
+def test_wrong_settings_are_told_before_any_connection(manager: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "towline.yaml").write_text("hosts: {shed: {sssh: a@b}}\n")
+    with pytest.raises(SettingsError, match="sssh"):
+        manager.run_ssh_command("true")

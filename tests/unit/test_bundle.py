@@ -1,0 +1,386 @@
+"""Stack → manifest: what is bundled, with which mode, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from towline import bundle
+from towline.bundle import file_mode, load_manifest
+from towline.catalog import Stack
+from towline.errors import StackError, TowlineError
+from towline.manifest import Changes, Entry, Manifest, diff, parse_manifest, renames
+
+
+def stack(folder: Path, root_env: Path | None = None) -> Stack:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "compose.yaml").write_text("services: {web: {image: nginx}}\n")
+    return Stack("web", "web", "stack", folder, folder.parent, ("compose.yaml",), (), root_env=root_env)
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def paths(found: Manifest) -> list[str]:
+    return [entry.path for entry in found.entries]
+
+
+def refused(what: Stack) -> str:
+    with pytest.raises(StackError) as caught:
+        load_manifest(what)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def entry(path: str, content: str = "", mode: int = 0o644) -> Entry:
+    return Entry("f", mode, len(content), hashlib.sha256(content.encode()).hexdigest(), path)
+
+
+# ------------------------------------------------------------------------------------- what is bundled
+
+
+def test_file_is_read_whole(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, "sub/a b.txt")
+    found = load_manifest(what).by_path["sub/a b.txt"]
+    assert found == entry("sub/a b.txt", "sub/a b.txt")
+    assert found.source == tmp_path / "sub/a b.txt"
+
+
+def test_big_and_small_files_have_their_own_sha256(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    contents = {f"{n}.bin": os.urandom(n) for n in (0, 1, bundle.BIG_FILE - 1, bundle.BIG_FILE, 3_000_000)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    found = load_manifest(what).by_path
+    for name, content in contents.items():
+        assert found[name].sha256 == hashlib.sha256(content).hexdigest()
+        assert found[name].size == len(content)
+
+
+def test_entries_are_sorted_by_bytes(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, "é", "z", "Z", "a/b", "a-b", "a.b", "😀", "ﬀ")
+    assert paths(load_manifest(what)) == ["Z", "a-b", "a.b", "a/b", "compose.yaml", "z", "é", "ﬀ", "😀"]
+
+
+def test_what_tools_leave_behind_is_not_bundled(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(
+        tmp_path, ".git/config", "a/.git", "a/__pycache__/x.pyc", "a/x.pyc", ".DS_Store", ".pytest_cache/x",
+        ".mypy_cache/x", ".ruff_cache/x", "ui/node_modules/.cache/x", "ui/node_modules/left.js",
+        ".cache/kept", "a/kept",
+    )  # fmt: skip
+    assert paths(load_manifest(what)) == [".cache/kept", "a/kept", "compose.yaml", "ui/node_modules/left.js"]
+
+
+def test_ignore_file_has_gitignore_syntax(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, "a.log", "keep.log", "data/x", "sub/data/x", "sub/b.log", "doc/x.md", "build/out/x")
+    (tmp_path / ".towlineignore").write_text("# logs\n*.log\n!keep.log\n/data/\ndoc/*.md\nbuild\n\n")
+    assert paths(load_manifest(what)) == ["compose.yaml", "doc", "keep.log", "sub/data/x"]
+
+
+def test_ignored_specials_do_not_matter(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / ".towlineignore").write_text("pipe\n")
+    assert paths(load_manifest(what)) == ["compose.yaml"]
+
+
+@pytest.mark.parametrize(("text", "says"), [(b"*.log\n!\n", ":2: '!' is not a gitignore"), (b"\xff", "not UTF-8")])
+def test_bad_ignore_file_names_the_line(tmp_path: Path, text: bytes, says: str) -> None:
+    what = stack(tmp_path)
+    (tmp_path / ".towlineignore").write_bytes(text)
+    assert says in refused(what)
+
+
+def test_empty_folder_is_an_entry(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    (tmp_path / "data/in").mkdir(parents=True)
+    assert load_manifest(what).by_path["data/in"] == Entry("d", 0o755, 0, "-", "data/in")
+    assert "data" not in load_manifest(what).by_path
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "bundled"),
+    [
+        ("a", 0o644, 0o644),
+        ("a", 0o664, 0o644),
+        ("a", 0o640, 0o644),
+        ("a", 0o775, 0o755),
+        ("a", 0o654, 0o644),
+        ("a", 0o600, 0o600),
+        ("a", 0o400, 0o600),
+        ("a", 0o700, 0o700),
+        (".env", 0o644, 0o600),
+        (".env", 0o755, 0o700),
+        (".env.prod", 0o644, 0o600),
+        (".env.example", 0o644, 0o644),
+        (".envrc", 0o644, 0o644),
+    ],
+)
+def test_mode_is_one_of_four(tmp_path: Path, name: str, mode: int, bundled: int) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, f"sub/{name}")
+    (tmp_path / "sub" / name).chmod(mode)
+    assert load_manifest(what).by_path[f"sub/{name}"].mode == file_mode(name, mode) == bundled
+
+
+def test_root_env_comes_as_env_and_private(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1")
+    found = load_manifest(stack(tmp_path / "stacks/web", tmp_path / ".env")).by_path[".env"]
+    assert found == entry(".env", "A=1", 0o600)
+    assert found.source == tmp_path / ".env"
+
+
+def test_root_env_is_left_out_when_it_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1")
+    what = stack(tmp_path / "stacks/web", tmp_path / ".env")
+    (what.folder / ".towlineignore").write_text(".env\n")
+    assert paths(load_manifest(what)) == ["compose.yaml"]
+
+
+# -------------------------------------------------------------------------------------------- symlinks
+
+
+@pytest.mark.parametrize("target", ["a", "sub/a", "../web/a", "sub", ".", "nowhere", "sub/../a", "./x y"])
+def test_symlink_that_stays_is_kept_as_it_is(tmp_path: Path, target: str) -> None:
+    folder = tmp_path / "web"
+    what = stack(folder)
+    write(folder, "a", "sub/a")
+    (folder / "link").symlink_to(target)
+    if target.startswith("../"):  # leaves on the way: the live folder may have another name
+        assert "link: the symlink leaves" in refused(what)
+    else:
+        assert load_manifest(what).by_path["link"] == Entry("l", 0o777, 0, "-", "link", target)
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("link", "/etc/passwd"),
+        ("link", "../x"),
+        ("link", ".."),
+        ("sub/link", "../../x"),
+        ("link", "sub/../../x"),
+        ("link", "here/../../x"),
+        ("link", "here/../x"),
+        ("link", "../web2/x"),
+    ],
+)
+def test_symlink_that_leaves_is_refused_by_name(tmp_path: Path, link: str, target: str) -> None:
+    folder = tmp_path / "web"
+    what = stack(folder)
+    write(folder, "sub/a")
+    (folder / "here").symlink_to(".")
+    (folder / link).symlink_to(target)
+    assert refused(what) == f"web/{link}: the symlink leaves the stack's folder (to {target!r})"
+
+
+def test_symlinks_in_a_circle_are_kept(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert paths(load_manifest(what)) == ["a", "b", "compose.yaml"]
+
+
+# ------------------------------------------------------------------------------------- what is refused
+
+
+def test_socket_fifo_and_device_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = stack(tmp_path / "web")
+    os.mkfifo(what.folder / "pipe")
+    assert refused(what) == "web/pipe: is a fifo; only files can be sent"
+    (what.folder / "pipe").unlink()
+    monkeypatch.chdir(what.folder)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("sock")
+        assert refused(what) == "web/sock: is a socket; only files can be sent"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x7f", "a\x85b", "sub\n/a"])
+def test_control_character_in_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, name)
+    assert "has control characters; rename it" in refused(what)
+
+
+@pytest.mark.parametrize("name", ["a\u200bb", "a\u2028b", "a\u00a0b", "'\"$(x)", "-rf", " "])
+def test_odd_names_are_fine(tmp_path: Path, name: str) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, name)
+    found = load_manifest(what)
+    assert name in found.by_path
+    assert parse_manifest(found.text()) == found
+
+
+@pytest.mark.parametrize("name", ["\\n", "sub\\/a", "a\\b"])
+def test_backslash_in_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, name)
+    assert "has a backslash; rename it" in refused(what)
+
+
+def test_backslash_in_what_is_ignored_or_in_a_target_is_fine(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, "a\\b")
+    (tmp_path / ".towlineignore").write_text("a*\n")
+    (tmp_path / "link").symlink_to("a\\b")
+    assert paths(load_manifest(what)) == ["compose.yaml", "link"]
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    (tmp_path / os.fsdecode(b"caf\xe9")).touch()
+    assert "caf" in refused(what)
+    assert "is not UTF-8; rename it" in refused(what)
+
+
+def test_target_with_control_characters_is_refused(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    (tmp_path / "link").symlink_to("a\nb")
+    assert "'link' has control characters" in refused(what)
+
+
+@pytest.mark.parametrize("name", [".towline", ".towline/x"])
+def test_reserved_name_is_refused_at_the_top_only(tmp_path: Path, name: str) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, f"sub/{name}")
+    assert load_manifest(what)
+    write(tmp_path, name)
+    assert "the name .towline is reserved" in refused(what)
+
+
+@pytest.mark.parametrize("size", [1, bundle.BIG_FILE])
+def test_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    what = stack(tmp_path / "web")
+    (what.folder / "secret").write_bytes(bytes(size))
+
+    def forbidden(path: Path, size: int) -> tuple[int, str]:  # root may read everything
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(bundle, "_hash_file", forbidden)
+    assert refused(what).endswith(": cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize("size", [10, bundle.BIG_FILE])
+def test_file_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    what = stack(tmp_path / "web")
+    (what.folder / "log").write_bytes(bytes(size))
+    real = bundle._hash_file
+
+    def growing(path: Path, size: int) -> tuple[int, str]:
+        with path.open("ab") as file:
+            file.write(b"more")
+        return real(path, size)
+
+    monkeypatch.setattr(bundle, "_hash_file", growing)
+    assert "changed while it was being read" in refused(what)
+
+
+def test_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    what = dataclasses.replace(stack(tmp_path / "web"), folder=tmp_path / "gone")
+    assert refused(what) == "gone/: cannot be read: No such file or directory"
+
+
+# -------------------------------------------------------------------------------------- text and back
+
+
+def test_text_is_one_line_per_entry() -> None:
+    found = Manifest((entry("a b", "x", 0o600), Entry("l", 0o777, 0, "-", "l", "a b")))
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert found.text() == f"f\t0600\t1\t{digest}\ta b\t\nl\t0777\t0\t-\tl\ta b\n"
+    assert found.digest == hashlib.sha256(found.text().encode()).hexdigest()
+
+
+def test_parse_is_the_inverse_of_text(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, "x/y z", "ü/😀", "big")
+    (tmp_path / "l").symlink_to("x")
+    (tmp_path / "empty").mkdir()
+    found = load_manifest(what)
+    assert parse_manifest(found.text()) == found
+    assert parse_manifest(found.text()).digest == found.digest
+    assert parse_manifest("") == Manifest()
+
+
+GOOD = entry("a", "x").sha256
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage\n",
+        "\n",
+        f"f\t0644\t1\t{GOOD}\ta\t",
+        f"f\t0644\t1\t{GOOD}\ta\n",
+        f"x\t0644\t1\t{GOOD}\ta\t\n",
+        f"f\t0999\t1\t{GOOD}\ta\t\n",
+        f"f\t0644\t-1\t{GOOD}\ta\t\n",
+        "f\t0644\t1\tabc\ta\t\n",
+        f"f\t0644\t1\t{GOOD}\t\t\n",
+        f"f\t0644\t1\t{GOOD}\t/etc/passwd\t\n",
+        f"f\t0644\t1\t{GOOD}\t../x\t\n",
+        f"f\t0644\t1\t{GOOD}\ta/../../x\t\n",
+        f"f\t0644\t1\t{GOOD}\ta//b\t\n",
+        f"f\t0644\t1\t{GOOD}\t.\t\n",
+    ],
+)
+def test_manifest_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(TowlineError, match="the manifest") as caught:
+        parse_manifest(text)
+    assert caught.value.exit_code == 1  # it is the server's data, no wrong usage
+
+
+# ----------------------------------------------------------------------------------- diff and renames
+
+
+def manifest(*entries: Entry) -> Manifest:
+    return Manifest(tuple(sorted(entries, key=lambda e: e.path.encode())))
+
+
+def test_same_manifest_has_no_changes() -> None:
+    assert not diff(manifest(entry("a", "x")), manifest(entry("a", "x")))
+
+
+def test_first_manifest_is_all_added() -> None:
+    assert diff(None, manifest(entry("a"), entry("b"))) == Changes(added=(entry("a"), entry("b")))
+
+
+def test_diff_tells_added_changed_and_removed() -> None:
+    old = manifest(entry("content", "x"), entry("gone"), entry("mode"), entry("same"), entry("kind"))
+    link = Entry("l", 0o777, 0, "-", "kind", "same")
+    new = manifest(entry("content", "y"), entry("mode", mode=0o755), entry("same"), entry("new"), link)
+    assert diff(old, new) == Changes(
+        added=(entry("new"),),
+        changed=(entry("content", "y"), link, entry("mode", mode=0o755)),
+        removed=(entry("gone"),),
+    )
+
+
+def test_source_is_no_change() -> None:
+    assert entry("a") == dataclasses.replace(entry("a"), source=Path("/elsewhere"))
+
+
+def test_renames_find_the_content_that_is_there() -> None:
+    old = manifest(entry("a", "x"), entry("b", "x"), entry("mode", "m"), entry("c", "y"))
+    new = manifest(entry("d", "x"), entry("b", "x"), entry("mode", "m", 0o755), entry("c", "new"), entry("e", "y"))
+    changes = diff(old, new)
+    assert renames(old, changes) == {"d": "a", "e": "c", "mode": "mode"}
+    assert renames(None, changes) == {}
+
+
+def test_renames_prefer_the_same_path() -> None:
+    old = manifest(entry("a", "x"), entry("b", "x"))
+    assert renames(old, diff(old, manifest(entry("b", "x", 0o755)))) == {"b": "b"}

@@ -1,0 +1,514 @@
+"""Folders → stacks, their order, and the one line for each way a compose file can be wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from towline.catalog import Catalog, Stack, load_catalog
+from towline.composefile import Service, compose_files, interpolated
+from towline.config import Host, Settings
+from towline.errors import StackError
+
+WEB = "services: {web: {image: nginx}}\n"
+
+
+def write(top: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(text)
+    return top
+
+
+def catalog(top: Path, files: dict[str, str]) -> Catalog:
+    return load_catalog(Settings(write(top, files), hosts={"prod": Host("prod", "h")}))
+
+
+def one(top: Path, text: str, **more: str) -> Stack:
+    return catalog(top, {"stacks/web/compose.yaml": text, **more}).stack("web")
+
+
+def line_of(top: Path, text: str, files: dict[str, str] | None = None) -> str:
+    with pytest.raises(StackError) as caught:
+        catalog(top, {"stacks/web/compose.yaml": text, **(files or {})})
+    assert "\n" not in caught.value.message
+    assert caught.value.exit_code == 2
+    return caught.value.message
+
+
+# ------------------------------------------------------------------------------------------- finding
+
+
+def test_sandbox_is_a_host_of_every_stack(tmp_path: Path) -> None:
+    assert one(tmp_path, WEB + "x-towline: {host: sandbox}").host == "sandbox"
+
+
+def test_stack_is_read_whole(tmp_path: Path) -> None:
+    text = """
+name: site
+services:
+  web: {build: ., image: site, networks: [proxy, inner], profiles: [full]}
+  db: {image: "postgres:17"}
+networks:
+  proxy: {external: true}
+  inner: {name: inside}
+  spare:
+x-towline:
+  host: prod
+  strategy: update
+  needs: [traefik]
+  checks: [{http: "https://site"}]
+  waive: [tls]
+  reload: {nginx.conf: nginx -s reload}
+"""
+    files = {"stacks/web/compose.yaml": text, "infrastructure/traefik/docker-compose.yml": WEB}
+    found = catalog(tmp_path, files).stack("web")
+    assert found == Stack(
+        name="web",
+        project="site",
+        kind="stack",
+        folder=tmp_path / "stacks/web",
+        top=tmp_path,
+        compose_files=("compose.yaml",),
+        services=(Service("web", "site", True, ("full",)), Service("db", "postgres:17")),
+        creates=frozenset({"inside", "site_default"}),
+        declares=frozenset({"inside", "site_default", "site_spare"}),
+        external=frozenset({"proxy"}),
+        needs=("traefik",),
+        host="prod",
+        strategy="update",
+        checks=({"http": "https://site"},),
+        waive=("tls",),
+        reload={"nginx.conf": "nginx -s reload"},
+    )
+    assert found.label == "stacks/web"
+    assert hash(found)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["docker-compose.yml", "compose.yml", "compose.yaml"], ("compose.yaml",)),
+        (["docker-compose.yml", "docker-compose.yaml"], ("docker-compose.yaml",)),
+        (["compose.yml", "compose.override.yaml"], ("compose.yml", "compose.override.yaml")),
+        (
+            ["docker-compose.yml", "docker-compose.override.yml"],
+            ("docker-compose.yml", "docker-compose.override.yml"),
+        ),
+        (["compose.override.yaml"], ()),
+    ],
+)
+def test_compose_file_is_the_one_that_compose_takes(tmp_path: Path, names: list[str], taken: object) -> None:
+    write(tmp_path, dict.fromkeys(names, WEB))
+    assert compose_files(tmp_path) == taken
+
+
+def test_folders_that_are_no_stacks_are_left_out(tmp_path: Path) -> None:
+    files = {"stacks/web/compose.yaml": WEB, "stacks/.old/compose.yaml": "[", "stacks/_x/compose.yaml": "["}
+    found = catalog(tmp_path, {**files, "stacks/README.md": "", "stacks/empty/README.md": ""})
+    assert [stack.name for stack in found.stacks] == ["web"]
+    assert list(found.not_stacks) == ["stacks/empty"]
+
+
+@pytest.mark.parametrize("name", ["empty", "stacks/empty", "stacks/empty/"])
+def test_folder_without_compose_file_says_so(tmp_path: Path, name: str) -> None:
+    found = catalog(tmp_path, {"stacks/empty/README.md": ""})
+    with pytest.raises(StackError, match=r"^stacks/empty has no compose file \(compose.yaml, compose.yml, "):
+        found.stack(name)
+
+
+@pytest.mark.parametrize("name", ["web", "stacks/web", "./stacks/web/", "web/"])
+def test_stack_is_found_by_name_and_by_folder(tmp_path: Path, name: str) -> None:
+    assert catalog(tmp_path, {"stacks/web/compose.yaml": WEB}).stack(name).name == "web"
+
+
+def test_unknown_stack_names_the_closest(tmp_path: Path) -> None:
+    found = catalog(tmp_path, {"infrastructure/traefik/compose.yaml": WEB})
+    with pytest.raises(StackError, match=r"^no stack 'stacks/treafik'; did you mean traefik\?$"):
+        found.stack("stacks/treafik")
+    with pytest.raises(StackError, match=r"^no stack ''; known: traefik$"):
+        found.stack("")
+
+
+def test_project_without_folders_has_no_stacks(tmp_path: Path) -> None:
+    assert catalog(tmp_path, {}).order() == ()
+
+
+def test_root_env_fills_in_for_a_stack_without_its_own(tmp_path: Path) -> None:
+    files = {
+        ".env": "A=1",
+        "stacks/a/compose.yaml": WEB,
+        "stacks/b/compose.yaml": WEB,
+        "stacks/b/.env": "A=2",
+    }
+    found = catalog(tmp_path, files)
+    assert found.stack("a").root_env == tmp_path / ".env"
+    assert found.stack("b").root_env is None
+
+
+# -------------------------------------------------------------------------------- override and include
+
+
+def test_override_is_laid_on_top(tmp_path: Path) -> None:
+    over = """
+services:
+  web: {image: !override caddy, build: !reset null}
+  db: {image: postgres}
+"""
+    found = one(
+        tmp_path,
+        "services: {web: {image: nginx, build: .}}\nname: ${X}\n",
+        **{"stacks/web/compose.override.yaml": over},
+    )
+    assert found.compose_files == ("compose.yaml", "compose.override.yaml")
+    assert found.services == (Service("web", "caddy"), Service("db", "postgres"))
+    assert found.project == "web"
+
+
+def test_error_names_the_override_that_has_it(tmp_path: Path) -> None:
+    over = {"stacks/web/compose.override.yml": "services: {web: {volumes: ['../x:/x']}}"}
+    assert line_of(tmp_path, WEB, over).startswith(
+        "stacks/web/compose.override.yml: services.web.volumes[0]: '../x' leaves"
+    )
+
+
+def test_included_files_count(tmp_path: Path) -> None:
+    text = "include: [db/compose.yaml, {path: more.yaml}]\n" + WEB
+    more = {
+        "stacks/web/db/compose.yaml": "services: {db: {build: ctx, networks: [n]}}\nnetworks: {n: }\n",
+        "stacks/web/db/ctx/Dockerfile": "",
+        "stacks/web/more.yaml": "include: [compose.yaml]\nservices: {more: {image: x}}",
+    }
+    found = one(tmp_path, text, **more)
+    assert [service.name for service in found.services] == ["db", "more", "web"]
+    assert found.creates == {"web_n", "web_default"}
+
+
+def test_error_names_the_included_file(tmp_path: Path) -> None:
+    more = {"stacks/web/db/db.yaml": "services: {db: {image: x, volumes: ['../../y:/y']}}"}
+    assert line_of(tmp_path, "include: [db/db.yaml]\n" + WEB, more).startswith(
+        "stacks/web/db/db.yaml: services.db.volumes[0]: '../../y' leaves the stack's folder"
+    )
+
+
+def test_included_service_may_mount_the_folder_above_it(tmp_path: Path) -> None:
+    more = {"stacks/web/db/db.yaml": "services: {db: {image: x, volumes: ['../y:/y']}}"}
+    assert one(tmp_path, "include: [db/db.yaml]\n" + WEB, **more)
+
+
+def test_extends_stands_for_an_image(tmp_path: Path) -> None:
+    more = {"stacks/web/base.yaml": WEB}
+    found = one(tmp_path, "services: {web: {extends: {file: base.yaml, service: web}}}", **more)
+    assert found.services == (Service("web"),)
+
+
+# ------------------------------------------------------------------------------------------ networks
+
+
+def net(text: str, services: str = "web: {image: x, networks: [n]}") -> str:
+    return f"services: {{{services}}}\nnetworks: {{n: {text}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "creates", "external"),
+    [
+        ("", {"web_n"}, set()),
+        ("{name: proxy}", {"proxy"}, set()),
+        ("{external: true}", set(), {"n"}),
+        ("{external: true, name: proxy}", set(), {"proxy"}),
+        ("{external: {name: proxy}}", set(), {"proxy"}),
+        ("{external: false}", {"web_n"}, set()),
+        ("{name: '${NET:-proxy}'}", {"proxy"}, set()),
+        ("{name: '${NET}'}", set(), set()),
+    ],
+)
+def test_network_names_are_the_real_ones(tmp_path: Path, text: str, creates: object, external: object) -> None:
+    found = one(tmp_path, net(text))
+    assert (found.creates, found.external) == (creates, external)
+
+
+def test_network_that_no_service_uses_is_declared_but_not_created(tmp_path: Path) -> None:
+    found = one(tmp_path, net("{name: proxy}", "web: {image: x, network_mode: host}"))
+    assert (found.creates, found.declares) == (frozenset(), {"proxy"})
+
+
+def test_missing_networks_are_those_that_nobody_creates(tmp_path: Path) -> None:
+    text = """
+services: {web: {image: x, networks: [proxy, lan, host]}}
+networks: {proxy: {external: true}, lan: {external: true}, host: {external: true}}
+"""
+    found = catalog(tmp_path, {"stacks/web/compose.yaml": text, "stacks/a/compose.yaml": net("{name: proxy}")})
+    assert found.missing_networks(found.stack("web")) == {"lan"}
+    assert found.needs_of(found.stack("web")) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("plain", "plain"),
+        ("$A-${A}", "1-1"),
+        ("${B:-x}", "x"),
+        ("${EMPTY:-x}", "x"),
+        ("${B}", "${B}"),
+        ("$B", "$B"),
+    ],
+)
+def test_interpolation_takes_the_env_file(tmp_path: Path, text: str, value: str) -> None:
+    (tmp_path / ".env").write_text("A=1\nEMPTY=\n")
+    assert interpolated(text, tmp_path / ".env") == value
+
+
+# --------------------------------------------------------------------------------------------- order
+
+
+def ordered(top: Path, needs: dict[str, list[str]], names: list[str] | None = None) -> list[str]:
+    files = {f"{f}/compose.yaml": f"{WEB}x-towline: {{needs: {n}}}" for f, n in needs.items()}
+    return [stack.name for stack in catalog(top, files).order(names)]
+
+
+INFRA, APP = "infrastructure/", "stacks/"
+
+
+def test_infrastructure_goes_first_and_alphabetically(tmp_path: Path) -> None:
+    assert ordered(tmp_path, {APP + "a": [], APP + "b": [], INFRA + "z": [], INFRA + "y": []}) == [
+        "y",
+        "z",
+        "a",
+        "b",
+    ]
+
+
+def test_needs_are_kept(tmp_path: Path) -> None:
+    assert ordered(tmp_path, {APP + "a": ["c"], APP + "b": [], APP + "c": []}) == ["b", "c", "a"]
+
+
+def test_infrastructure_may_need_an_application(tmp_path: Path) -> None:
+    needs = {INFRA + "x": ["m"], INFRA + "y": [], APP + "a": [], APP + "m": []}
+    assert ordered(tmp_path, needs) == ["y", "m", "x", "a"]
+
+
+def test_creator_of_a_network_goes_before_its_users(tmp_path: Path) -> None:
+    files = {
+        "stacks/a/compose.yaml": net("{external: true, name: shared}"),
+        "stacks/b/compose.yaml": net("{name: shared}"),
+    }
+    assert [stack.name for stack in catalog(tmp_path, files).order()] == ["b", "a"]
+
+
+def test_order_of_some_keeps_what_lies_between(tmp_path: Path) -> None:
+    needs = {APP + "a": ["b"], APP + "b": ["c"], APP + "c": []}
+    assert ordered(tmp_path, needs, ["a", "stacks/c"]) == ["c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "circle"),
+    [
+        ({APP + "a": ["a"]}, "a → a"),
+        ({APP + "a": ["b"], APP + "b": ["a"]}, "a → b → a"),
+        ({APP + "a": ["c"], APP + "b": ["a"], APP + "c": ["b"], APP + "d": ["a"]}, "a → c → b → a"),
+    ],
+)
+def test_circle_is_named(tmp_path: Path, needs: dict[str, list[str]], circle: str) -> None:
+    with pytest.raises(StackError, match=f"need each other in a circle: {circle}$"):
+        ordered(tmp_path, needs)
+
+
+# ----------------------------------------------------------------------------------------- bad stacks
+
+
+def web(keys: str) -> str:
+    return f"services:\n  web: {{image: x, {keys}}}\n"
+
+
+BAD = [
+    ("", "services: there are none"),
+    ("services: {}", "services: there are none"),
+    ("services: [web]", "services: expected a mapping, got a list"),
+    ("just text", "expected a mapping, got 'just text'"),
+    ("services: {web: nginx}", "services.web: expected a mapping, got 'nginx'"),
+    ("services: {web: }", "services.web: has neither image nor build"),
+    ("services: {web: {ports: []}}", "services.web: has neither image nor build"),
+    ("services: {web: {image: 7}}", "services.web.image: expected text, got 7"),
+    ("services: {1: {image: x}}", "services: service name 1: expected"),
+    ("services: {'a b': {image: x}}", "services: service name 'a b': expected"),
+    (web("profiles: full"), "services.web.profiles: expected a list, got 'full'"),
+    (web("volumes: ./x:/x"), "services.web.volumes: expected a list, got './x:/x'"),
+    (web("volumes: ['../x:/y']"), "services.web.volumes[0]: '../x' leaves the stack's folder"),
+    (web("volumes: ['a:/a', './../x:/y:ro']"), "services.web.volumes[1]: './../x' leaves"),
+    (web("volumes: [{type: bind, source: ../x, target: /y}]"), "services.web.volumes[0]: '../x' leaves"),
+    (web("volumes: [{type: bind, source: ../we, target: /y}]"), "services.web.volumes[0]: '../we' leaves"),
+    (web("volumes: [7]"), "services.web.volumes[0]: expected a path, got 7"),
+    (web("env_file: ../.env"), "services.web.env_file: '../.env' leaves"),
+    (web("env_file: [../.env]"), "services.web.env_file[0]: '../.env' leaves"),
+    (web("env_file: [{path: ../.env, required: false}]"), "services.web.env_file[0]: '../.env' leaves"),
+    (web("env_file: web.env"), "services.web.env_file: 'web.env': no such file; make it, or say"),
+    (web("env_file: .env"), "services.web.env_file: '.env': no such file"),
+    (web("build: ../api"), "services.web.build.context: '../api' leaves"),
+    (web("build: {context: ..}"), "services.web.build.context: '..' leaves"),
+    (web("build: {context: ., dockerfile: ../D}"), "services.web.build.dockerfile: '../D' leaves"),
+    (web("build: {additional_contexts: {b: ../b}}"), "services.web.build.additional_contexts.b: '../b'"),
+    (web("build: {additional_contexts: [b=../b]}"), "services.web.build.additional_contexts.b: '../b'"),
+    (web("build: api"), "services.web.build.context: 'api': no such folder"),
+    (web("build: [api]"), "services.web.build: expected a mapping, got a list"),
+    (web("extends: {file: ../base.yaml}"), "services.web.extends.file: '../base.yaml' leaves"),
+    (web("extends: {file: base.yaml}"), "services.web.extends.file: 'base.yaml': no such file"),
+    (WEB + "configs: {c: {file: ../c}}", "configs.c.file: '../c' leaves"),
+    (WEB + "secrets: {s: {file: ../s}}", "secrets.s.file: '../s' leaves"),
+    (WEB + "secrets: [s]", "secrets: expected a mapping, got a list"),
+    (WEB + "include: [../db.yaml]", "include[0]: '../db.yaml' leaves"),
+    (WEB + "include: [{path: [db.yaml]}]", "include[0]: 'db.yaml': no such file"),
+    (WEB + "include: db.yaml", "include: expected a list, got 'db.yaml'"),
+    (WEB + "networks: [n]", "networks: expected a mapping, got a list"),
+    (WEB + "networks: {n: yes}", "networks.n: expected a mapping, got 'yes'"),
+    (WEB + "name: My Site", "name: invalid project name 'My Site'; write it as name: mysite"),
+    (WEB + "name: ''", "name: invalid project name ''"),
+    (WEB + "name: 7", "name: expected text, got 7"),
+    (WEB + "x-towline: {need: []}", "x-towline: unknown key 'need'; did you mean needs?"),
+    (WEB + "x-towline: [needs]", "x-towline: expected a mapping, got a list"),
+    (WEB + "x-towline: {needs: traefik}", "x-towline.needs: expected list, got 'traefik'"),
+    (WEB + "x-towline: {needs: [a, 7]}", "x-towline.needs[1]: expected str, got 7"),
+    (WEB + "x-towline: {needs: [wep]}", "x-towline.needs: no stack 'wep'; did you mean web?"),
+    (WEB + "x-towline: {host: prd}", "x-towline.host: no host 'prd'; did you mean prod?"),
+    (WEB + "x-towline: {strategy: up}", "x-towline.strategy: expected recreate, update or rolling, got 'up'"),
+    (WEB + "x-towline: {reload: {a: [b]}}", "x-towline.reload: expected str, got a mapping"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "says"), BAD)
+def test_bad_compose_file_is_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
+    assert line_of(tmp_path, text).startswith(f"stacks/web/compose.yaml: {says}")
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    assert line_of(tmp_path, "services:\n  web: {image: x\n").startswith("stacks/web/compose.yaml:3: broken YAML")
+
+
+def test_service_given_twice_names_the_line(tmp_path: Path) -> None:
+    text = "services:\n  web: {image: x}\n  web: {image: y}\n"
+    assert line_of(tmp_path, text) == ("stacks/web/compose.yaml:3: broken YAML: duplicate key 'web', first on line 2")
+
+
+EVERYTHING = {
+    "name": "site",
+    "include": [{"path": ["more.yaml"], "env_file": ["more.env"], "project_directory": "."}],
+    "services": {
+        "web": {
+            "image": "x",
+            "build": {"context": ".", "dockerfile": "D", "additional_contexts": {"a": "."}},
+            "profiles": ["p"],
+            "networks": ["n"],
+            "network_mode": "host",
+            "volumes": ["./a:/a", {"type": "bind", "source": "./b", "target": "/b"}],
+            "env_file": [{"path": "web.env", "required": True}],
+            "extends": {"file": "more.yaml", "service": "more"},
+        }
+    },
+    "networks": {"n": {"name": "proxy", "external": {"name": "x"}}},
+    "configs": {"c": {"file": "c"}},
+    "secrets": {"s": {"file": "s"}},
+    "x-towline": {"host": "prod", "strategy": "update", "needs": ["db"], "checks": [{}], "waive": ["w"],
+                  "reload": {"a": "b"}},
+}  # fmt: skip
+JUNK: list[object] = [
+    None,
+    7,
+    1.5,
+    True,
+    "",
+    "x\0y",
+    "a\nb",
+    "../x",
+    [],
+    [7],
+    [None],
+    [[]],
+    {},
+    {7: 7},
+    {"": None},
+]
+
+
+def spoiled(value: object) -> Iterator[object]:
+    """`value` with each of its parts in turn replaced by each piece of junk."""
+    yield from JUNK
+    if isinstance(value, dict):
+        yield from ({**value, key: bad} for key in value for bad in spoiled(value[key]))
+    elif isinstance(value, list):
+        yield from ([*value[:i], bad, *value[i + 1 :]] for i in range(len(value)) for bad in spoiled(value[i]))
+
+
+def test_junk_anywhere_is_never_a_traceback(tmp_path: Path) -> None:
+    base = {"stacks/db/compose.yaml": WEB, "stacks/web/more.yaml": "services: {more: {image: x}}"}
+    write(tmp_path, {**base, "stacks/web/web.env": "", "stacks/web/more.env": ""})
+    assert one(tmp_path, json.dumps(EVERYTHING))
+    junk = list(spoiled(EVERYTHING))
+    assert len(junk) > 500
+    for bad in junk:
+        try:
+            one(tmp_path, json.dumps(bad))
+        except StackError as error:
+            assert "\n" not in error.message
+
+
+@pytest.mark.parametrize("text", ["services: &s {web: *s}\n", "services: {web: &a {image: x, l: [*a]}}\n"])
+def test_alias_that_contains_itself_is_said(tmp_path: Path, text: str) -> None:
+    assert line_of(tmp_path, text).startswith("stacks/web/compose.yaml: nested too deeply")
+
+
+def test_symlink_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"stacks/web/x": ""})
+    (tmp_path / "stacks/web/data").symlink_to(tmp_path)
+    line = line_of(tmp_path, web("volumes: ['./data:/data']"))
+    assert line.startswith("stacks/web/compose.yaml: services.web.volumes[0]: './data' leaves")
+    assert "through a symlink" in line
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "volumes: ['./data:/data', '.:/here', 'named:/n', /anonymous, '/etc/ssl:/s', '~/x:/x']",
+        "volumes: ['${DATA}/x:/x', '$DATA:/y', '${DATA:-../x}:/z', '../web/x:/x']",
+        "volumes: [{type: bind, source: data, target: /d}, {type: tmpfs, target: /t}, {type: volume}]",
+        "env_file: [/etc/web.env, '~/web.env', {path: no.env, required: false}]",
+        "build: https://github.com/a/b.git",
+        "build: git@github.com:a/b.git",
+        "build: {dockerfile_inline: FROM x, additional_contexts: {a: 'docker-image://x', b: 'service:y'}}",
+        "extends: web",
+    ],
+)
+def test_paths_inside_and_on_the_server_are_fine(tmp_path: Path, keys: str) -> None:
+    assert one(tmp_path, web(keys))
+
+
+def test_root_env_fills_in_for_a_required_env_file(tmp_path: Path) -> None:
+    assert one(tmp_path, web("env_file: .env"), **{".env": "A=1"}).root_env
+
+
+def test_two_folders_of_one_name_are_both_named(tmp_path: Path) -> None:
+    line = line_of(tmp_path, WEB, {"infrastructure/web/compose.yaml": WEB})
+    assert line == "infrastructure/web and stacks/web have the same name; rename one folder"
+
+
+def test_two_stacks_of_one_project_are_both_named(tmp_path: Path) -> None:
+    line = line_of(tmp_path, WEB, {"stacks/other/compose.yaml": WEB + "name: web\n"})
+    assert line.startswith("stacks/other and stacks/web are both the compose project 'web'")
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("My.Site", "invalid project name 'My.Site'; write it as name: mysite"),
+        ("-x", "folder name '-x': expected letters, digits and ._- only"),
+        ("a b", "folder name 'a b'"),
+    ],
+)
+def test_bad_folder_name_is_one_clear_line(tmp_path: Path, folder: str, says: str) -> None:
+    line = line_of(tmp_path, WEB, {f"stacks/{folder}/compose.yaml": WEB})
+    assert line.startswith(f"stacks/{folder}/compose.yaml: {says}")
+
+
+def test_folder_of_any_case_is_fine_with_a_name(tmp_path: Path) -> None:
+    assert catalog(tmp_path, {"stacks/My.Site/compose.yaml": WEB + "name: site\n"}).stack("My.Site")
