@@ -35,7 +35,7 @@ class Plan:
     release: str
     previous: str
     strategy: str = ""
-    changes: Changes = Changes()
+    changes: Changes = field(default_factory=Changes)
     send: tuple[Entry, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()

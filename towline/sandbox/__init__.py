@@ -59,7 +59,7 @@ def default_folder() -> Path:
     return (state if state.is_absolute() else Path.home() / ".local" / "state") / "towline" / "sandbox"
 
 
-def up(
+def up(  # noqa: PLR0913
     *,
     folder: Path | None = None,
     engine: bool = True,
@@ -72,7 +72,8 @@ def up(
     """A sandbox that runs with these limits; one that does already is kept.
 
     sshd and (`engine=True`) a Docker Engine with compose v2 are installed where they are missing and started;
-    Logins use the engine `docker_host` in place of the machine's own. `images` are made where no registry has them. Raises TowlineError with the lines to run if that cannot be.
+    Logins use the engine `docker_host` in place of the machine's own.
+    `images` are made where no registry has them. Raises TowlineError with the lines to run if that cannot be.
     """
     limits = sshd.Limits(max_sessions, max_startups, docker_host)
     place = (folder or default_folder()).absolute()

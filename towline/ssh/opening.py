@@ -171,7 +171,7 @@ def _watch_the_line(transport: paramiko.Transport) -> None:
 
 
 def explain(error: Exception, host: Host, *, reached_login: bool = False, port: int = 22) -> Exception:
-    """The error of our tree that `error`, raised while connecting to `host`, stands for. port: of the hop it is about."""
+    """The error of our tree that `error`, raised while connecting to `host`, stands for. port: of the hop meant."""
     where = f"{host.address}:{host.port}" if host.port else host.address
     match error:
         case ConnectionFailed():
