@@ -18,8 +18,9 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     line="apt-get update && apt-get install -y --no-install-recommends $package"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         echo "inv: installing $package" >&2
-        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package"; } >/dev/null ||
-            stop "$package could not be installed" "$line"
+        said=$({ apt-get -qq update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package"; } 2>&1) ||
+            stop "$package could not be installed: $(echo "$said" | tail -n 3)" "$line"
     else
         stop "this Python has no ensurepip, so it cannot make a .venv; run as root" "$line"
     fi

@@ -31,7 +31,13 @@ services:
     init: true
     command: httpd -f -p 8080 -h /www
     ports: ["127.0.0.1:{port}:8080"]
-    healthcheck: {{test: ["CMD", "wget", "-qO-", "http://127.0.0.1:8080/"], interval: 2s, timeout: 2s, retries: 3, start_period: 30s, start_interval: 200ms}}
+    healthcheck:
+      test: ["CMD", "wget", "-qO-", "http://127.0.0.1:8080/"]
+      interval: 2s
+      timeout: 2s
+      retries: 3
+      start_period: 30s
+      start_interval: 200ms
 """
 DOCKERFILE = f"FROM {BASE}\nCOPY index.html /www/index.html\n"
 
@@ -224,17 +230,29 @@ class OwnEngine:
     def address(self) -> str:
         return f"unix://{self.folder}/docker.sock"
 
+    @property
+    def bridge(self) -> str:
+        return f"tow{os.getpid() % 100000}"
+
+    def make_bridge(self) -> None:
+        """Its own: with `--bridge none` a dockerd takes the machine's docker0 away from the engine that has it."""
+        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", "172.29.255.1/24", "dev", self.bridge], check=True)
+        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
+
     def start(self) -> None:
         (self.folder / "daemon.json").write_text("{}")
         words = ["dockerd", "--config-file", f"{self.folder}/daemon.json", "--host", self.address]
         words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
-        words += ["--pidfile", f"{self.folder}/pid", "--bridge", "none", "--iptables=false", "--ip6tables=false"]
+        words += ["--pidfile", f"{self.folder}/pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false"]
         words += ["--default-address-pool", "base=172.29.0.0/16,size=24"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-        waiting.until(
-            lambda: subprocess.run(["docker", "-H", self.address, "info"], capture_output=True).returncode == 0, 30
-        )
+        waiting.until(lambda: self.answers(), 30)
+
+    def answers(self) -> bool:
+        done = subprocess.run(["docker", "-H", self.address, "info"], capture_output=True, check=False)
+        return done.returncode == 0
 
     def stop(self) -> None:
         assert self.process
@@ -254,6 +272,7 @@ def own_engine(engine: None) -> Iterator[OwnEngine]:
     # below the system's temp folder: a socket's path may have 107 characters at most
     with tempfile.TemporaryDirectory(prefix="towline-engine-", ignore_cleanup_errors=True) as folder:
         own = OwnEngine(Path(folder))
+        own.make_bridge()
         own.start()
         saved = subprocess.run(["docker", "save", BASE], capture_output=True, check=True).stdout
         subprocess.run(["docker", "-H", own.address, "load"], input=saved, capture_output=True, check=True)
@@ -263,6 +282,7 @@ def own_engine(engine: None) -> Iterator[OwnEngine]:
         for network in own.docker("network", "ls", "-q", "--filter", "type=custom").split():
             own.docker("network", "rm", network)
         own.stop()
+        subprocess.run(["ip", "link", "delete", own.bridge], check=True)
 
 
 @pytest.fixture

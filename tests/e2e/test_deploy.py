@@ -176,7 +176,11 @@ def test_a_one_shot_service_may_exit_with_0(project: Project) -> None:
     compose = """
         services:
           job: {image: "busybox:1.37", command: "true"}
-          web: {image: "busybox:1.37", init: true, command: sleep 600, depends_on: {job: {condition: service_completed_successfully}}}
+          web:
+            image: busybox:1.37
+            init: true
+            command: sleep 600
+            depends_on: {job: {condition: service_completed_successfully}}
         """
     project.write("web", {"compose.yaml": compose})
     ran = project.tow("deploy", f"--stack={project.name('web')}")

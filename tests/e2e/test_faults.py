@@ -5,6 +5,7 @@ The table of (fault × step → end state) is printed at the end of the run.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -135,9 +136,7 @@ def test_a_line_cut_while_the_files_are_sent_touches_nothing(project: Project) -
     stack = deployed(project)
     data = write_data(project)
     write(project, NEW)
-    (project.folder / "stacks" / project.name("web") / "big").write_bytes(
-        Path("/dev/urandom").open("rb").read(200 << 20)
-    )
+    (project.folder / "stacks" / project.name("web") / "big").write_bytes(os.urandom(200 << 20))
     client = project.start("deploy", stack)
     faults.wait_for(lambda: list(project.state().glob("releases/*.part/new")), "the tarball to come in")
     faults.cut_line(project)
