@@ -275,9 +275,7 @@ def deploy(
 
 
 @towline_task("deploy-all-services")
-def deploy_all(
-    work: Work, timeout: str = "", cache: bool = False, verbose: bool = False, lock_wait: str = "0"
-) -> None:
+def deploy_all(work: Work, timeout: str = "", cache: bool = False, verbose: bool = False, lock_wait: str = "0") -> None:
     """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
     from towline.deploy.tow import deploy_in_order
     from towline.errors import DeployedInPart
@@ -403,7 +401,8 @@ def demo(work: Work) -> None:
     work.use_host("sandbox")
     for name in ("traefik", "whoami"):
         _deploy_one(work, work.catalog.stack(name), Options(), verbose=False)
-    print(page.fetch("whoami.localhost"), flush=True)
+    _say("http://whoami.localhost, fetched through Traefik:")
+    print(page.fetch("whoami.localhost").strip(), flush=True)
 
 
 def start_sandbox(top: Path) -> None:

@@ -70,9 +70,8 @@ def send_release(connection: Connection, stack: Stack, manifest: Manifest, plan:
     Raises RemoteFailed when what arrived is not what was sent or the disk is full: nothing has changed then.
     """
     before, start = connection.ledger.bytes_up, time.monotonic()
-    command = script(
-        remote_script("receive"), connection.host.root, plan.stack, plan.release, plan.previous or "-"
-    )
+    words = (connection.host.root, plan.stack, plan.release, plan.previous or "-", manifest.digest)
+    command = script(remote_script("receive"), *words)
     result = connection.put(release_stream(stack, manifest, plan), command)
     if not result.ok:
         raise RemoteFailed(

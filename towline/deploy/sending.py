@@ -26,7 +26,7 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
     """The gzip tar that receive.sh takes, in pieces: the lists first, then the files."""
     sums = "".join(f"{entry.sha256}  {entry.path}\n" for entry in plan.send if entry.kind == "f")
     lists = {
-        "manifest": manifest.text(),
+        "lines": Manifest(plan.send).text(),
         "meta.json": json.dumps(release_meta(stack, manifest, plan)) + "\n",
         "sums": sums,
         "drop": "".join(f"{path}\n" for path in plan.drop),

@@ -1,11 +1,12 @@
 #!/bin/sh
-# receive.sh ROOT STACK ID PREVIOUS <gzip tar: a new release, next to the ones that are there.
-# The tar holds ID.part/{manifest,meta.json,sums,drop} and, below ID.part/new/, the files that PREVIOUS lacks. The rest is
-# hard-linked from PREVIOUS ('-': there is none). Nothing counts until the last line's rename.
+# receive.sh ROOT STACK ID PREVIOUS DIGEST <gzip tar: a new release, next to the ones that are there.
+# The tar holds ID.part/{lines,meta.json,sums,drop} and, below ID.part/new/, the files that PREVIOUS lacks. The rest is
+# hard-linked from PREVIOUS ('-': there is none). The manifest is PREVIOUS's without what is dropped and with the new lines;
+# DIGEST is its sha256. Nothing counts until the last line's rename.
 # shellcheck disable=SC2015  # `A && B || C`: C is right for either
 set -u
 umask 022
-releases=$1/.towline/$2/releases id=$3 previous=$4
+releases=$1/.towline/$2/releases id=$3 previous=$4 digest=$5 tab=$(printf '\t')
 
 fail() { trap '' HUP INT PIPE TERM; rm -rf "$part"; echo "$*" >&2; exit 1; }
 
@@ -21,7 +22,12 @@ done
 
 gzip -dc | tar -xpof - || fail "the tarball did not arrive whole"
 [ -d "$part/new" ] || mkdir "$part/new"
-bad=$(cd "$part/new" && sha256sum -c ../sums 2>&1) || fail "what arrived is not what was sent: $(echo "$bad" | grep -v ': OK$' | head -n 3)"
+old=/dev/null
+[ "$previous" = - ] || old=$previous/manifest
+awk -F"$tab" 'FILENAME == ARGV[1] { drop[$0]; next } !($5 in drop)' "$part/drop" "$old" |
+    LC_ALL=C sort -t "$tab" -k 5,5 - "$part/lines" >"$part/manifest" || fail "the manifest could not be written"
+echo "$digest  $part/manifest" | sha256sum -c >/dev/null 2>&1 || fail "the manifest is not the one that was sent"
+bad=$(cd "$part/new" && { [ ! -s ../sums ] || sha256sum -c ../sums; } 2>&1) || fail "what arrived is not what was sent: $(echo "$bad" | grep -v ': OK$' | head -n 3)"
 if [ "$previous" = - ]; then
     mv "$part/new" "$part/files" || fail "cannot move the files into place"
 else
@@ -33,5 +39,5 @@ fi
 want=$(grep -c '^[fl]' "$part/manifest")
 have=$(cd "$part/files" && find . ! -type d | wc -l)
 [ "$want" -eq "$have" ] || fail "the release would have $have files in place of $want"
-rm -f "$part/sums" "$part/drop" "$part/pid"
+rm -f "$part/sums" "$part/drop" "$part/lines" "$part/pid"
 mv "$part" "$id" || fail "cannot name the release $id"

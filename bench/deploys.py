@@ -1,0 +1,143 @@
+"""What a deploy costs, as ratios within one run: python bench/deploys.py
+
+Uses a sandbox sshd of its own and the running Docker Engine; the stacks are one idle busybox container and its files.
+Prints a line per figure. The engine's own time is not in the figures for facts, plan and put.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from towline import sandbox
+from towline.bundle import load_manifest
+from towline.catalog import Stack, load_catalog
+from towline.config import load_settings
+from towline.deploy.plan import Options, plan_deploy
+from towline.deploy.run import Outcome, carry_out, send_release
+from towline.deploy.tow import read_facts
+from towline.ssh.connection import Connection
+from towline.ssh.ledger import size_text
+
+COMPOSE = 'services: {idle: {image: "busybox:1.37", init: true, command: sleep 3600}}\n'
+BIG = 500 << 20  # bytes
+MANY = 20_000  # files
+
+
+class Silent:
+    """A watch that says nothing."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def timed(name: str, work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    print(f"  {name:<44} {seconds:8.3f} s")
+    return seconds
+
+
+def put(connection: Connection, stack: Stack) -> tuple[float, float, int]:
+    """Seconds for facts and plan, seconds for the put, bytes sent; the run itself follows untimed."""
+    start, before = time.perf_counter(), connection.ledger.bytes_up
+    manifest = load_manifest(stack)
+    fact = read_facts(connection, stack.name).stack
+    plan = plan_deploy(stack, manifest, fact, Options(), frozenset())
+    planned = time.perf_counter() - start
+    start = time.perf_counter()
+    if plan.new_release:
+        send_release(connection, stack, manifest, plan, Silent())
+    sent = time.perf_counter() - start
+    size = connection.ledger.bytes_up - before
+    outcome: Outcome = carry_out(connection, plan, Options(), Silent())
+    assert outcome.result == "deployed", outcome
+    return planned, sent, size
+
+
+def report(name: str, figures: tuple[float, float, int]) -> None:
+    planned, sent, size = figures
+    print(f"  {name:<44} {planned:8.3f} s facts and plan, {sent:8.3f} s put, {size_text(size)} up")
+
+
+def bench_context(connection: Connection, folder: Path) -> None:
+    print(f"a context of {size_text(BIG)}")
+    stack = stack_in(folder, "towbench-big")
+    with (stack.folder / "big").open("wb") as big:
+        for _ in range(BIG >> 20):
+            big.write(os.urandom(1 << 20))
+    first = put(connection, stack)
+    report("first deploy", first)
+    (stack.folder / "small").write_bytes(os.urandom(1024))
+    second = put(connection, stack)
+    report("one changed file of 1 KB", second)
+    print(f"  second put / first put: {second[1] / first[1]:.3f}   (aim: under 0.1)")
+
+
+def bench_files(connection: Connection, folder: Path) -> None:
+    print(f"{MANY} small files")
+    stack = stack_in(folder, "towbench-many")
+    for number in range(MANY):
+        file = stack.folder / f"d{number % 100}" / f"{number}.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{number}\n")
+    report("first deploy", put(connection, stack))
+    (stack.folder / "d0" / "0.txt").write_text("changed\n")
+    second = put(connection, stack)
+    report("one changed file", second)
+    print(f"  facts, plan and put together: {second[0] + second[1]:.2f} s   (aim: under 3)")
+
+
+def bench_stream(connection: Connection, folder: Path, box: sandbox.Sandbox) -> None:
+    print(f"{size_text(BIG)} into a session's stdin, beside OpenSSH's own client")
+    file = folder / "stream"
+    file.write_bytes(os.urandom(BIG))
+
+    def ours() -> None:
+        with file.open("rb") as source:
+            connection.put(iter(lambda: source.read(1 << 18), b""), ("sh", "-c", "cat >/dev/null"))
+
+    def openssh() -> None:
+        options = ["-F", "/dev/null", "-i", str(box.identity), "-p", str(box.port)]
+        options += ["-o", f"UserKnownHostsFile={box.known_hosts}", "-o", "BatchMode=yes"]
+        with file.open("rb") as source:
+            subprocess.run(["ssh", *options, f"{box.user}@127.0.0.1", "cat >/dev/null"], stdin=source, check=True)
+
+    ratio = timed("towline", ours) / timed("ssh", openssh)
+    print(f"  towline / ssh: {ratio:.2f}")
+
+
+def stack_in(folder: Path, name: str) -> Stack:
+    stack = folder / "stacks" / name
+    stack.mkdir(parents=True)
+    (stack / "compose.yaml").write_text(COMPOSE)
+    return load_catalog(load_settings(folder)).stack(name)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="towline-bench-") as place:
+        folder = Path(place)
+        (folder / "stacks").mkdir()
+        box = sandbox.up(folder=folder / "box", images=["busybox:1.37"])
+        connection = Connection(box.host(), note=print)
+        try:
+            bench_stream(connection, folder, box)
+            bench_context(connection, folder)
+            bench_files(connection, folder)
+        finally:
+            for name in ("towbench-big", "towbench-many"):
+                subprocess.run(["docker", "compose", "--project-name", name, "down"], capture_output=True, check=False)
+            connection.close()
+            sandbox.down(folder / "box")
+
+
+if __name__ == "__main__":
+    main()
