@@ -23,5 +23,6 @@ def down(project: str) -> Command:
     return compose(project, "down", "--remove-orphans")
 
 
-def up(project: str, *, build: bool = True) -> Command:
-    return compose(project, "up", "--detach", "--remove-orphans", *(() if build else ("--no-build",)))
+def up(project: str) -> Command:
+    """Containers in the background; a service that is gone from the files goes here too."""
+    return compose(project, "up", "--detach", "--remove-orphans")

@@ -33,11 +33,11 @@ def recreate(
 def go_back(project: str, release: str, *, timeout: int = 120) -> tuple[Step, ...]:
     """The steps that make `release`, one that ran before, run again with the images it had."""
     return (
-        Step("images", ("restore_images", release)),
         Step("stage", ("stage", release)),
         Step("down", ("in_live_if_any", *compose.down(project))),
         Step("apply", ("apply", release)),
-        Step("up", ("in_live", *compose.up(project, build=False)), seconds=timeout),
+        Step("images", ("restore_images", release)),
+        Step("up", ("in_live", *compose.up(project)), seconds=timeout),
         Step("health", ("health",)),
     )
 

@@ -28,6 +28,7 @@ class DeployView:
         self._status: Status | None = None
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._partial = b""
+        self._step = ""
         self._begun = 0.0
         self._undoing = False
 
@@ -72,7 +73,7 @@ class DeployView:
         if outcome.result == "deployed":
             first, last = outcome.events[0].at, outcome.events[-1].at
             self._say(f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s")
-        elif outcome.failed_step and not outcome.named("unhealthy") and not self._verbose:
+        elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
             for line in self._failed_tail:
                 self._say(f"    [dim]│[/] {escape(line)}")
 
@@ -84,7 +85,7 @@ class DeployView:
         name, state = event.values["name"], event.values["state"]
         self.close()
         if state == "begin":
-            self._begun = event.at
+            self._step, self._begun = name, event.at
             self._tail.clear()
             self._status = self.console.status(f"{name} …", spinner="dots")
             self._status.start()
@@ -97,6 +98,9 @@ class DeployView:
     def _on_restore(self, event: Event) -> None:
         self._undoing = True
         self.note(f"{event.values['after']} failed: putting back {event.values['release']}")
+
+    def _on_rebuild(self, event: Event) -> None:
+        self.note(f"the image that was kept for {event.values['service']} is gone; building it again")
 
     def _on_aside(self, event: Event) -> None:
         self.note(f"{event.values['path']} was changed there; kept beside as {event.values['kept']}")
@@ -123,8 +127,8 @@ class DeployView:
         if self._verbose:
             self._say(f"    [dim]│[/] {escape(line)}")
         elif self._status:
-            room = max(20, self.console.width - 24)
-            self._status.update(f"[dim]{escape(line[:room])}[/]")
+            room = max(20, self.console.width - 20)
+            self._status.update(f"{self._step:<10} [dim]{escape(line[:room])}[/]")
 
     def _say(self, text: str) -> None:
         self.console.print(text)

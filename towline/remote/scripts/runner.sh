@@ -325,11 +325,13 @@ forget_runs() {
     done
 }
 
-restore_images() { # RELEASE
+restore_images() { # RELEASE, whose files are live
     [ -s "$home/releases/$1/images" ] || return 0
     while IFS=$tab read -r service name _; do
         case $name in sha256:*) continue ;; esac
-        docker tag "towline/$project/$service:$1" "$name" || return 1
+        docker tag "towline/$project/$service:$1" "$name" 2>/dev/null && continue
+        event rebuild service "$service"       # somebody pruned the kept image: the release's own files make it again
+        (cd "$live" && docker compose --project-name "$project" build "$service") || return 1
     done <"$home/releases/$1/images"
 }
 
