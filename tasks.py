@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 if TYPE_CHECKING:
     from towline.catalog import Catalog, Stack
     from towline.config import Host, Settings
     from towline.deploy.plan import Options
+    from towline.deploy.tow import Cargo
     from towline.report.deploying import DeployView
     from towline.ssh.connection import Connection, Connections
 
@@ -94,11 +96,21 @@ class Work:
             raise UsageError(f"--stack=NAME is missing; {known}")
         return self.catalog.stack(name)
 
+    def cargo(self, name: str) -> Cargo:
+        from towline.deploy.tow import load_cargo
+
+        return load_cargo(self.catalog, self.stack(name))
+
     def host(self, stack: Stack | None = None) -> Host:
         """The host that --host names, else the stack's own, else the default one, else the sandbox."""
         from towline.hosts import choose_host
 
         return choose_host(self.settings, self._host or (stack.host if stack else None))
+
+    def host_name(self, stack: Stack) -> str:
+        """Its name without asking whether it runs; '-' when several hosts are configured and none is the default."""
+        named = self._host or stack.host or self.settings.default_host
+        return named or ("-" if self.settings.hosts else "sandbox")
 
     def connection(self, stack: Stack | None = None) -> Connection:
         return _connections().to(self.host(stack))
@@ -123,6 +135,17 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class TowlineTask(Task[Any]):
+    """A task whose --verbose is -v too. No other option gets a letter: --host's would shadow inv's own -h."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        arguments = super().get_arguments(ignore_unknown_help)
+        for argument in arguments:
+            if argument.name == "verbose":
+                argument.names = ("verbose", "v")
+        return arguments
+
+
 def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
     """A task whose body takes (work, …): gives it --host, --config and --ledger, the ledger's line, and errors in one line."""
 
@@ -138,8 +161,8 @@ def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
         functools.update_wrapper(run, body)
         run.__signature__ = inspect.Signature([*shared[:1], *own, *shared[1:]])  # type: ignore[attr-defined]
         names = {parameter.name.replace("_", "-") for parameter in (*own, *shared[1:])}
-        # Without positional=[] `inv deploy --help` would run the task, and --host's letter would shadow inv's own -h.
-        return Task(
+        # Without positional=[] `inv deploy --help` would run the task.
+        return TowlineTask(
             run,
             aliases=aliases,
             positional=[],
@@ -187,7 +210,7 @@ def list_stacks(work: Work, format: str = "table") -> None:
             "name": stack.name,
             "kind": stack.kind,
             "folder": str(stack.folder.relative_to(stack.top)),
-            "hosts": [stack.host or work.settings.default_host or "sandbox"],
+            "hosts": [work.host_name(stack)],
             "services": [service.name for service in stack.services],
             "needs": sorted(work.catalog.needs_of(stack)),
         }
@@ -249,15 +272,14 @@ def _view(stack: Stack, *, verbose: bool) -> DeployView:
     return DeployView(redactor(stack), verbose=verbose)
 
 
-def _deploy_one(work: Work, stack: Stack, options: Options, *, verbose: bool) -> None:
+def _deploy_one(work: Work, cargo: Cargo, options: Options, *, verbose: bool) -> None:
     from towline.deploy.tow import deploy, prepare
 
-    networks = work.catalog.missing_networks(stack)
-    with _view(stack, verbose=verbose) as view:
+    with _view(cargo.stack, verbose=verbose) as view:
         if work.dry:
-            view.planned(prepare(work.connection(stack), stack, options, networks, view)[0])
+            view.planned(prepare(work.connection(cargo.stack), cargo, options, view))
         else:
-            deploy(work.connection(stack), stack, options, networks, view)
+            deploy(work.connection(cargo.stack), cargo, options, view)
 
 
 @towline_task("deploy-via-ssh")
@@ -271,7 +293,7 @@ def deploy(
 ) -> None:
     """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait)
-    _deploy_one(work, work.stack(stack), options, verbose=verbose)
+    _deploy_one(work, work.cargo(stack), options, verbose=verbose)
 
 
 @towline_task("deploy-all-services")
@@ -284,8 +306,11 @@ def deploy_all(work: Work, timeout: str = "", cache: bool = False, verbose: bool
     catalog = work.catalog
     if not catalog.stacks:
         _say("no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/")
+    cargoes = {stack.name: work.cargo(stack.name) for stack in catalog.order()}
     ended = deploy_in_order(
-        catalog.order(), catalog.needs_of, lambda stack: _deploy_one(work, stack, options, verbose=verbose)
+        catalog.order(),
+        catalog.needs_of,
+        lambda stack: _deploy_one(work, cargoes[stack.name], options, verbose=verbose),
     )
     failed = [error for error in ended.values() if error]
     if failed:
@@ -300,11 +325,14 @@ def rollback(
     work: Work, stack: str = "", to: str = "", timeout: str = "", verbose: bool = False, lock_wait: str = "0"
 ) -> None:
     """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
-    from towline.deploy.tow import rollback
+    from towline.deploy.tow import prepare_rollback, rollback
 
     chosen, options = work.stack(stack), _options(work, timeout=timeout, cache=True, lock_wait=lock_wait)
     with _view(chosen, verbose=verbose) as view:
-        rollback(work.connection(chosen), chosen, to, options, view)
+        if work.dry:
+            view.planned(prepare_rollback(work.connection(chosen), chosen, to, options, view))
+        else:
+            rollback(work.connection(chosen), chosen, to, options, view)
 
 
 @towline_task()
@@ -336,7 +364,10 @@ def lock(work: Work, stack: str = "", message: str = "") -> None:
     from towline.deploy.locking import lock
 
     chosen = work.stack(stack)
-    print(f"{chosen.name}: locked: {lock(work.connection(chosen), chosen.name, message)}")
+    if work.dry:
+        print(f"{chosen.name}: would lock it on {work.host(chosen).name}")
+    else:
+        print(f"{chosen.name}: locked: {lock(work.connection(chosen), chosen.name, message, _say)}")
 
 
 @towline_task()
@@ -345,7 +376,10 @@ def unlock(work: Work, stack: str = "") -> None:
     from towline.deploy.locking import unlock
 
     chosen = work.stack(stack)
-    was = unlock(work.connection(chosen), chosen.name)
+    if work.dry:
+        print(f"{chosen.name}: would unlock it on {work.host(chosen).name}")
+        return
+    was = unlock(work.connection(chosen), chosen.name, _say)
     print(f"{chosen.name}: unlocked, was: {was}" if was else f"{chosen.name}: was not locked")
 
 
@@ -400,9 +434,10 @@ def demo(work: Work) -> None:
     start_sandbox(work.settings.top)
     work.use_host("sandbox")
     for name in ("traefik", "whoami"):
-        _deploy_one(work, work.catalog.stack(name), Options(), verbose=False)
-    _say("http://whoami.localhost, fetched through Traefik:")
-    print(page.fetch("whoami.localhost").strip(), flush=True)
+        _deploy_one(work, work.cargo(name), Options(), verbose=False)
+    front = page.front_of(work.catalog.stack("traefik"), work.catalog.stack("whoami"))
+    _say(f"{front}, fetched through Traefik:")
+    print(page.fetch(front).strip(), flush=True)
 
 
 def start_sandbox(top: Path) -> None:

@@ -18,7 +18,7 @@ from towline.envfile import read_env
 from towline.errors import StackError
 from towline.yamlfile import Place, Tagged, found, list_at, load_yaml, mapping_at, text_at
 
-COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 OVERRIDE_FILES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
 
 

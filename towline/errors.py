@@ -5,7 +5,7 @@ TowlineError                     1
     SettingsError                    towline.yaml, .env, ssh address, identity
     StackError                       a stack's folder, compose file or x-towline
   ConnectionFailed               3   no connection
-    HostUnreachable                  refused, reset, timed out, no such name; retried before it is raised
+    HostUnreachable                  refused, reset, timed out; retried before it is raised
     HostKeyUnknown                   not pinned: refused, never retried
     HostKeyChanged                   differs from the pinned one: refused, never retried
     AuthenticationRefused            never retried

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -186,21 +187,22 @@ def box(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sand
 
 
 _numbers = itertools.count()
+P = TypeVar("P", bound=Project)
 
 
-def new_project(box: sandbox.Sandbox, tmp_path: Path) -> Project:
+def new_project(box: sandbox.Sandbox, tmp_path: Path, kind: type[P]) -> P:
     prefix = f"t{os.getpid():x}{next(_numbers)}"
     folder, root, home = tmp_path / "project", tmp_path / "server", tmp_path / "home"
     for path in (folder / "stacks", root, home):
         path.mkdir(parents=True)
-    project = Project(folder, box, prefix, root, home)
+    project = kind(folder, box, prefix, root, home)
     project.settings()
     return project
 
 
 @pytest.fixture
 def project(box: sandbox.Sandbox, tmp_path: Path) -> Iterator[Project]:
-    made = new_project(box, tmp_path)
+    made = new_project(box, tmp_path, Project)
     yield made
     made.clear()
 
@@ -210,7 +212,7 @@ def tight_project(engine: None, tmp_path: Path) -> Iterator[Project]:
     """The same on a server with MaxSessions 1 and MaxStartups 1."""
     folder = tmp_path / "tight"
     box = sandbox.up(folder=folder, engine=False, max_sessions=1, max_startups=1, say=lambda text: None)
-    made = new_project(box, tmp_path)
+    made = new_project(box, tmp_path, Project)
     yield made
     made.clear()
     sandbox.down(folder)
@@ -221,7 +223,7 @@ def tight_project(engine: None, tmp_path: Path) -> Iterator[Project]:
 
 @dataclass
 class OwnEngine:
-    """A second dockerd, with its own data, socket and bridge."""
+    """A second dockerd in a network namespace of its own: beside the machine's it would fight over docker0."""
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
@@ -231,24 +233,22 @@ class OwnEngine:
         return f"unix://{self.folder}/docker.sock"
 
     @property
-    def bridge(self) -> str:
-        return f"tow{os.getpid() % 100000}"
+    def space(self) -> str:
+        return f"towline-{os.getpid()}"
 
-    def make_bridge(self) -> None:
-        """Its own: with `--bridge none` a dockerd takes the machine's docker0 away from the engine that has it."""
-        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
-        subprocess.run(["ip", "address", "add", "172.29.255.1/24", "dev", self.bridge], check=True)
-        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
+    def make_space(self) -> None:
+        subprocess.run(["ip", "netns", "add", self.space], check=True)
+        subprocess.run(["ip", "-n", self.space, "link", "set", "lo", "up"], check=True)
 
     def start(self) -> None:
         (self.folder / "daemon.json").write_text("{}")
-        words = ["dockerd", "--config-file", f"{self.folder}/daemon.json", "--host", self.address]
+        # not `ip netns exec`: that mounts a /sys of its own, without the cgroups that dockerd asks for
+        words = ["nsenter", f"--net=/run/netns/{self.space}", "dockerd", "--host", self.address]
+        words += ["--config-file", f"{self.folder}/daemon.json", "--pidfile", f"{self.folder}/pid"]
         words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
-        words += ["--pidfile", f"{self.folder}/pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false"]
-        words += ["--default-address-pool", "base=172.29.0.0/16,size=24"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-        waiting.until(lambda: self.answers(), 30)
+        assert waiting.until(self.answers, 30), (self.folder / "log").read_text()[-2000:]
 
     def answers(self) -> bool:
         done = subprocess.run(["docker", "-H", self.address, "info"], capture_output=True, check=False)
@@ -267,30 +267,39 @@ class OwnEngine:
         return docker("-H", self.address, *words)
 
 
+@dataclass
+class OwnProject(Project):
+    """A project on an engine of the test's own: its pages are asked for in that engine's network namespace."""
+
+    space: str = ""
+
+    def page(self, short: str = "web", path: str = "/") -> str:
+        words = ["ip", "netns", "exec", self.space, "busybox", "wget", "-q", "-O", "-"]
+        done = subprocess.run([*words, f"http://127.0.0.1:{self.ports[short]}{path}"], capture_output=True, check=False)
+        return done.stdout.decode()
+
+
 @pytest.fixture(scope="session")
 def own_engine(engine: None) -> Iterator[OwnEngine]:
     # below the system's temp folder: a socket's path may have 107 characters at most
     with tempfile.TemporaryDirectory(prefix="towline-engine-", ignore_cleanup_errors=True) as folder:
         own = OwnEngine(Path(folder))
-        own.make_bridge()
+        own.make_space()
         own.start()
         saved = subprocess.run(["docker", "save", BASE], capture_output=True, check=True).stdout
         subprocess.run(["docker", "-H", own.address, "load"], input=saved, capture_output=True, check=True)
         yield own
-        for container in own.docker("ps", "-aq").split():
-            own.docker("rm", "-f", "-v", container)
-        for network in own.docker("network", "ls", "-q", "--filter", "type=custom").split():
-            own.docker("network", "rm", network)
         own.stop()
-        subprocess.run(["ip", "link", "delete", own.bridge], check=True)
+        subprocess.run(["ip", "netns", "delete", own.space], check=True)
 
 
 @pytest.fixture
-def own_project(own_engine: OwnEngine, tmp_path: Path) -> Iterator[Project]:
+def own_project(own_engine: OwnEngine, tmp_path: Path) -> Iterator[OwnProject]:
     """A project whose host's engine is the test's own."""
     folder = tmp_path / "box"
     box = sandbox.up(folder=folder, engine=False, docker_host=own_engine.address, say=lambda text: None)
-    made = new_project(box, tmp_path)
+    made = new_project(box, tmp_path, OwnProject)
+    made.space = own_engine.space
     yield made
     for container in own_engine.docker("ps", "-aq").split():
         own_engine.docker("rm", "-f", "-v", container)

@@ -3,53 +3,87 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TOP, run_towline
-from tests.e2e.conftest import clear_project, docker
+from tests.conftest import TOP, Ran, run_towline
+from tests.e2e.conftest import clear_project, docker, free_port
 from towline import sandbox
 from towline.sandbox import page, sshd
 
-STACKS = ["guestbook", "whoami", "traefik"]
-
-# One engine, one port 80: these run on one worker, one after the other.
+# One sandbox for all: these run on one worker, one after the other.
 pytestmark = pytest.mark.xdist_group("shipped-stacks")
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """A copy of the shipped stacks under names and ports of the test's own: a demo that runs here is left alone."""
+
+    folder: Path
+    home: Path
+    prefix: str
+    http_port: int
+
+    def tow(self, *words: str) -> Ran:
+        return run_towline(self.folder, *words, home=self.home, timeout=300)
+
+    @property
+    def sandbox(self) -> Path:
+        return self.home / ".local/state/towline/sandbox"
+
+
+def rename(compose: Path, prefix: str) -> None:
+    """Projects, network and routers, each with the prefix."""
+    text = compose.read_text()
+    text = text.replace("name: proxy", f"name: {prefix}-proxy").replace("network=proxy", f"network={prefix}-proxy")
+    text = text.replace("  proxy:\n    external: true", f"  proxy:\n    external: true\n    name: {prefix}-proxy")
+    text = re.sub(r"traefik\.http\.(routers|services)\.", rf"traefik.http.\1.{prefix}", text)
+    compose.write_text(f"name: {prefix}-{compose.parent.name}\n{text}")
+
+
 @pytest.fixture(scope="module")
-def home(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    running = [name for name in STACKS if docker("ps", "-q", "--filter", f"label=com.docker.compose.project={name}")]
-    assert not running, f"the shipped stacks run on this engine, which these tests would take down: {running}"
-    home = tmp_path_factory.mktemp("home")
-    yield home
-    for name in STACKS:
-        clear_project(name)
-    sandbox.down(home / ".local/state/towline/sandbox")
+def shipped(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
+    folder, home, prefix = tmp_path_factory.mktemp("shipped"), tmp_path_factory.mktemp("home"), f"d{os.getpid():x}"
+    names = {"HTTP_PORT": free_port(), "HTTPS_PORT": free_port(), "DASHBOARD_PORT": free_port(), "BIND": "127.0.0.1"}
+    hosts = {"WHOAMI_HOST": f"{prefix}-whoami.localhost", "GUESTBOOK_HOST": f"{prefix}-guestbook.localhost"}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in (names | hosts).items()))
+    shutil.copy(TOP / "towline.yaml", folder)
+    for kind in ("infrastructure", "stacks"):
+        shutil.copytree(TOP / kind, folder / kind, ignore=shutil.ignore_patterns(".env"))
+    for compose in folder.glob("*/*/compose.yaml"):
+        rename(compose, prefix)
+    made = Shipped(folder, home, prefix, int(names["HTTP_PORT"]))
+    yield made
+    for name in ("guestbook", "whoami", "traefik"):
+        clear_project(f"{prefix}-{name}")
+    sandbox.down(made.sandbox)
 
 
-def test_the_demo_shows_the_whoami_page_through_traefik(home: Path) -> None:
-    ran = run_towline(TOP, "demo", home=home, timeout=300)
+def test_the_demo_shows_the_whoami_page_through_traefik(shipped: Shipped) -> None:
+    ran = shipped.tow("demo")
     assert ran.code == 0, ran.err
-    assert "Host: whoami.localhost" in ran.out
+    assert f"Host: {shipped.prefix}-whoami.localhost" in ran.out
     assert "X-Forwarded-Server" in ran.out
     assert "1 login · 6 sessions, peak 1" in ran.err
-    counts = sshd.count(home / ".local/state/towline/sandbox/sshd.log")
+    counts = sshd.count(shipped.sandbox / "sshd.log")
     assert (counts.logins, counts.peak) == (1, 1)
 
 
-def test_deploy_all_brings_every_shipped_stack_up(home: Path) -> None:
-    ran = run_towline(TOP, "deploy-all", home=home, timeout=300)
+def test_deploy_all_brings_every_shipped_stack_up(shipped: Shipped) -> None:
+    ran = shipped.tow("deploy-all")
     assert ran.code == 0, ran.err
-    listed = run_towline(TOP, "get-containers", "--format=json", home=home)
-    containers = json.loads(listed.out)
-    assert {row["stack"] for row in containers} == set(STACKS)
+    containers = json.loads(shipped.tow("get-containers", "--format=json").out)
+    assert {row["stack"] for row in containers} == {"traefik", "whoami", "guestbook"}
     assert all(row["state"] == "running" and row["health"] in ("healthy", "") for row in containers)
-    assert "<title>" in page.fetch("guestbook.localhost")
+    assert "<title>" in page.fetch(page.Front(f"{shipped.prefix}-guestbook.localhost", shipped.http_port))
 
 
-def test_the_dashboard_is_not_open_to_the_world(home: Path) -> None:
-    published = docker("port", "traefik-traefik-1").splitlines()
-    assert [line for line in published if line.startswith("8080/")] == ["8080/tcp -> 127.0.0.1:8080"]
+def test_the_dashboard_is_published_on_127_0_0_1_only(shipped: Shipped) -> None:
+    published = docker("port", f"{shipped.prefix}-traefik-traefik-1", "8080").splitlines()
+    assert [line.rpartition(":")[0] for line in published] == ["127.0.0.1"]

@@ -103,7 +103,19 @@ def test_releases_tell_who_when_and_from_which_commit(project: Project) -> None:
     write(project, "two\n")
     deploy(project)
     newer, older = releases(project)
-    assert list(newer) == "id stack host at by git strategy outcome seconds live downtime".split()
+    assert list(newer) == [
+        "id",
+        "stack",
+        "host",
+        "at",
+        "by",
+        "git",
+        "strategy",
+        "outcome",
+        "seconds",
+        "live",
+        "downtime",
+    ]
     assert re.fullmatch(r"[0-9a-f]{7,}", str(older["git"]))
     assert newer["git"] == f"{older['git']}+dirty"
     assert newer["host"] == "prod"

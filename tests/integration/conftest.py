@@ -12,7 +12,7 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -311,14 +311,14 @@ class Server:
     def stream(self, plan: Plan, manifest: Manifest) -> bytes:
         return b"".join(release_stream(self.stack, manifest, plan))
 
-    def receive(self, plan: Plan, stream: bytes) -> Result:
-        words = (str(self.root), "web", plan.release, plan.previous or "-")
+    def receive(self, plan: Plan, manifest: Manifest, stream: bytes) -> Result:
+        words = (str(self.root), "web", plan.release, plan.previous or "-", manifest.digest)
         return self.shell.command(("sh", "-c", script("receive"), "towline", *words), stdin=stream)
 
     def send(self, tree: Tree, *, live: bool = True) -> Plan:
         """Send a release of this content as a deploy does; `live`: it counts as the current good one from now on."""
         plan, manifest = self.plan(tree)
-        result = self.receive(plan, self.stream(plan, manifest))
+        result = self.receive(plan, manifest, self.stream(plan, manifest))
         assert result.ok, result.err
         assert read_tree(self.files(plan.release)) == read_tree(self.local)
         if live:
@@ -342,9 +342,15 @@ class Server:
         return name, run_archive(plan, Options(lock_wait=lock_wait))
 
     def start(
-        self, release: str, steps: Iterable[Step], undo: Iterable[Step] = (), *, lock_wait: int = 0
+        self,
+        release: str,
+        steps: Iterable[Step],
+        undo: Iterable[Step] = (),
+        *,
+        lock_wait: int = 0,
+        shell: Shell | None = None,
     ) -> Run:
-        """The runner, started as start.sh does, but for the following."""
+        """The runner, started as start.sh does, but for the following. shell: another one, for the runner alone."""
         name, archive = self.make_run(release, steps, undo, lock_wait=lock_wait)
         run = Run(self.home / "run" / name)
         run.folder.mkdir(parents=True)
@@ -353,9 +359,9 @@ class Server:
         (run.folder / "output").touch()
         with (run.folder / "output").open("ab") as output:
             run.process = subprocess.Popen(
-                (*self.shell.sh, "./runner.sh"),
+                (*(shell or self.shell).sh, "./runner.sh"),
                 cwd=run.folder,
-                env=self.shell.env(),
+                env=(shell or self.shell).env(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -365,9 +371,9 @@ class Server:
         self.started.append(run.process)
         return run
 
-    def run(self, release: str, steps: Iterable[Step], undo: Iterable[Step] = ()) -> Run:
+    def run(self, release: str, steps: Iterable[Step], undo: Iterable[Step] = (), *, shell: Shell | None = None) -> Run:
         """A run carried to its end."""
-        run = self.start(release, steps, undo)
+        run = self.start(release, steps, undo, shell=shell)
         assert run.process
         run.process.wait(timeout=60)
         return run
@@ -381,10 +387,8 @@ class Server:
 
     def clean_up(self) -> None:
         for process in self.started:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # the group outlives its leader
-            except ProcessLookupError:
-                pass
             process.wait(timeout=10)
 
 

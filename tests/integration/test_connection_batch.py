@@ -28,7 +28,16 @@ def cat(file: Path, content: bytes) -> Command:
 
 
 def test_output_is_kept_byte_for_byte(line: Line, tmp_path: Path, together: bool) -> None:
-    contents = [ALL_BYTES, b"no newline", b"", b"\n", b"0 5 0\nabcde", os.urandom(5_000_000), b"1 2 3\n" * 1000, b"\n\n"]
+    contents = [
+        ALL_BYTES,
+        b"no newline",
+        b"",
+        b"\n",
+        b"0 5 0\nabcde",
+        os.urandom(5_000_000),
+        b"1 2 3\n" * 1000,
+        b"\n\n",
+    ]
     commands = [cat(tmp_path / str(number), content) for number, content in enumerate(contents)]
     results = line.connection.batch(commands, together=together)
     assert [result.code for result in results] == [0] * len(contents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +46,8 @@ def held(tmp_path: Path) -> Iterator[Held]:
     made = Held(tmp_path / "marks", tmp_path / "gate")
     os.mkfifo(made.gate)
     yield made
-    try:
+    with suppress(OSError):  # nobody reads it
         os.close(os.open(made.gate, os.O_WRONLY | os.O_NONBLOCK))  # whoever reads it sees its end
-    except OSError:
-        pass  # nobody reads it
 
 
 WAYS: dict[str, Callable[[Line, Command], object]] = {

@@ -33,7 +33,7 @@ from towline.ssh.connection import Connection
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "ATTEMPTS", 3)
-    monkeypatch.setattr(opening, "wait_exponential_jitter", lambda **_: wait_fixed(0.05))
+    monkeypatch.setattr(opening, "wait_exponential", lambda **_: wait_fixed(0.05))
 
 
 @pytest.fixture
@@ -142,6 +142,15 @@ def test_login_that_sshd_drops_for_its_max_startups_is_tried_again(tight: Sandbo
     line.connection.close()
 
 
+def test_host_that_could_not_be_reached_is_not_tried_anew_at_each_use(box: Sandbox, home: Path) -> None:
+    line = line_to(box)
+    sandbox.down(box.folder)
+    for _ in range(3):
+        with pytest.raises(HostUnreachable):
+            line.connection.run(("true",))
+    assert len(line.notes) == 2
+
+
 def test_name_that_does_not_exist_is_not_tried_again(home: Path) -> None:
     notes: list[str] = []
     with pytest.raises(ConnectionFailed) as caught:
@@ -162,6 +171,7 @@ def test_unknown_host_key_is_refused_and_the_hint_pins_it(tight: Sandbox, home: 
     pin = re.search(r"echo '.*' >> ~/\.ssh/known_hosts", caught.value.hint)
     assert pin
     subprocess.run(("sh", "-c", pin[0]), check=True)
+    line = line_to(tight, known_hosts=())
     assert line.connection.run(("true",)).ok
     line.connection.close()
 
@@ -180,7 +190,9 @@ def test_changed_host_key_is_refused_and_the_hint_removes_the_old_one(tight: San
     other = (tight.folder / "id_ed25519.pub").read_text()
     (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{tight.port} {other}")
     line = line_to(tight, known_hosts=())
-    with pytest.raises(HostKeyChanged, match="its host key changed: pinned ssh-ed25519 SHA256:.*now ssh-ed25519") as caught:
+    with pytest.raises(
+        HostKeyChanged, match=r"its host key changed: pinned ssh-ed25519 SHA256:.*now ssh-ed25519"
+    ) as caught:
         line.connection.run(("true",))
     assert (line.counts().connections, line.counts().logins, line.notes) == (1, 0, [])
     remove = re.search(r"ssh-keygen -R \S+", caught.value.hint)
@@ -188,7 +200,7 @@ def test_changed_host_key_is_refused_and_the_hint_removes_the_old_one(tight: San
     command = f"{remove[0]} -f {home}/.ssh/known_hosts"  # ssh-keygen finds its home in the password file
     subprocess.run(("sh", "-c", command), check=True, capture_output=True)
     with pytest.raises(HostKeyUnknown):
-        line.connection.run(("true",))
+        line_to(tight, known_hosts=()).connection.run(("true",))
 
 
 def test_hashed_known_hosts_are_read(tight: Sandbox, home: Path) -> None:
@@ -288,7 +300,9 @@ def test_proxy_jump_is_gone_through_and_both_logins_end(roomy: Sandbox, home: Pa
     assert until(lambda: serving(roomy) == [], 5)
 
 
-@pytest.mark.parametrize(("pinned", "missing", "logins"), [("127.0.0.1", "localhost", 0), ("localhost", "127.0.0.1", 1)])
+@pytest.mark.parametrize(
+    ("pinned", "missing", "logins"), [("127.0.0.1", "localhost", 0), ("localhost", "127.0.0.1", 1)]
+)
 def test_host_keys_are_checked_at_the_jump_and_behind_it(
     roomy: Sandbox, home: Path, pinned: str, missing: str, logins: int
 ) -> None:

@@ -92,7 +92,7 @@ x-towline:
     ("names", "taken"),
     [
         (["docker-compose.yml", "compose.yml", "compose.yaml"], ("compose.yaml",)),
-        (["docker-compose.yml", "docker-compose.yaml"], ("docker-compose.yaml",)),
+        (["docker-compose.yml", "docker-compose.yaml"], ("docker-compose.yml",)),
         (["compose.yml", "compose.override.yaml"], ("compose.yml", "compose.override.yaml")),
         (
             ["docker-compose.yml", "docker-compose.override.yml"],

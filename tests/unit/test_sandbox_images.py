@@ -68,9 +68,7 @@ def test_an_image_that_a_registry_lacks_does_not_end_the_pulling(engine: Engine)
     assert said == ["stand-in for redis:7: made of straw", "pulled caddy:2"]
 
 
-def test_a_pull_that_takes_too_long_counts_as_refused(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pull_that_takes_too_long_counts_as_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(argv: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
         if argv[1] == "pull":
             raise subprocess.TimeoutExpired(argv, seconds or 0)

@@ -161,9 +161,7 @@ def test_other_system_is_told_its_own_lines(said: list[str]) -> None:
     assert said == []
 
 
-def test_user_who_is_not_root_is_told_every_line_once(
-    monkeypatch: pytest.MonkeyPatch, said: list[str]
-) -> None:
+def test_user_who_is_not_root_is_told_every_line_once(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(TowlineError, match="only root can install") as caught:
         install([sshd.plan_install(TRIXIE), engine.plan_install(TRIXIE, [])], said.append, TRIXIE)

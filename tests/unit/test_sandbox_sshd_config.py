@@ -14,9 +14,7 @@ from towline.sandbox import default_folder, down, read_status, sshd
 def test_settings_let_in_one_user_with_a_key_and_nothing_of_etc_ssh() -> None:
     text = sshd.render_config(sshd.Files(Path("/s p/50%")), "u", 2222, sshd.Limits(1, 3))
     lines = text.splitlines()
-    assert {"Port 2222", "ListenAddress 127.0.0.1", "AllowUsers u", "MaxSessions 1", "MaxStartups 3"} <= set(
-        lines
-    )
+    assert {"Port 2222", "ListenAddress 127.0.0.1", "AllowUsers u", "MaxSessions 1", "MaxStartups 3"} <= set(lines)
     assert 'AuthorizedKeysFile "/s p/50%%/authorized_keys"' in lines
     assert 'HostKey "/s p/50%/host_ed25519"' in lines
     assert not any("AcceptEnv" in line or "Include" in line for line in lines)

@@ -29,8 +29,16 @@ def login_shell(text: str) -> Command:
 
 def limited(seconds: float, command: Command) -> Command:
     """`command`, ended on the server after `seconds` (code 124). Where the server has no `timeout`, without a limit."""
-    text = 'n=$1; shift; if command -v timeout >/dev/null 2>&1; then exec timeout "$n" "$@"; fi; exec "$@"'
-    return script(text, str(max(1, round(seconds))), *command)
+    return script(_LIMITED, str(max(1, round(seconds))), *command)
+
+
+# -k: a command that does not leave on TERM is killed 5 s later; older busybox has no -k.
+_LIMITED = """
+n=$1; shift
+if timeout -k 1 1 true 2>/dev/null; then exec timeout -k 5 "$n" "$@"; fi
+if timeout 1 true 2>/dev/null; then exec timeout "$n" "$@"; fi
+exec "$@"
+"""
 
 
 def assignments(values: dict[str, str]) -> str:

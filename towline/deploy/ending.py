@@ -13,6 +13,8 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
         return None
     if outcome.result == "locked":
         return locked(plan.stack, outcome.named("locked")[0].values["holder"])
+    if outcome.result == "stale":
+        return LockHeld(f"{plan.stack}: others deployed it each time this deploy got the lock", "try again later")
     what = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
     if outcome.result == "died":
         return DeployFailed(

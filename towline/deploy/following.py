@@ -56,7 +56,9 @@ def frames(session: Session) -> Iterator[tuple[str, bytes]]:
         if frame[0] in "xz":
             return
     code = session.code()
-    raise RemoteFailed(f"the runner could not be followed (code {code}): {session.stderr.decode(errors='replace').strip()}")
+    raise RemoteFailed(
+        f"the runner could not be followed (code {code}): {session.stderr.decode(errors='replace').strip()}"
+    )
 
 
 def _take(buffer: bytearray) -> tuple[str, bytes] | None:

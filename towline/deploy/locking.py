@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from towline.commands.shell import Command, script
 from towline.deploy.sending import sender
 from towline.errors import LockHeld, RemoteFailed
+from towline.facts import cuts
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
@@ -16,11 +18,11 @@ _LOCK = '(umask 077; mkdir -p "$1"); set -C; printf "%s\\n" "$2" 2>/dev/null >"$
 _UNLOCK = 'cat "$1/held" 2>/dev/null; rm -f "$1/held"'
 
 
-def lock(connection: Connection, stack: str, message: str) -> str:
+def lock(connection: Connection, stack: str, message: str, note: Callable[[str], None]) -> str:
     """The text that the lock holds now: who, since when, the message. Raises LockHeld with the other's text."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     text = " ".join(f"by {sender()} since {at}: {message or 'no message'}".split())
-    result = _run(connection, script(_LOCK, StackPaths(connection.host.root, stack).home, text))
+    result = _run(connection, script(_LOCK, StackPaths(connection.host.root, stack).home, text), note)
     if result.code == LockHeld.exit_code:
         raise LockHeld(f"{stack}: locked already: {result.out.strip()}", f"`inv unlock --stack={stack}` takes it off")
     if not result.ok:
@@ -28,10 +30,12 @@ def lock(connection: Connection, stack: str, message: str) -> str:
     return text
 
 
-def unlock(connection: Connection, stack: str) -> str:
+def unlock(connection: Connection, stack: str, note: Callable[[str], None]) -> str:
     """What the lock said; '' when there was none."""
-    return _run(connection, script(_UNLOCK, StackPaths(connection.host.root, stack).home)).out.strip()
+    return _run(connection, script(_UNLOCK, StackPaths(connection.host.root, stack).home), note).out.strip()
 
 
-def _run(connection: Connection, command: Command) -> Result:
-    return connection.batch([command], name="lock")[0]
+def _run(connection: Connection, command: Command, note: Callable[[str], None]) -> Result:
+    result, found = connection.batch([command, cuts.command(connection.host.root)], name="lock")
+    cuts.tell(found, note)
+    return result

@@ -48,9 +48,7 @@ class Plan:
         return self.release != self.previous
 
 
-def plan_deploy(
-    stack: Stack, manifest: Manifest, fact: StackFact, options: Options, networks: frozenset[str]
-) -> Plan:
+def plan_deploy(stack: Stack, manifest: Manifest, fact: StackFact, options: Options, networks: frozenset[str]) -> Plan:
     """The plan for bringing `manifest` up. networks: external ones that no stack creates."""
     changes = diff(fact.manifest, manifest)
     run = run_id(fact)
@@ -67,9 +65,7 @@ def plan_deploy(
         send=send,
         links=_links(fact, manifest, changes),
         drop=_paths_to_drop(fact.manifest, changes),
-        steps=compose.recreate(
-            stack.project, release, networks=networks, timeout=options.timeout, cache=options.cache
-        ),
+        steps=compose.recreate(stack.project, release, networks=networks, timeout=options.timeout, cache=options.cache),
         undo=_undo(stack.project, fact.current, options),
     )
 
@@ -121,22 +117,24 @@ def run_id(fact: StackFact) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def disk_problem(plan: Plan, fact: StackFact, free: DiskFact | None, host: str) -> TowlineError | None:
-    """Too little room on the host: the files twice (release and live copy) and images as large as the last build's."""
+def disk_problem(plan: Plan, fact: StackFact, free: DiskFact | None, host: str) -> str:
+    """Too little room on the host: the files twice (release and live copy) and images as large as the last build's.
+
+    '' when there is enough, or nothing is known.
+    """
     if free is None:
-        return None
+        return ""
     files = 2 * sum(entry.size for entry in plan.send if entry.path not in plan.links)
     images = next((release.built for release in fact.releases if release.id == fact.current), 0)
     wants = [("stacks and images", files + images, min(free.root, free.engine))] if free.shared else []
     wants = wants or [("stacks", files, free.root), ("images", images, free.engine)]
     for what, need, there in wants:
         if need > there:
-            return TowlineError(
+            return (
                 f"{host}: {plan.stack} needs {size_text(need)} for {what} "
-                f"(files {size_text(files)}, images {size_text(images)}), and {size_text(there)} are free",
-                f"`inv prune --host={host} --dry` tells what pruning would free",
+                f"(files {size_text(files)}, images {size_text(images)}), and {size_text(there)} are free"
             )
-    return None
+    return ""
 
 
 def _links(fact: StackFact, new: Manifest, changes: Changes) -> dict[str, str]:
@@ -147,7 +145,9 @@ def _links(fact: StackFact, new: Manifest, changes: Changes) -> dict[str, str]:
     if fact.manifest is None:
         return {}
     old = fact.manifest.by_path
-    same = {path: was for path, was in renames(fact.manifest, changes).items() if new.by_path[path].mode == old[was].mode}
+    same = {
+        path: was for path, was in renames(fact.manifest, changes).items() if new.by_path[path].mode == old[was].mode
+    }
     return {path: f"{fact.current}/files/{was}" for path, was in same.items()}
 
 

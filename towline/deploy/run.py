@@ -102,7 +102,6 @@ def attach(connection: Connection, paths: StackPaths, run: str, watch: Watch) ->
     return _follow_over(connection, paths, run, watch, None)
 
 
-
 def _opener(connection: Connection, command: Callable[[], Command], stdin: bytes) -> _Opener:
     @contextmanager
     def opened() -> Iterator[Session]:
@@ -114,9 +113,7 @@ def _opener(connection: Connection, command: Callable[[], Command], stdin: bytes
     return opened
 
 
-def _follow_over(
-    connection: Connection, paths: StackPaths, run: str, watch: Watch, start: _Opener | None
-) -> Outcome:
+def _follow_over(connection: Connection, paths: StackPaths, run: str, watch: Watch, start: _Opener | None) -> Outcome:
     """Follow until the runner has ended. `start` opens the session that starts it; every other one only follows.
 
     When the line is cut before the start has answered, it may or may not have arrived: look first, then start again

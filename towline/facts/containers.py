@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from towline.catalog import Catalog
 from towline.commands import docker
-from towline.commands.shell import script
 from towline.errors import RemoteFailed
-from towline.remote import script as remote_script
+from towline.facts import cuts
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
@@ -35,18 +34,21 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
 
     Raises RemoteFailed when docker does not answer.
     """
-    asked = [docker.containers(), script(remote_script("cuts"), connection.host.root)]
-    result, cuts = connection.batch(asked, together=True, name="containers")
+    asked = [docker.containers(), cuts.command(connection.host.root)]
+    result, found = connection.batch(asked, together=True, name="containers")
     if not result.ok:
-        raise RemoteFailed(f"{connection.host.name}: {result.err.strip().splitlines()[-1]}", "see `inv test-connectivity`")
-    for stack, run, step in (line.split() for line in cuts.out.splitlines()):
-        note(f"{stack}: deploy {run} was cut at {step!r}; `inv deploy --stack={stack}` mends it")
+        raise RemoteFailed(
+            f"{connection.host.name}: {result.err.strip().splitlines()[-1]}", "see `inv test-connectivity`"
+        )
+    cuts.tell(found, note)
     stacks = {stack.project: stack.name for stack in catalog.stacks}
     return [
         {
             "host": connection.host.name,
             "stack": stacks[fact.project],
-            **{name: getattr(fact, name) for name in ("service", "name", "image", "state", "health", "status", "ports")},
+            **{
+                name: getattr(fact, name) for name in ("service", "name", "image", "state", "health", "status", "ports")
+            },
         }
         for fact in parse(result)
         if fact.project in stacks

@@ -25,7 +25,9 @@ class EngineFact:
         return bool(self.version and self.compose)
 
 
-_SOCKET = 's=/var/run/docker.sock; if [ ! -S "$s" ]; then echo absent; elif [ -w "$s" ]; then echo ok; else echo denied; fi'
+_SOCKET = (
+    's=/var/run/docker.sock; if [ ! -S "$s" ]; then echo absent; elif [ -w "$s" ]; then echo ok; else echo denied; fi'
+)
 
 
 def commands() -> tuple[Command, ...]:

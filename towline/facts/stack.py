@@ -54,7 +54,6 @@ class StackFact:
     releases: tuple[ReleaseFact, ...] = ()
     manifest: Manifest | None = None
 
-
     @property
     def running(self) -> RunFact | None:
         return self.last_run if self.last_run and self.last_run.outcome == "running" else None

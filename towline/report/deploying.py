@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from rich.console import Console
@@ -26,8 +25,9 @@ class DeployView:
         self._redact = redact
         self._verbose = verbose
         self._status: Status | None = None
-        self._tail: deque[str] = deque(maxlen=TAIL)
+        self._all = bytearray()
         self._partial = b""
+        self._from = 0
         self._step = ""
         self._begun = 0.0
         self._undoing = False
@@ -45,6 +45,8 @@ class DeployView:
         kinds = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
         counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in kinds.items() if entries)
         files = f"files: {counts}" if changes else "files as they are there"
+        if plan.strategy == "rollback":
+            files = "files as that release has them"
         before = f"live: {plan.previous}" if plan.previous else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
 
@@ -58,6 +60,7 @@ class DeployView:
             show(event)
 
     def output(self, text: bytes) -> None:
+        self._all += text
         *lines, self._partial = (self._partial + text).split(b"\n")
         for line in lines:
             self._output_line(self._redact(line.decode(errors="replace").rstrip()))
@@ -74,24 +77,25 @@ class DeployView:
             first, last = outcome.events[0].at, outcome.events[-1].at
             self._say(f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s")
         elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
-            for line in self._failed_tail:
-                self._say(f"    [dim]│[/] {escape(line)}")
+            failed = bytes(self._all[slice(*self._failed)]).decode(errors="replace")
+            for line in [line for line in failed.splitlines() if line.strip()][-TAIL:]:
+                self._say(f"    [dim]│[/] {escape(self._redact(line.rstrip()))}")
 
     # events ----------------------------------------------------------------------------------------------------------
 
-    _failed_tail: tuple[str, ...] = ()
+    _failed = (0, 0)  # where in all output the step that failed stands
 
     def _on_step(self, event: Event) -> None:
         name, state = event.values["name"], event.values["state"]
         self.close()
         if state == "begin":
             self._step, self._begun = name, event.at
-            self._tail.clear()
+            self._from = int(event.values["output"])
             self._status = self.console.status(f"{name} …", spinner="dots")
             self._status.start()
             return
         if state != "done" and not self._undoing:
-            self._failed_tail = tuple(self._tail)
+            self._failed = (self._from, int(event.values["output"]))
         shown = f"{name:<10}" if not self._undoing else f"↩ {name:<8}"
         self._say(f"  {MARKS[state]} {shown} {event.at - self._begun:6.1f} s" + _why(event))
 
@@ -123,7 +127,6 @@ class DeployView:
     def _output_line(self, line: str) -> None:
         if not line:
             return
-        self._tail.append(line)
         if self._verbose:
             self._say(f"    [dim]│[/] {escape(line)}")
         elif self._status:

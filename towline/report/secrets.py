@@ -18,10 +18,12 @@ def redactor(stack: Stack) -> Callable[[str], str]:
 
     files = [file for file in (stack.folder / ".env", stack.root_env) if file and file.is_file()]
     found = {
-        value
+        part  # output comes line by line, and so do keys of several lines
         for file in files
         for name, value in dotenv_values(file, interpolate=False).items()
-        if value and len(value) >= SHORTEST and _TELLING.search(name)
+        if value and _TELLING.search(name)
+        for part in (value, *value.splitlines())
+        if len(part) >= SHORTEST
     }
     if not found:
         return lambda text: text

@@ -50,9 +50,7 @@ BY_HAND = {
     "alpine": ("sudo apk add docker docker-cli-compose docker-cli-buildx",),
     "suse": ("sudo zypper install -y docker docker-compose docker-buildx",),
 }
-ANYWHERE = (
-    "install Docker Engine 23 or newer with its compose plugin: https://docs.docker.com/engine/install/"
-)
+ANYWHERE = "install Docker Engine 23 or newer with its compose plugin: https://docs.docker.com/engine/install/"
 
 
 def is_running() -> bool:
@@ -74,17 +72,13 @@ def _ask(*words: str) -> str:
     docker = find_program("docker")
     if not docker:
         return ""
-    answer = subprocess.run(
-        (docker, *words), capture_output=True, text=True, check=False, env=plain_environment()
-    )
+    answer = subprocess.run((docker, *words), capture_output=True, text=True, check=False, env=plain_environment())
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def plain_environment() -> dict[str, str]:
     """Our environment without what would send docker to another machine, with the sbin folders."""
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("DOCKER_HOST", "DOCKER_CONTEXT")
-    }
+    kept = {name: value for name, value in os.environ.items() if name not in ("DOCKER_HOST", "DOCKER_CONTEXT")}
     return {**kept, "PATH": os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))}
 
 
@@ -107,9 +101,7 @@ def plan_install(system: System, sources: Sequence[Source], *, engine: bool = Tr
     return Recipe(what, commands=(UPDATE, (*INSTALL, *packages)))
 
 
-def _plan_from_newer_suite(
-    what: str, packages: tuple[str, ...], codename: str, sources: Sequence[Source]
-) -> Recipe:
+def _plan_from_newer_suite(what: str, packages: tuple[str, ...], codename: str, sources: Sequence[Source]) -> Recipe:
     own = _debian_sources(sources, codename)
     main = next((one for one in own if one.suite == codename), None)
     if main is None:
@@ -199,9 +191,7 @@ def _start(folder: Path, say: Callable[[str], None]) -> None:
 def _refuse_what_we_cannot_start() -> None:
     if SOCKET.exists() and not os.access(SOCKET, os.R_OK | os.W_OK):
         line = 'sudo usermod -aG docker "$(id -un)" && newgrp docker'
-        raise TowlineError(
-            f"this user may not use Docker ({SOCKET})", hint=f"run, then log in again:\n{line}"
-        )
+        raise TowlineError(f"this user may not use Docker ({SOCKET})", hint=f"run, then log in again:\n{line}")
     if os.geteuid() != 0:
         why = "Docker is installed but not running (only root can start it)"
         raise TowlineError(why, hint=f"run:\n{_start_line()}")
@@ -231,10 +221,7 @@ def _start_by_hand(log: Path) -> None:
             (find_program("dockerd") or "dockerd",), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True, cwd="/", env=plain_environment(),
         )  # fmt: skip
-    if (
-        not until(lambda: is_running() or dockerd.poll() is not None, START_SECONDS)
-        or dockerd.poll() is not None
-    ):
+    if not until(lambda: is_running() or dockerd.poll() is not None, START_SECONDS) or dockerd.poll() is not None:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
         raise TowlineError(f"dockerd did not come up:\n{tail}", hint=f"see {log}")
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import yaml
 
+from towline.composefile import COMPOSE_FILES
 from towline.sandbox.stand_ins.build import LABEL, build, last_line, run
 
 PULL_SECONDS = 120
 """How long one pull may take: 100 MB at 8 Mbit/s. A registry whose name cannot be resolved fails at once."""
-
-COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 
 
 def ensure(names: Iterable[str], say: Callable[[str], None] = print) -> list[str]:

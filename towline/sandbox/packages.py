@@ -166,9 +166,7 @@ def read_sources(apt: Path = Path("/etc/apt")) -> list[Source]:
     lists = [path for path in (apt / "sources.list", *sorted(folder.glob("*.list"))) if path.is_file()]
     found = [one for path in lists for one in parse_list(path.read_text(encoding="utf-8"))]
     found += [
-        one
-        for path in sorted(folder.glob("*.sources"))
-        for one in parse_deb822(path.read_text(encoding="utf-8"))
+        one for path in sorted(folder.glob("*.sources")) for one in parse_deb822(path.read_text(encoding="utf-8"))
     ]
     return [one for one in found if not one.uri.startswith("cdrom:")]
 

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import http.client
 import time
+from dataclasses import dataclass
 
+from towline.catalog import Stack
+from towline.envfile import read_env
 from towline.errors import TowlineError
 
 PATIENCE = 15.0  # seconds that the proxy may take to see a new container
 
 
-def fetch(host: str, port: int = 80, path: str = "/") -> str:
+@dataclass(frozen=True)
+class Front:
+    """Where a page is to be had: the name that the proxy routes by, and the proxy's port here."""
+
+    host: str
+    port: int = 80
+
+    def __str__(self) -> str:
+        return f"http://{self.host}" + ("" if self.port == 80 else f":{self.port}")
+
+
+def front_of(traefik: Stack, whoami: Stack) -> Front:
+    """The whoami page's front, as the two stacks' .env files have it."""
+    port = _env(traefik).get("HTTP_PORT") or "80"
+    return Front(_env(whoami).get("WHOAMI_HOST") or "whoami.localhost", int(port))
+
+
+def _env(stack: Stack) -> dict[str, str]:
+    file = stack.root_env or stack.folder / ".env"
+    return read_env(file.read_bytes()) if file.is_file() else {}
+
+
+def fetch(front: Front, path: str = "/") -> str:
     """The page's text. Raises TowlineError with what came instead."""
     until = time.monotonic() + PATIENCE
     while True:
-        answer = _ask(host, port, path)
+        answer = _ask(front.host, front.port, path)
         if answer.startswith("200 "):
             return answer.partition("\n")[2]
         if time.monotonic() > until:
-            raise TowlineError(f"http://{host}:{port}{path}: {answer.partition(chr(10))[0]}")
+            raise TowlineError(f"{front}{path}: {answer.partition(chr(10))[0]}")
         time.sleep(0.1)
 
 

@@ -126,9 +126,7 @@ def start(files: Files, limits: Limits) -> int:
 
 
 def _find_sshd() -> str:
-    sshd = find_program(
-        "sshd"
-    )  # an absolute path: sshd runs itself again for each connection and insists on one
+    sshd = find_program("sshd")  # an absolute path: sshd runs itself again for each connection and insists on one
     if not sshd:
         raise TowlineError("missing: sshd", hint="\n".join(plan_install(read_system()).lines()))
     return sshd
@@ -139,9 +137,7 @@ def refuse_locked_account(shadow: Path = Path("/etc/shadow")) -> None:
     if not os.access(shadow, os.R_OK):
         return
     user = read_user()
-    fields = dict(
-        line.split(":")[:2] for line in shadow.read_text(encoding="utf-8").splitlines() if ":" in line
-    )
+    fields = dict(line.split(":")[:2] for line in shadow.read_text(encoding="utf-8").splitlines() if ":" in line)
     if fields.get(user, "").startswith("!"):
         why = f"the account {user} is locked ('!' in {shadow}): sshd would refuse it, with a key too"
         raise TowlineError(why, hint=f"run (it still has no password then):\nusermod -p '*' {user}")
@@ -150,9 +146,7 @@ def refuse_locked_account(shadow: Path = Path("/etc/shadow")) -> None:
 def _make_folders(files: Files) -> None:
     files.root.mkdir(exist_ok=True)
     if os.geteuid() == 0:
-        PRIVSEP_FOLDER.mkdir(
-            mode=0o755, exist_ok=True
-        )  # on a tmpfs; only the distribution's service makes it
+        PRIVSEP_FOLDER.mkdir(mode=0o755, exist_ok=True)  # on a tmpfs; only the distribution's service makes it
 
 
 def _make_keys(files: Files) -> None:
@@ -183,9 +177,7 @@ def choose_port(before: int | None) -> int:
     """The port it had before if nobody has taken it, else a free one."""
     for port in (before or 0, 0):
         with socket.socket() as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # a connection in TIME_WAIT is no hindrance
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT is no hindrance
             try:
                 probe.bind((ADDRESS, port))
             except OSError:
@@ -275,9 +267,7 @@ def _read_command_line(pid: int) -> str:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             return ""
-    return subprocess.run(
-        ("ps", "-o", "args=", "-p", str(pid)), capture_output=True, text=True, check=False
-    ).stdout
+    return subprocess.run(("ps", "-o", "args=", "-p", str(pid)), capture_output=True, text=True, check=False).stdout
 
 
 def read_port(files: Files) -> int | None:

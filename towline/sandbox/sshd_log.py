@@ -22,9 +22,7 @@ class Counts:
 
 PORT = re.compile(r"\bport (\d+)")
 SESSION = re.compile(r"\b(Starting|Close) session: .*\bport (\d+) id (\d+)")
-ENDED = re.compile(
-    r"\b(Connection (closed|reset)|Received disconnect|Disconnected|Closing connection|Timeout)\b"
-)
+ENDED = re.compile(r"\b(Connection (closed|reset)|Received disconnect|Disconnected|Closing connection|Timeout)\b")
 
 
 def count(log: Path, since: int = 0) -> Counts:

@@ -1,10 +1,10 @@
 """The one connection to a host, and the holder that keeps one for each.
 
-    connections = Connections(note=print)
-    prod = connections.to(host)                    # nothing is opened yet
-    prod.run(("docker", "ps"))                     # first need: logs in once; one session
-    prod.batch([("id", "-u"), ("df", "-Pk")])      # one session, two results
-    prod.put(chunks, ("tar", "-xf", "-"))          # one session, bytes into its stdin
+>>> connections = Connections(note=print)
+>>> prod = connections.to(host)  # nothing is opened yet
+>>> prod.run(("docker", "ps"))  # first need: logs in once; one session
+>>> prod.batch([("id", "-u"), ("df", "-Pk")])  # one session, two results
+>>> prod.put(chunks, ("tar", "-xf", "-"))  # one session, bytes into its stdin
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from contextlib import contextmanager
 
 import paramiko
 from fabric import Connection as FabricConnection
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from towline.commands.shell import Command, limited, quote
 from towline.config import Host
-from towline.errors import LineCut, SessionRefused
+from towline.errors import ConnectionFailed, LineCut, SessionRefused
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
 from towline.ssh.opening import WINDOW, close_connection, open_connection
@@ -43,6 +43,7 @@ class Connection:
         self.ledger = Ledger(host.name)
         self._note = note
         self._fabric: FabricConnection | None = None
+        self._unreachable: ConnectionFailed | None = None  # not tried anew for each of many stacks
         self._opening = threading.Lock()
         self._slots = threading.BoundedSemaphore(host.max_sessions)
 
@@ -58,10 +59,16 @@ class Connection:
             return self._fabric
 
     def _log_in(self, *, again: bool) -> None:
+        if self._unreachable and not again:
+            raise self._unreachable
         if self._fabric is not None:
             close_connection(self._fabric)
             self._note(f"{self.host.name}: the line was cut; logging in again")
-        self._fabric = open_connection(self.host, self._retried)
+        try:
+            self._fabric = open_connection(self.host, self._retried)
+        except ConnectionFailed as error:
+            self._unreachable = error
+            raise
         self.ledger.login(again=again)
 
     def _retried(self, why: str, wait: float) -> None:
@@ -108,7 +115,7 @@ class Connection:
         attempts = Retrying(
             retry=retry_if_exception_type(_Refused),
             stop=stop_after_delay(SESSION_WAIT),
-            wait=wait_exponential_jitter(initial=0.02, max=2, jitter=0.02),
+            wait=wait_exponential(multiplier=0.02, max=2) + wait_random(0, 0.02),
             before_sleep=before_sleep,
             reraise=True,
         )
@@ -137,9 +144,7 @@ class Connection:
                     raise LineCut(f"{self.host.name}: the line broke as a session was asked for") from error
         raise AssertionError("unreachable")
 
-    def run(
-        self, command: Command, *, stdin: bytes = b"", timeout: float | None = None, name: str = ""
-    ) -> Result:
+    def run(self, command: Command, *, stdin: bytes = b"", timeout: float | None = None, name: str = "") -> Result:
         """The result of one command in one session. After `timeout` seconds it is ended, there too: code 124."""
         self.ledger.command_ran()
         if timeout:

@@ -13,7 +13,7 @@ import paramiko
 from fabric import Config, Connection
 from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 from towline.commands.shell import quote
 from towline.config import Host
@@ -81,7 +81,7 @@ def open_connection(host: Host, retried: Callable[[str, float], None]) -> Connec
     attempts = Retrying(
         retry=retry_if_exception_type(HostUnreachable),
         stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(RETRY_WINDOW),
-        wait=wait_exponential_jitter(initial=0.5, max=8, jitter=0.5),
+        wait=wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5),
         before_sleep=before_sleep,
         reraise=True,
     )
@@ -179,8 +179,7 @@ def explain(error: Exception, host: Host, *, reached_login: bool = False, port: 
         case BadHostKeyException():
             name = error.hostname if port == 22 else f"[{error.hostname}]:{port}"
             return HostKeyChanged(
-                f"{name}: its host key changed: pinned {fingerprint(error.expected_key)}, "
-                f"now {fingerprint(error.key)}",
+                f"{name}: its host key changed: pinned {fingerprint(error.expected_key)}, now {fingerprint(error.key)}",
                 hint="either the server was set up anew or somebody stands in between; ask who runs it, "
                 f"then remove the old key with: ssh-keygen -R {quote([name])}",
             )

@@ -4,7 +4,8 @@
 # Beside it in the run's folder: `settings` (shell assignments), `steps` and `undo` (`name<TAB>seconds<TAB>command` a line;
 # 0 seconds: no limit).
 # It writes `events` (JSON lines), `output` (of the commands) and at last `result`: deployed, kept (the old release was never
-# touched), restored (put back and healthy) or down. Stack lock: held by this process and what it started, so it cannot go stale.
+# touched), restored (put back and healthy), down; or, before anything was done, locked (somebody else has the stack) or stale
+# (somebody else deployed it since the plan was made). Stack lock: held by this process and what it started, so it cannot go stale.
 # shellcheck disable=SC2317  # the steps call the functions by name, through eval
 set -u
 umask 022
@@ -15,7 +16,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./settings
 cd ../../../.. || exit 1     # the root: this is ROOT/.towline/STACK/run/ID
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
-child='' cancelled='' overdue='' step=''
+locked='' child='' cancelled='' overdue='' step=''
 scratch=$run/scratch looks=$run/scratch/looks
 export COMPOSE_ANSI=never COMPOSE_PROGRESS=plain BUILDKIT_PROGRESS=plain COMPOSE_MENU=false DOCKER_CLI_HINTS=false
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES
@@ -37,8 +38,13 @@ finish() { # OUTCOME
     rm -rf "$scratch"
     event end outcome "$1"
     echo "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
-    rm -f "$home/holder"
+    [ -z "$locked" ] || rm -rf "$home/holder" "$home/lock.d"
     exit 0
+}
+
+refuse() { # OUTCOME: nothing has been done; a release that was sent for this run only goes again
+    [ -e "$home/releases/$release/outcome" ] || rm -rf "$home/releases/${release:?}"
+    finish "$1"
 }
 
 # --- the lock -----------------------------------------------------------------------------------------------------
@@ -47,7 +53,10 @@ try_lock() {
     if command -v flock >/dev/null 2>&1; then flock -n 9; return; fi
     boot=$(cat /proc/sys/kernel/random/boot_id)
     if mkdir "$home/lock.d" 2>/dev/null; then echo "$$ $boot" >"$home/lock.d/owner"; return; fi
-    read -r pid since <"$home/lock.d/owner" 2>/dev/null || return 1
+    # No owner yet: either it is being written just now, or whoever made the folder was killed before it could be.
+    [ -s "$home/lock.d/owner" ] || sleep 1
+    pid='' since=''
+    read -r pid since 2>/dev/null <"$home/lock.d/owner"
     [ "$since" = "$boot" ] && kill -0 "$pid" 2>/dev/null && return 1
     rm -rf "$home/lock.d"
     mkdir "$home/lock.d" 2>/dev/null && echo "$$ $boot" >"$home/lock.d/owner"
@@ -65,21 +74,23 @@ take_lock() {
     waited=0
     if [ -s "$home/held" ]; then
         event locked holder "$(head -n 1 "$home/held")"
-        finish locked
+        refuse locked
     fi
     until try_lock; do
-        [ -z "$cancelled" ] || finish kept
+        [ -z "$cancelled" ] || refuse locked
         # A runner that was killed leaves its last command behind, which holds the lock until it is done.
         holder=$(sed -n 's/^pid //p' "$home/holder" 2>/dev/null)
         if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then limit=60; else limit=$lock_wait; fi
         if [ "$waited" -ge "$limit" ]; then
             event locked holder "$(holder_text)"
-            finish locked
+            refuse locked
         fi
         [ "$waited" -gt 0 ] || event waiting holder "$(holder_text)"
         sleep 1
         waited=$((waited + 1))
     done
+    locked=yes
+    [ "$(cat "$home/current" 2>/dev/null)" = "$previous" ] || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
@@ -92,7 +103,7 @@ take_lock() {
 look_at_live() { # HAVE WANT
     cut -f5 "$1" "$2" | sort -u >"$scratch/paths"
     [ -d "$live" ] || { : >"$scratch/now"; return; }
-    (cd "$live" && tr '\n' '\0' <"$scratch/paths" | xargs -0 stat -c "%f$tab%s$tab%Z$tab%i$tab%n" 2>/dev/null) >"$scratch/look"
+    (cd "$live" && tr '\n' '\0' <"$scratch/paths" | xargs -0 stat -c "%f$tab%s$tab%Z$tab%i$tab%n" -- 2>/dev/null) >"$scratch/look"
     [ -f "$home/live.stat" ] || : >"$home/live.stat"
     awk -F"$tab" 'FILENAME == ARGV[1] { seen[$0]; next } $1 ~ /^8/ && !($0 in seen) { printf "%s%c", $5, 0 }' \
         "$home/live.stat" "$scratch/look" >"$scratch/look.files"
@@ -119,18 +130,30 @@ decide() { # HAVE WANT
         FILENAME == ARGV[1] { ours[$5, content()]; only[$5] = content(); known[$5]; next }
         FILENAME == ARGV[2] { want[$5] = content(); kind[$5] = $1; mode[$5] = $2; known[$5]; next }
         { here[$4] = $1 == "d" ? "dir" : $3 == "=" ? only[$4] : $3; perm[$4] = unhex($2) % 4096 }
+        function through_link(path,  n, part, i, above) { # one of its folders is a symlink now: what is seen there is not here
+            n = split(path, part, "/")
+            for (i = 1; i < n; i++) {
+                above = above (i > 1 ? "/" : "") part[i]
+                if (above in here && here[above] ~ /^link:/) return 1
+            }
+            return 0
+        }
         END {
+            for (path in known) if (path in here && index(path, "/") && through_link(path)) gone[path]
+            for (path in gone) delete here[path]
             for (path in known) {
                 if (!(path in want)) {
                     if (!(path in here)) continue
                     print ((here[path] == "dir" ? "rmdir" : (path, here[path]) in ours ? "drop" : "aside") "\t" path)
                 } else if (kind[path] == "d") {
-                    if (here[path] != "dir") { if (path in here) print "aside\t" path; print "dir\t" path }
+                    if (!(path in here)) print "dir\t" path
+                    else if (here[path] != "dir") print ((path, here[path]) in ours ? "drop" : "aside") "\t" path "\ndir\t" path
                 } else if (!(path in here)) print "put\t" path
                 else if (here[path] == want[path]) {
                     if (kind[path] == "f" && perm[path] != hex(mode[path])) print "mode\t" path "\t" mode[path]
                 } else {
-                    if (!((path, here[path]) in ours)) print "aside\t" path
+                    if (here[path] == "dir") print "room\t" path
+                    else if (!((path, here[path]) in ours)) print "aside\t" path
                     print "put\t" path
                 }
             }
@@ -149,15 +172,18 @@ stage() { # RELEASE: copies of what `apply` will need, so that the services' dow
     [ -s "$scratch/look.put" ] || return 0
     cat "$scratch/look.put" >>"$scratch/staged"
     # -m: these are new files of today; a web server tells them by that from yesterday's of the same size
-    (cd "$home/releases/$1/files" && tar -cf - -T "$scratch/look.put") | (cd "$scratch/stage" && tar -xpomf -)
+    # xargs, since not every busybox tar has -T
+    # shellcheck disable=SC2016
+    (cd "$home/releases/$1/files" && tr '\n' '\0' <"$scratch/look.put" |
+        xargs -0 sh -c 'tar -cf - "$@" | (cd "$0" && tar -xpomf -)' "$scratch/stage")
 }
 
 apply() { # RELEASE ('' takes everything out again): the live folder holds exactly its files, and whatever else was there
     : >"$run/touched"
     have=$(manifest_of_live) want=$(manifest_of "$1")
     stage "$1" || return 1
+    rm -f "$home/live.stat"      # first: with two releases' files in the manifest, nothing is known by its state alone
     cat "$have" "$want" | sort -u >"$home/live.manifest.new" && mv "$home/live.manifest.new" "$home/live.manifest" || return 1
-    rm -f "$home/live.stat"
     if [ ! -d "$live" ] && [ -n "$1" ]; then
         mv "$scratch/stage" "$live" || return 1
         grep "^dir$tab" "$scratch/todo" >"$scratch/look.dirs" || :
@@ -169,7 +195,7 @@ apply() { # RELEASE ('' takes everything out again): the live folder holds exact
 }
 
 change() {
-    grep -E "^(drop|aside|rmdir)$tab" "$scratch/todo" >"$scratch/look.out" || :
+    grep -E "^(drop|aside|rmdir|room)$tab" "$scratch/todo" >"$scratch/look.out" || :
     grep -E "^(put|mode|dir)$tab" "$scratch/todo" >"$scratch/look.in" || :
     while IFS=$tab read -r what path mode; do take_out "$what" "$path" || return 1; done <"$scratch/look.out"
     while IFS=$tab read -r what path mode; do bring_in "$what" "$path" "$mode" || return 1; done <"$scratch/look.in"
@@ -179,9 +205,9 @@ take_out() { # WHAT PATH
     case $1 in
         drop) rm -f -- "$live/$2" && forget_empty "$2" ;;
         rmdir) rmdir -- "$live/$2" 2>/dev/null || : ;;
+        room) # for a file, after our own files have left the folder; an empty one is what Docker makes for a missing mount
+            [ ! -d "$live/$2" ] || rmdir -- "$live/$2" 2>/dev/null || take_out aside "$2" ;;
         aside)
-            # an empty folder is what Docker makes where a mounted file was missing
-            rmdir -- "$live/$2" 2>/dev/null && return 0
             mv -- "$live/$2" "$live/$2.before-${run##*/}" && event aside path "$2" kept "$2.before-${run##*/}" ;;
     esac
 }
@@ -197,7 +223,9 @@ forget_empty() { # PATH: folders that held nothing else go with their last file
 bring_in() { # WHAT PATH MODE
     case $2 in */*) [ -d "$live/${2%/*}" ] || mkdir -p -- "$live/${2%/*}" || return 1 ;; esac
     case $1 in
-        put) mv -f -- "$scratch/stage/$2" "$live/$2" ;;
+        put)
+            [ ! -L "$live/$2" ] || rm -f -- "$live/$2"     # mv would move into the folder that it leads to
+            mv -f -- "$scratch/stage/$2" "$live/$2" ;;
         mode) chmod "$3" -- "$live/$2" ;;
         dir) mkdir -p -- "$live/$2" ;;
     esac
@@ -280,6 +308,7 @@ show_bad() { # PATTERN: the last log lines of each container whose verdict it is
 keep_images() {
     dir=$home/releases/$release
     ids=$(containers)
+    cut -f3 "$dir/images" >"$scratch/look.before" 2>/dev/null
     : >"$dir/images.new"
     # shellcheck disable=SC2086
     [ -z "$ids" ] || docker inspect --format "{{index .Config.Labels \"com.docker.compose.service\"}}$tab{{.Config.Image}}$tab{{.Image}}" $ids | sort -u >"$dir/images.new"
@@ -287,6 +316,10 @@ keep_images() {
         docker tag "$image" "towline/$project/$service:$release" || return 1
     done <"$dir/images.new"
     mv "$dir/images.new" "$dir/images"
+    # built again for the same release, and without any name now
+    while read -r image; do
+        [ "$(docker image inspect --format '{{len .RepoTags}}' "$image" 2>/dev/null)" != 0 ] || docker rmi "$image" >/dev/null 2>&1
+    done <"$scratch/look.before"
     # what the next build may need of the disk: the size of the images that were built (compose labels them)
     cut -f3 "$dir/images" | sort -u | xargs docker image inspect --format \
         '{{if .Config.Labels}}{{index .Config.Labels "com.docker.compose.project"}} {{.Size}}{{end}}' 2>/dev/null |
@@ -345,17 +378,20 @@ cancel() {
     [ -z "$child" ] || end_child
 }
 
+step_is() { event step name "$step" state "$1" code "${code:-}" output "$(wc -c <"$run/output")"; }
+
 run_steps() { # FILE: 1 at the first step that fails, its name in $step
     while IFS=$tab read -r step seconds command <&3; do
         [ -z "$cancelled" ] || return 1
-        event step name "$step" state begin
+        code=''
+        step_is begin
         ( eval "$command" ) >>"$run/output" 2>&1 3<&- </dev/null &
         child=$!
         wait_for_child "$seconds"
-        if [ "$code" -eq 0 ]; then event step name "$step" state "done"; continue; fi
-        if [ -n "$cancelled" ]; then event step name "$step" state cancelled
-        elif [ -n "$overdue" ]; then event step name "$step" state overdue
-        else event step name "$step" state failed code "$code"; fi
+        if [ "$code" -eq 0 ]; then step_is "done"; continue; fi
+        if [ -n "$cancelled" ]; then step_is cancelled
+        elif [ -n "$overdue" ]; then step_is overdue
+        else step_is failed; fi
         return 1
     done 3<"$1"
 }

@@ -4,7 +4,8 @@ set -u
 umask 077
 home=$1/.towline/$2
 mkdir -p "$home/run" && mkdir "$home/run/$3" && cd "$home/run/$3" || exit 1
-gzip -dc | tar -xof - || { cd .. && rm -rf "$3"; exit 1; }
+# `undo` is the last file: tar takes an archive that ends between two of them for whole
+if ! gzip -dc | tar -xof - || [ ! -f undo ]; then cd .. && rm -rf "$3"; exit 1; fi
 : >events; : >output
 # The lock's holder and the events tell of everything; its own stderr would only be a trap of the script.
 if command -v setsid >/dev/null 2>&1; then setsid sh ./runner.sh </dev/null >>output 2>&1 &

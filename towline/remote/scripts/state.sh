@@ -16,7 +16,10 @@ lock_is_free() {
 }
 
 last_run() {
-    for run in "$home"/run/*/; do :; done
+    run=''
+    for dir in "$home"/run/*; do     # no slash behind it: ID/ would sort after ID-2/
+        case $(cat "$dir/result" 2>/dev/null) in locked | stale) ;; *) run=$dir ;; esac
+    done
     [ -d "$run" ] || return 0
     id=${run%/} id=${id##*/}
     step=$(sed -n 's/.*"event":"step","name":"\([^"]*\)".*/\1/p' "$run/events" 2>/dev/null | tail -n 1)

@@ -1,0 +1,212 @@
+"""Facts in, a plan out: what is sent, linked and dropped, and the steps, whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from towline.catalog import Stack
+from towline.deploy.plan import Options, Plan, plan_deploy, plan_rollback, run_id
+from towline.engines.steps import Step
+from towline.errors import TowlineError
+from towline.facts.stack import ReleaseFact, RunFact, StackFact
+from towline.manifest import Entry, Manifest
+
+STACK = Stack("web", "web-project", "stack", Path("/p/stacks/web"), Path("/p"), ("compose.yaml",), ())
+FRESH = StackFact(now="20261123-120000", live=False, current="")
+NONE: frozenset[str] = frozenset()
+
+COMPOSE = ("docker", "compose", "--project-name", "web-project")
+DOWN = ("in_live_if_any", *COMPOSE, "down", "--remove-orphans")
+UP = ("in_live", *COMPOSE, "up", "--detach", "--remove-orphans")
+
+
+def file(path: str, content: str = "", mode: int = 0o644) -> Entry:
+    return Entry("f", mode, len(content), sha256(content.encode()).hexdigest(), path)
+
+
+def manifest(*entries: Entry) -> Manifest:
+    return Manifest(tuple(sorted(entries, key=lambda entry: entry.path.encode())))
+
+
+OLD = manifest(file("compose.yaml", "v1"), file("conf/a", "a"), file("conf/b", "b"))
+RUNNING = StackFact(
+    now="20261123-120000",
+    live=True,
+    current="20261101-000000",
+    before="20261001-000000",
+    releases=(ReleaseFact("20261001-000000", "good"), ReleaseFact("20261101-000000", "good")),
+    manifest=OLD,
+)
+
+
+def plan(
+    new: Manifest, fact: StackFact = RUNNING, options: Options | None = None, networks: frozenset[str] = NONE
+) -> Plan:
+    return plan_deploy(STACK, new, fact, options or Options(), networks)
+
+
+def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
+    return (
+        Step("rehearse", ("in_release", *COMPOSE, "build", "--no-cache")),
+        Step("pull", ("pull",)),
+        Step("stage", ("stage", release)),
+        Step("down", DOWN),
+        Step("apply", ("apply", release)),
+        Step("build", ("in_live", *COMPOSE, "build")),
+        Step("up", UP, seconds=timeout),
+        Step("health", ("health",)),
+        Step("keep", ("keep_release",)),
+    )
+
+
+def go_back(release: str, timeout: int = 120) -> tuple[Step, ...]:
+    return (
+        Step("stage", ("stage", release)),
+        Step("down", DOWN),
+        Step("apply", ("apply", release)),
+        Step("images", ("restore_images", release)),
+        Step("up", UP, seconds=timeout),
+        Step("health", ("health",)),
+    )
+
+
+# --- a deploy -------------------------------------------------------------------------------------------------------------
+
+
+def test_first_deploy_sends_everything_and_goes_back_to_nothing() -> None:
+    made = plan(OLD, FRESH)
+    assert (made.run, made.release, made.previous, made.new_release) == ("20261123-120000", "20261123-120000", "", True)
+    assert (made.send, made.links, made.drop) == (OLD.entries, {}, ())
+    assert made.steps == recreate("20261123-120000")
+    assert made.undo == (Step("down", DOWN), Step("apply", ("apply", "")))
+
+
+def test_unchanged_stack_has_no_new_release_and_sends_nothing() -> None:
+    made = plan(OLD)
+    assert (made.release, made.previous, made.new_release) == ("20261101-000000", "20261101-000000", False)
+    assert (bool(made.changes), made.send, made.links, made.drop) == (False, (), {}, ())
+    assert made.run == "20261123-120000"
+
+
+def test_unchanged_stack_is_still_recreated_as_its_strategy_says() -> None:
+    assert plan(OLD).steps == recreate("20261101-000000")
+
+
+def test_changed_stack_sends_what_changed_and_goes_back_to_the_live_release() -> None:
+    new = manifest(file("compose.yaml", "v2"), file("conf/a", "a"), file("more", "more"))
+    made = plan(new)
+    assert [entry.path for entry in made.send] == ["more", "compose.yaml"]
+    assert made.drop == ("compose.yaml", "conf/b")
+    assert (made.release, made.previous) == ("20261123-120000", "20261101-000000")
+    assert made.steps == recreate("20261123-120000")
+    assert made.undo == go_back("20261101-000000")
+
+
+def test_release_that_failed_after_the_live_one_is_not_what_is_gone_back_to() -> None:
+    fact = replace(RUNNING, releases=(*RUNNING.releases, ReleaseFact("20261110-000000", "failed")))
+    assert plan(manifest(file("compose.yaml", "v2")), fact).previous == "20261101-000000"
+
+
+def test_timeout_is_that_of_up_and_of_its_undoing() -> None:
+    made = plan(manifest(file("x")), options=Options(timeout=7))
+    assert made.steps == recreate("20261123-120000", 7)
+    assert made.undo == go_back("20261101-000000", 7)
+
+
+def test_cache_is_used_for_the_rehearsal_when_asked() -> None:
+    assert plan(OLD, options=Options(cache=True)).steps[0] == Step("rehearse", ("in_release", *COMPOSE, "build"))
+
+
+def test_networks_that_nobody_creates_are_made_first_in_order() -> None:
+    steps = plan(OLD, networks=frozenset({"proxy", "back"})).steps
+    assert steps[:2] == (Step("network", ("need_network", "back")), Step("network", ("need_network", "proxy")))
+    assert steps[2:] == recreate("20261101-000000")
+
+
+def test_volumes_are_never_removed() -> None:
+    made = plan(manifest(file("x")))
+    words = [word for step in (*made.steps, *made.undo) for word in step.command]
+    assert not {"-v", "--volumes", "prune", "volume"}.intersection(words)
+
+
+# --- links and drops ------------------------------------------------------------------------------------------------------
+
+
+def test_renamed_file_is_linked_to_where_the_live_release_has_it() -> None:
+    made = plan(manifest(*OLD.entries[:2], file("moved/b", "b")))
+    assert made.links == {"moved/b": "20261101-000000/files/conf/b"}
+    assert made.drop == ("conf/b",)
+
+
+def test_renamed_file_of_another_mode_is_sent() -> None:
+    assert plan(manifest(*OLD.entries, file("run.sh", "b", 0o755))).links == {}
+
+
+def test_file_whose_mode_alone_changed_is_sent_and_never_linked() -> None:
+    made = plan(manifest(*OLD.entries[:2], file("conf/b", "b", 0o600)))
+    assert ([entry.path for entry in made.send], made.links, made.drop) == (["conf/b"], {}, ("conf/b",))
+
+
+def test_folder_whose_last_file_goes_is_dropped_with_it() -> None:
+    assert plan(manifest(OLD.entries[0])).drop == ("conf", "conf/a", "conf/b")
+
+
+def test_folder_that_becomes_a_file_is_dropped() -> None:
+    assert plan(manifest(OLD.entries[0], file("conf", "now a file"))).drop == ("conf", "conf/a", "conf/b")
+
+
+def test_file_that_becomes_a_folder_is_dropped() -> None:
+    assert plan(manifest(*OLD.entries[1:], file("compose.yaml/x", "x"))).drop == ("compose.yaml",)
+
+
+# --- ids ------------------------------------------------------------------------------------------------------------------
+
+
+def test_run_id_is_the_server_s_clock() -> None:
+    assert run_id(RUNNING) == RUNNING.now
+
+
+def test_run_id_is_not_one_of_a_release_or_of_the_last_run() -> None:
+    fact = replace(RUNNING, releases=(ReleaseFact(RUNNING.now, "failed"),))
+    assert run_id(fact) == f"{RUNNING.now}-2"
+    fact = replace(fact, last_run=RunFact(f"{RUNNING.now}-2", "kept", "pull", "r"))
+    assert run_id(fact) == f"{RUNNING.now}-3"
+
+
+# --- a rollback -----------------------------------------------------------------------------------------------------------
+
+
+def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
+    made = plan_rollback(STACK, RUNNING, "", Options())
+    assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
+    assert made.steps == (*go_back("20261001-000000"), Step("keep", ("keep_release",)))
+    assert made.undo == go_back("20261101-000000")
+    assert (made.send, made.drop) == ((), ())
+
+
+def test_rollback_passes_over_releases_that_were_never_good() -> None:
+    releases = (*RUNNING.releases, ReleaseFact("20261110-000000", "failed"), ReleaseFact("20261111-000000", "-"))
+    fact = replace(RUNNING, releases=releases)
+    assert plan_rollback(STACK, fact, "", Options()).release == "20261001-000000"
+
+
+@pytest.mark.parametrize("to", ["nonsense", "20261101-00000", "../x"])
+def test_rollback_to_a_release_that_is_not_there_is_refused(to: str) -> None:
+    with pytest.raises(TowlineError, match="no release"):
+        plan_rollback(STACK, RUNNING, to, Options())
+
+
+def test_rollback_to_a_release_that_failed_is_refused() -> None:
+    fact = replace(RUNNING, releases=(*RUNNING.releases, ReleaseFact("20261110-000000", "failed")))
+    with pytest.raises(TowlineError, match="never ran healthy"):
+        plan_rollback(STACK, fact, "20261110-000000", Options())
+
+
+def test_rollback_without_another_good_release_is_refused() -> None:
+    fact = replace(RUNNING, before="", releases=(RUNNING.releases[1],))
+    with pytest.raises(TowlineError, match="no good release before"):
+        plan_rollback(STACK, fact, "", Options())
