@@ -456,7 +456,7 @@ def test(work: Work, only: str = "") -> None:
     """Run towline's own test suite; installs what it needs first. --only=unit takes one of its folders."""
     from towline import suite
 
-    code = suite.run(work.settings.top, only)
+    code = suite.run(work.settings.top, only, _say)
     if code:
         raise Exit(code=code)
 
