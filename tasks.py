@@ -22,8 +22,8 @@ from invoke.tasks import Task
 if TYPE_CHECKING:
     from towline.catalog import Catalog, Stack
     from towline.config import Host, Settings
+    from towline.deploy.looking import Cargo
     from towline.deploy.plan import Options
-    from towline.deploy.tow import Cargo
     from towline.report.deploying import DeployView
     from towline.ssh.connection import Connection, Connections
 
@@ -39,6 +39,9 @@ HELP = {
     "lock-wait": "seconds to wait while somebody else deploys the stack",
     "to": "release to go back to; default: the good one before the live one",
     "message": "why the stack is locked; whoever tries to deploy it reads this",
+    "yes": "do not ask when something is at risk",
+    "max-downtime": "seconds; a service that is down for longer fails the deploy, and the release before is put back",
+    "check": "exit code 10 when there are changes",
     "only": "one folder of tests/, or a test's name",
 }
 
@@ -97,7 +100,7 @@ class Work:
         return self.catalog.stack(name)
 
     def cargo(self, name: str) -> Cargo:
-        from towline.deploy.tow import load_cargo
+        from towline.deploy.looking import load_cargo
 
         return load_cargo(self.catalog, self.stack(name))
 
@@ -242,10 +245,33 @@ def test_connectivity(work: Work) -> None:
         raise TowlineError(f"{work.host().name}: not as it should be: {', '.join(wrong)}")
 
 
+@towline_task()
+def plan(work: Work, stack: str = "", format: str = "table", check: bool = False) -> None:
+    """Say what a deploy would do and why, for one stack or all, and change nothing. --check: exit code 10 for changes."""
+    from towline.deploy.looking import prepare
+    from towline.errors import ChangesPending
+    from towline.report import plans
+    from towline.report.tables import as_json
+
+    options = _options(work, timeout="", cache=False, lock_wait="0")
+    chosen = [work.stack(stack)] if stack else list(work.catalog.order())
+    made = []
+    for one in chosen:
+        with _view(one) as view:
+            made.append(prepare(work.connection(one), work.cargo(one.name), options, view))
+            if format == "table":
+                view.planned(made[-1])
+    if format == "json":
+        print(as_json([plans.row(one, work.host(two).name) for one, two in zip(made, chosen, strict=True)]), flush=True)
+    pending = [one.stack for one in made if not one.empty]
+    if check and pending:
+        raise ChangesPending(f"there are changes: {', '.join(pending)}")
+
+
 # --- deploying ------------------------------------------------------------------------------------------------------------
 
 
-def _options(work: Work, *, timeout: str, cache: bool, lock_wait: str) -> Options:
+def _options(work: Work, *, timeout: str, cache: bool, lock_wait: str, max_downtime: str = "") -> Options:
     from towline.deploy.plan import Options
 
     defaults = work.settings.defaults
@@ -254,6 +280,8 @@ def _options(work: Work, *, timeout: str, cache: bool, lock_wait: str) -> Option
         keep_releases=defaults.keep_releases,
         cache=cache,
         lock_wait=_seconds("--lock-wait", lock_wait, least=0),
+        strategy=defaults.strategy,
+        max_downtime=_seconds("--max-downtime", max_downtime, least=0) if max_downtime else None,
     )
 
 
@@ -265,17 +293,18 @@ def _seconds(flag: str, text: str, least: int) -> int:
     return int(text)
 
 
-def _view(stack: Stack, *, verbose: bool) -> DeployView:
+def _view(stack: Stack, *, verbose: bool = False, yes: bool = False) -> DeployView:
     from towline.report.deploying import DeployView
     from towline.report.secrets import redactor
 
-    return DeployView(redactor(stack), verbose=verbose)
+    return DeployView(redactor(stack), verbose=verbose, yes=yes)
 
 
-def _deploy_one(work: Work, cargo: Cargo, options: Options, *, verbose: bool) -> None:
-    from towline.deploy.tow import deploy, prepare
+def _deploy_one(work: Work, cargo: Cargo, options: Options, *, verbose: bool = False, yes: bool = False) -> None:
+    from towline.deploy.looking import prepare
+    from towline.deploy.tow import deploy
 
-    with _view(cargo.stack, verbose=verbose) as view:
+    with _view(cargo.stack, verbose=verbose, yes=yes) as view:
         if work.dry:
             view.planned(prepare(work.connection(cargo.stack), cargo, options, view))
         else:
@@ -289,15 +318,24 @@ def deploy(
     timeout: str = "",
     cache: bool = False,
     verbose: bool = False,
+    yes: bool = False,
     lock_wait: str = "0",
+    max_downtime: str = "",
 ) -> None:
     """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
-    options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait)
-    _deploy_one(work, work.cargo(stack), options, verbose=verbose)
+    options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait, max_downtime=max_downtime)
+    _deploy_one(work, work.cargo(stack), options, verbose=verbose, yes=yes)
 
 
 @towline_task("deploy-all-services")
-def deploy_all(work: Work, timeout: str = "", cache: bool = False, verbose: bool = False, lock_wait: str = "0") -> None:
+def deploy_all(
+    work: Work,
+    timeout: str = "",
+    cache: bool = False,
+    verbose: bool = False,
+    yes: bool = False,
+    lock_wait: str = "0",
+) -> None:
     """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
     from towline.deploy.tow import deploy_in_order
     from towline.errors import DeployedInPart
@@ -310,7 +348,7 @@ def deploy_all(work: Work, timeout: str = "", cache: bool = False, verbose: bool
     ended = deploy_in_order(
         catalog.order(),
         catalog.needs_of,
-        lambda stack: _deploy_one(work, cargoes[stack.name], options, verbose=verbose),
+        lambda stack: _deploy_one(work, cargoes[stack.name], options, verbose=verbose, yes=yes),
     )
     failed = [error for error in ended.values() if error]
     if failed:
@@ -325,7 +363,8 @@ def rollback(
     work: Work, stack: str = "", to: str = "", timeout: str = "", verbose: bool = False, lock_wait: str = "0"
 ) -> None:
     """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
-    from towline.deploy.tow import prepare_rollback, rollback
+    from towline.deploy.looking import prepare_rollback
+    from towline.deploy.tow import rollback
 
     chosen, options = work.stack(stack), _options(work, timeout=timeout, cache=True, lock_wait=lock_wait)
     with _view(chosen, verbose=verbose) as view:
@@ -338,7 +377,7 @@ def rollback(
 @towline_task()
 def releases(work: Work, stack: str = "", format: str = "table") -> None:
     """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
-    from towline.deploy.tow import note_cut, read_facts
+    from towline.deploy.looking import note_cut, read_facts
     from towline.report.releases import rows
 
     chosen = work.stack(stack)
@@ -434,7 +473,7 @@ def demo(work: Work) -> None:
     start_sandbox(work.settings.top)
     work.use_host("sandbox")
     for name in ("traefik", "whoami"):
-        _deploy_one(work, work.cargo(name), Options(), verbose=False)
+        _deploy_one(work, work.cargo(name), Options(), yes=True)
     front = page.front_of(work.catalog.stack("traefik"), work.catalog.stack("whoami"))
     _say(f"{front}, fetched through Traefik:")
     print(page.fetch(front).strip(), flush=True)
@@ -462,6 +501,6 @@ def test(work: Work, only: str = "") -> None:
 
 
 namespace = Collection(list_stacks, get_containers, test_connectivity, deploy, deploy_all, demo, test)
-for each in (rollback, releases, attach, lock, unlock, prune):
+for each in (plan, rollback, releases, attach, lock, unlock, prune):
     namespace.add_task(each)
 namespace.add_collection(Collection("sandbox", up, down, status))

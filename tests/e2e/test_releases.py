@@ -121,6 +121,7 @@ def test_releases_tell_who_when_and_from_which_commit(project: Project) -> None:
     assert newer["host"] == "prod"
     assert "@" in str(newer["by"])
     assert newer["live"] and not older["live"]
+    assert newer["downtime"]["web"] > 0
     assert isinstance(newer["seconds"], float) and newer["seconds"] > 0
 
 

@@ -22,10 +22,11 @@ from towline import sandbox
 from towline.bundle import load_manifest
 from towline.catalog import Stack
 from towline.commands.shell import Command
-from towline.deploy.plan import Options, Plan, plan_deploy
+from towline.deploy.plan import Options, Plan, Wanted, plan_deploy
 from towline.deploy.sending import release_stream, run_archive
 from towline.engines.steps import Step
 from towline.facts import stack as stacks
+from towline.facts.model import Model
 from towline.facts.stack import StackFact
 from towline.manifest import Manifest
 from towline.remote import script
@@ -172,6 +173,8 @@ class Shell:
         return Result(done.returncode, done.stdout, done.stderr)
 
 
+MODEL = Model()  # of a stack without services: these tests are about files
+
 DOCKER = """#!/bin/sh
 echo "$*" >>{asked}
 echo "docker was not to be asked: $*" >&2
@@ -306,7 +309,7 @@ class Server:
     def plan(self, tree: Tree) -> tuple[Plan, Manifest]:
         write_tree(self.local, tree)
         manifest = load_manifest(self.stack)
-        return plan_deploy(self.stack, manifest, self.fact(), Options(), frozenset()), manifest
+        return plan_deploy(Wanted(self.stack, manifest, MODEL), self.fact(), Options()), manifest
 
     def stream(self, plan: Plan, manifest: Manifest) -> bytes:
         return b"".join(release_stream(self.stack, manifest, plan))
@@ -337,7 +340,7 @@ class Server:
         """A new run's id, and the archive that start.sh takes."""
         self._runs += 1
         name = f"20260101-0000{self._runs:02}"
-        empty = plan_deploy(self.stack, Manifest(), self.fact(), Options(), frozenset())
+        empty = plan_deploy(Wanted(self.stack, Manifest(), MODEL), self.fact(), Options())
         plan = dataclasses.replace(empty, run=name, release=release, steps=tuple(steps), undo=tuple(undo))
         return name, run_archive(plan, Options(lock_wait=lock_wait))
 
@@ -355,7 +358,7 @@ class Server:
         run = Run(self.home / "run" / name)
         run.folder.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(run.folder, filter="data")
+            tar.extractall(run.folder)
         (run.folder / "output").touch()
         with (run.folder / "output").open("ab") as output:
             run.process = subprocess.Popen(

@@ -35,7 +35,8 @@ def inode(path: Path) -> int:
 def test_first_release_arrives_whole(server: Server) -> None:
     plan = server.send(TREE)
     assert releases(server) == [plan.release]
-    assert names(server.home / "releases" / plan.release) == ["files", "manifest", "meta.json", "outcome"]
+    kept = ["compose_files", "files", "in_place", "manifest", "meta.json", "outcome", "override.json"]
+    assert names(server.home / "releases" / plan.release) == kept
     assert server.fact().manifest is not None
     assert not server.live.exists()
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from towline.catalog import Stack
-from towline.deploy.plan import Options, Plan, plan_deploy, plan_rollback, run_id
+from towline.deploy.plan import Options, Plan, Wanted, plan_deploy, plan_rollback, run_id
 from towline.engines.steps import Step
 from towline.errors import TowlineError
+from towline.facts.model import Model
 from towline.facts.stack import ReleaseFact, RunFact, StackFact
 from towline.manifest import Entry, Manifest
 
 STACK = Stack("web", "web-project", "stack", Path("/p/stacks/web"), Path("/p"), ("compose.yaml",), ())
 FRESH = StackFact(now="20261123-120000", live=False, current="")
+MODEL = Model(services={"web": {"image": "web"}})
 NONE: frozenset[str] = frozenset()
 
 COMPOSE = ("docker", "compose", "--project-name", "web-project")
@@ -46,7 +48,7 @@ RUNNING = StackFact(
 def plan(
     new: Manifest, fact: StackFact = RUNNING, options: Options | None = None, networks: frozenset[str] = NONE
 ) -> Plan:
-    return plan_deploy(STACK, new, fact, options or Options(), networks)
+    return plan_deploy(Wanted(STACK, new, MODEL, networks), fact, options or Options())
 
 
 def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
@@ -59,6 +61,7 @@ def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
         Step("build", ("in_live", *COMPOSE, "build")),
         Step("up", UP, seconds=timeout),
         Step("health", ("health",)),
+        Step("downtime", ("downtime", "")),
         Step("keep", ("keep_release",)),
     )
 
@@ -133,6 +136,27 @@ def test_volumes_are_never_removed() -> None:
     assert not {"-v", "--volumes", "prune", "volume"}.intersection(words)
 
 
+def test_update_takes_nothing_down_on_its_way_there_or_back() -> None:
+    stack = replace(STACK, strategy="update")
+    made = plan_deploy(Wanted(stack, manifest(file("x")), MODEL), RUNNING, Options(max_downtime=3))
+    assert made.steps == (
+        Step("build", ("in_release", *COMPOSE, "build")),
+        Step("pull", ("pull",)),
+        Step("stage", ("stage", "20261123-120000")),
+        Step("apply", ("apply", "20261123-120000")),
+        Step("up", UP, seconds=120),
+        Step("health", ("health",)),
+        Step("downtime", ("downtime", "3")),
+        Step("keep", ("keep_release",)),
+    )
+    assert made.undo == tuple(step for step in go_back("20261101-000000") if step.name != "down")
+
+
+def test_plan_is_empty_when_the_files_and_the_services_are_as_they_are_there() -> None:
+    assert plan(OLD, replace(RUNNING, model=MODEL)).empty
+    assert not plan(manifest(file("x")), replace(RUNNING, model=MODEL)).empty
+
+
 # --- links and drops ------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +207,8 @@ def test_run_id_is_not_one_of_a_release_or_of_the_last_run() -> None:
 def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
     made = plan_rollback(STACK, RUNNING, "", Options())
     assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
-    assert made.steps == (*go_back("20261001-000000"), Step("keep", ("keep_release",)))
+    kept = (Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
+    assert made.steps == (*go_back("20261001-000000"), *kept)
     assert made.undo == go_back("20261101-000000")
     assert (made.send, made.drop) == ((), ())
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from towline.catalog import Stack
+from towline.deploy.risks import Risk
+from towline.deploy.services import ServicePlan, inputs_of, override, plan_services
+from towline.deploy.strategy import steps, why_not_rolling
 from towline.engines import compose
+from towline.engines.compose import Sequence
 from towline.engines.steps import Step
 from towline.errors import TowlineError
 from towline.facts.disk import DiskFact
+from towline.facts.model import Model
 from towline.facts.stack import StackFact
 from towline.manifest import Changes, Entry, Manifest, diff, renames
 from towline.ssh.ledger import size_text
@@ -23,11 +28,16 @@ class Options:
     keep_releases: int = 5
     cache: bool = False
     lock_wait: int = 0
+    strategy: str = "recreate"
+    max_downtime: float | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run on the server. `previous` is the release to go back to, '' when there is none."""
+    """One run on the server. `previous` is the release to go back to, '' when there is none.
+
+    services, risks, notes: for who decides and who reads. lists: files of the release beside its own, by name.
+    """
 
     stack: str
     project: str
@@ -39,6 +49,10 @@ class Plan:
     send: tuple[Entry, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
+    services: tuple[ServicePlan, ...] = ()
+    risks: tuple[Risk, ...] = ()
+    notes: tuple[str, ...] = ()
+    lists: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
 
@@ -47,27 +61,82 @@ class Plan:
         """Whether a release has to be sent; a stack whose files are as the live release has them needs none."""
         return self.release != self.previous
 
+    @property
+    def empty(self) -> bool:
+        """Nothing to change: what is wanted is what is there."""
+        return not (self.changes or self.new_release or any(one.action != "unchanged" for one in self.services))
 
-def plan_deploy(stack: Stack, manifest: Manifest, fact: StackFact, options: Options, networks: frozenset[str]) -> Plan:
-    """The plan for bringing `manifest` up. networks: external ones that no stack creates."""
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to stand on the host: the stack's files and what compose makes of them.
+
+    networks: external ones that no stack creates.
+    """
+
+    stack: Stack
+    manifest: Manifest
+    model: Model
+    networks: frozenset[str] = frozenset()
+
+
+def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
+    """The plan for bringing the stack up as it is wanted."""
+    stack, manifest = wanted.stack, wanted.manifest
     changes = diff(fact.manifest, manifest)
+    services = plan_services(fact.model, wanted.model, fact.manifest, manifest, stack.reload)
     run = run_id(fact)
     release = run if changes or not fact.current else fact.current
-    send = (*changes.added, *changes.changed)
+    strategy = stack.strategy or options.strategy
+    of = Sequence(
+        project=stack.project,
+        release=release,
+        timeout=options.timeout,
+        cache=options.cache,
+        networks=tuple(sorted(wanted.networks)),
+        max_downtime=options.max_downtime,
+    )
     return Plan(
         stack=stack.name,
         project=stack.project,
         run=run,
         release=release,
         previous=fact.current,
-        strategy="recreate",
+        strategy=strategy,
         changes=changes,
-        send=send,
+        services=services,
+        lists=_lists(stack, wanted.model, manifest),
+        send=(*changes.added, *changes.changed),
         links=_links(fact, manifest, changes),
         drop=_paths_to_drop(fact.manifest, changes),
-        steps=compose.recreate(stack.project, release, networks=networks, timeout=options.timeout, cache=options.cache),
-        undo=_undo(stack.project, fact.current, options),
+        steps=steps(strategy, of, services, wanted.model),
+        undo=_undo(of, fact.current, strategy),
+        notes=_notes(strategy, services, wanted.model),
     )
+
+
+def _notes(strategy: str, services: Iterable[ServicePlan], model: Model) -> tuple[str, ...]:
+    if strategy != "rolling":
+        return ()
+    changing = [service.name for service in services if service.action in ("rebuild", "recreate")]
+    why = {name: why_not_rolling(model.services[name]) for name in changing}
+    return tuple(f"{name} cannot be rolled, so it is updated: {reason}" for name, reason in why.items() if reason)
+
+
+def _lists(stack: Stack, model: Model, manifest: Manifest) -> dict[str, str]:
+    """The files that stand beside a release's own: which files compose reads, and the labels that tell of mounted ones."""
+    return {
+        "compose_files": ":".join(stack.compose_files) + "\n",
+        "override.json": override(model, manifest, stack.reload),
+        "in_place": "".join(f"{path}\n" for path in _in_place(stack, model, manifest)),
+    }
+
+
+def _in_place(stack: Stack, model: Model, manifest: Manifest) -> list[str]:
+    """Files that services mount by themselves and read again on a signal: replacing one would leave them the old file."""
+    services = [model.services[name] for name in stack.reload if name in model.services]
+    mounts = {path for service in services for path in inputs_of(service, model).mounts}
+    return sorted(mounts & set(manifest.by_path))
 
 
 def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> Plan:
@@ -82,7 +151,8 @@ def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> P
         raise TowlineError(f"{stack.name}: no release {release} on the server", f"there are: {listed}")
     if known[release].outcome != "good":
         raise TowlineError(f"{stack.name}: release {release} never ran healthy, so there is nothing to go back to")
-    steps = compose.go_back(stack.project, release, timeout=options.timeout)
+    of = Sequence(stack.project, release, timeout=options.timeout, max_downtime=options.max_downtime)
+    strategy = stack.strategy or options.strategy
     return Plan(
         stack=stack.name,
         project=stack.project,
@@ -90,9 +160,15 @@ def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> P
         release=release,
         previous=fact.current,
         strategy="rollback",
-        steps=(*steps, Step("keep", ("keep_release",))),
-        undo=_undo(stack.project, fact.current, options),
+        steps=compose.rollback(of, down=strategy == "recreate"),
+        undo=_undo(of, fact.current, strategy),
     )
+
+
+def _undo(of: Sequence, previous: str, strategy: str) -> tuple[Step, ...]:
+    if previous:
+        return compose.go_back(replace(of, release=previous), down=strategy == "recreate")
+    return compose.clear_away(of.project)
 
 
 def _release_before(fact: StackFact, name: str) -> str:
@@ -102,12 +178,6 @@ def _release_before(fact: StackFact, name: str) -> str:
     if not good:
         raise TowlineError(f"{name}: there is no good release before the live one to go back to")
     return max(good)
-
-
-def _undo(project: str, previous: str, options: Options) -> tuple[Step, ...]:
-    if previous:
-        return compose.go_back(project, previous, timeout=options.timeout)
-    return compose.clear_away(project)
 
 
 def run_id(fact: StackFact) -> str:

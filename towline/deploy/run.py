@@ -27,6 +27,7 @@ class Watch(Protocol):
     """Who looks on while a plan is carried out."""
 
     def planned(self, plan: Plan) -> None: ...
+    def agreed(self, plan: Plan) -> bool: ...
     def sent(self, plan: Plan, size: int, seconds: float) -> None: ...
     def event(self, event: Event) -> None: ...
     def output(self, text: bytes) -> None: ...
@@ -53,6 +54,11 @@ class Outcome:
 
     def named(self, name: str) -> list[Event]:
         return [event for event in self.events if event.name == name]
+
+    @property
+    def downtime(self) -> dict[str, float]:
+        """Seconds that each service was down, as the server measured."""
+        return {event.values["service"]: float(event.values["seconds"]) for event in self.named("downtime")}
 
     @property
     def failed_step(self) -> str:

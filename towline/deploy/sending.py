@@ -30,6 +30,7 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
         "meta.json": json.dumps(release_meta(stack, manifest, plan)) + "\n",
         "sums": sums,
         "drop": "".join(f"{path}\n" for path in plan.drop),
+        **plan.lists,
     }
     with tempfile.TemporaryDirectory(prefix="towline-") as folder:
         members = [_listed(Path(folder) / name, text, f"{plan.release}.part/{name}") for name, text in lists.items()]
@@ -89,8 +90,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "by": sender(),
     }
     texts = {
-        "runner.sh": script("runner"),
-        "follow.sh": script("follow"),
+        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "keep", "follow")},
         "settings": assignments(dict(settings)),
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),

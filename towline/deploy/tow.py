@@ -3,89 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from towline.bundle import load_manifest
-from towline.catalog import Catalog, Stack
-from towline.deploy.ending import error_of, locked
-from towline.deploy.plan import Options, Plan, disk_problem, plan_deploy, plan_rollback
-from towline.deploy.pruning import prune
+from towline.catalog import Stack
+from towline.deploy.ending import error_of
+from towline.deploy.looking import Cargo, prepare, prepare_rollback, read_facts
+from towline.deploy.plan import Options, Plan
 from towline.deploy.run import Outcome, Watch, attach, carry_out, send_release
 from towline.errors import TowlineError, UsageError
-from towline.facts import cuts, disk, engine
-from towline.facts import stack as stacks
-from towline.facts.disk import DiskFact
-from towline.facts.stack import StackFact
-from towline.manifest import Manifest
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
-from towline.ssh.ledger import size_text
-
-
-@dataclass(frozen=True)
-class Cargo:
-    """What is to be deployed. networks: external ones that no stack creates, made on the host before the stack."""
-
-    stack: Stack
-    manifest: Manifest
-    networks: frozenset[str] = frozenset()
-
-
-def load_cargo(catalog: Catalog, stack: Stack) -> Cargo:
-    """Everything local, read and checked: bad input ends here, before any network. Raises StackError."""
-    return Cargo(stack, load_manifest(stack), catalog.missing_networks(stack))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What one session tells before a deploy."""
-
-    stack: StackFact
-    disk: DiskFact | None
-
-
-def read_facts(connection: Connection, stack: str) -> Facts:
-    """What stands on the host for this stack, in one session. Raises TowlineError when Docker cannot be used there."""
-    asked, root = engine.commands(), connection.host.root
-    commands = (*asked, disk.command(root), *stacks.commands(StackPaths(root, stack)))
-    results = connection.batch(commands, together=True, name="facts")
-    problem = engine.problem(engine.parse(results[: len(asked)]), connection.host.name)
-    if problem:
-        raise problem
-    free, *state = results[len(asked) :]
-    return Facts(stacks.parse(state), disk.parse(free))
-
-
-def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
-    """The plan for deploying the stack, from one session's facts.
-
-    Raises LockHeld, and TowlineError when Docker cannot be used there or the disk is too small.
-    """
-    facts = _look(connection, cargo.stack.name, options, watch)
-    plan = plan_deploy(cargo.stack, cargo.manifest, facts.stack, options, cargo.networks)
-    too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
-    if too_little:
-        pruned = prune(connection, [cargo.stack], really=False)
-        would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
-        raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
-    return plan
-
-
-def _look(connection: Connection, stack: str, options: Options, watch: Watch) -> Facts:
-    facts = read_facts(connection, stack)
-    note_cut(facts.stack, stack, watch.note)
-    if facts.stack.held:
-        raise locked(stack, facts.stack.held)
-    if facts.stack.holder and facts.stack.running and not options.lock_wait:
-        raise locked(stack, f"{facts.stack.holder} at {facts.stack.running.step!r}")
-    return facts
-
-
-def note_cut(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
-    """Say so when the last run ended without a result: killed, or the server went down under it."""
-    if fact.last_run and fact.last_run.outcome == "cut":
-        note(cuts.sentence(stack, fact.last_run.id, fact.last_run.step))
-
 
 REPLANS = 5  # how often a deploy that waited for the lock may find that others deployed meanwhile
 
@@ -100,6 +26,7 @@ def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch)
     def attempt() -> tuple[Plan, Outcome]:
         plan = prepare(connection, cargo, options, watch)
         watch.planned(plan)
+        _weigh(plan, watch)
         if plan.new_release:
             send_release(connection, cargo.stack, cargo.manifest, plan, watch)
         return plan, carry_out(connection, plan, options, watch)
@@ -121,9 +48,13 @@ def rollback(connection: Connection, stack: Stack, to: str, options: Options, wa
     return _see_through(attempt, watch)
 
 
-def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
-    """The plan for going back, from one session's facts. Raises LockHeld, TowlineError."""
-    return plan_rollback(stack, _look(connection, stack.name, options, watch).stack, to, options)
+def _weigh(plan: Plan, watch: Watch) -> None:
+    """Raises TowlineError for a risk that stops the deploy, or that the person does not take."""
+    stopping = [risk for risk in plan.risks if risk.stops]
+    if stopping:
+        raise TowlineError(f"{plan.stack}: not deployed, nothing has been touched: {stopping[0].sentence}")
+    if plan.risks and not watch.agreed(plan):
+        raise TowlineError(f"{plan.stack}: not deployed, nothing has been touched")
 
 
 def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: Watch) -> Outcome:

@@ -2,44 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from towline.commands import compose
 from towline.engines.steps import Step
 
 
-def recreate(
-    project: str, release: str, *, networks: Iterable[str] = (), timeout: int = 120, cache: bool = False
-) -> tuple[Step, ...]:
+@dataclass(frozen=True)
+class Sequence:
+    """What the steps are made from.
+
+    roll: services whose new container starts beside the old, in their order. signals: service → signal, for those that read
+    changed files again by themselves. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache.
+    """
+
+    project: str
+    release: str
+    timeout: int = 120
+    cache: bool = False
+    networks: tuple[str, ...] = ()
+    roll: tuple[str, ...] = ()
+    signals: tuple[tuple[str, str], ...] = ()
+    max_downtime: float | None = None
+
+
+def recreate(of: Sequence) -> tuple[Step, ...]:
     """down → build → up, with everything that can fail or take long rehearsed before the down.
 
     The rehearsal builds in the release's own folder, from scratch unless `cache`; the build between down and up then comes
     from the cache that it filled. `stage` makes the copies that `apply` only has to rename.
     """
     return (
-        *(Step("network", ("need_network", name)) for name in sorted(networks)),
-        Step("rehearse", ("in_release", *compose.build(project, cache=cache))),
+        *_networks(of),
+        Step("rehearse", ("in_release", *compose.build(of.project, cache=of.cache))),
         Step("pull", ("pull",)),
-        Step("stage", ("stage", release)),
-        Step("down", ("in_live_if_any", *compose.down(project))),
-        Step("apply", ("apply", release)),
-        Step("build", ("in_live", *compose.build(project))),
-        Step("up", ("in_live", *compose.up(project)), seconds=timeout),
+        Step("stage", ("stage", of.release)),
+        Step("down", ("in_live_if_any", *compose.down(of.project))),
+        Step("apply", ("apply", of.release)),
+        Step("build", ("in_live", *compose.build(of.project))),
+        Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
+        *_settle(of),
+    )
+
+
+def update(of: Sequence) -> tuple[Step, ...]:
+    """build → up: compose recreates the services whose image, configuration or mounted files changed, and no other."""
+    return (
+        *_networks(of),
+        Step("build", ("in_release", *compose.build(of.project))),
+        Step("pull", ("pull",)),
+        Step("stage", ("stage", of.release)),
+        Step("apply", ("apply", of.release)),
+        *(Step(f"roll {name}", ("roll", name)) for name in of.roll),
+        Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
+        *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in of.signals),
+        *_settle(of),
+    )
+
+
+def _networks(of: Sequence) -> tuple[Step, ...]:
+    return tuple(Step("network", ("need_network", name)) for name in sorted(of.networks))
+
+
+def _settle(of: Sequence) -> tuple[Step, ...]:
+    limit = "" if of.max_downtime is None else f"{of.max_downtime:g}"
+    return (
         Step("health", ("health",)),
+        Step("downtime", ("downtime", limit)),
         Step("keep", ("keep_release",)),
     )
 
 
-def go_back(project: str, release: str, *, timeout: int = 120) -> tuple[Step, ...]:
-    """The steps that make `release`, one that ran before, run again with the images it had."""
+def go_back(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
+    """The steps that make `release`, one that ran before, run again with the images it had.
+
+    down=False leaves containers alone that are as that release has them.
+    """
     return (
-        Step("stage", ("stage", release)),
-        Step("down", ("in_live_if_any", *compose.down(project))),
-        Step("apply", ("apply", release)),
-        Step("images", ("restore_images", release)),
-        Step("up", ("in_live", *compose.up(project)), seconds=timeout),
+        Step("stage", ("stage", of.release)),
+        *([Step("down", ("in_live_if_any", *compose.down(of.project)))] if down else []),
+        Step("apply", ("apply", of.release)),
+        Step("images", ("restore_images", of.release)),
+        Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
         Step("health", ("health",)),
     )
+
+
+def rollback(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
+    """go_back as a run of its own: measured, and kept as the live release."""
+    return (*go_back(of, down=down), *_settle(of)[1:])
 
 
 def clear_away(project: str) -> tuple[Step, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from towline.commands.shell import Command, script
+from towline.facts.model import Model, parse_model
 from towline.manifest import Manifest, parse_manifest
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
@@ -29,13 +30,14 @@ class ReleaseFact:
     """One release on the server.
 
     outcome: good, failed, or - (never came to its end). seconds: what its last run took. built: bytes of the images that
-    were built for it. meta: as the client that sent it said.
+    were built for it. downtime: seconds per service, as its last run measured. meta: as the client that sent it said.
     """
 
     id: str
     outcome: str
     seconds: float = 0.0
     built: int = 0
+    downtime: Mapping[str, float] = field(default_factory=dict)
     meta: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -53,26 +55,28 @@ class StackFact:
     last_run: RunFact | None = None
     releases: tuple[ReleaseFact, ...] = ()
     manifest: Manifest | None = None
+    model: Model | None = None
 
     @property
     def running(self) -> RunFact | None:
         return self.last_run if self.last_run and self.last_run.outcome == "running" else None
 
 
-_MANIFEST = 'f=$1/releases/$(cat "$1/current")/manifest; [ ! -f "$f" ] || gzip -c "$f"'
+_CURRENT = 'f=$1/releases/$(cat "$1/current")/$2; [ ! -s "$f" ] || gzip -c "$f"'
 
 
 def commands(paths: StackPaths) -> tuple[Command, ...]:
-    """Two commands: the state, and the current release's manifest, compressed."""
+    """Three commands: the state, and the current release's manifest and compose model, compressed."""
     return (
         script(remote_script("state"), paths.root, paths.stack),
-        script(_MANIFEST, paths.home),
+        script(_CURRENT, paths.home, "manifest"),
+        script(_CURRENT, paths.home, "model"),
     )
 
 
 def parse(results: list[Result]) -> StackFact:
     """The fact from the results of `commands()`, in their order."""
-    state, manifest = results
+    state, manifest, model = results
     words = [line.split("\t") for line in state.out.split("\n")]
     first = {word[0]: word for word in words}
     run = first.get("run")
@@ -86,13 +90,21 @@ def parse(results: list[Result]) -> StackFact:
         held=first["held"][1] if "held" in first else "",
         last_run=RunFact(*run[1:5]) if run else None,
         releases=tuple(_release(word) for word in words if word[0] == "release"),
-        manifest=parse_manifest(gzip.decompress(manifest.stdout).decode()) if manifest.stdout else None,
+        manifest=parse_manifest(_unpacked(manifest)) if manifest.stdout else None,
+        model=parse_model(_unpacked(model)) if model.stdout else None,
     )
 
 
 def _release(word: list[str]) -> ReleaseFact:
-    _, name, outcome, seconds, built, meta = word
-    return ReleaseFact(name, outcome, float(seconds), int(built), _meta(meta))
+    _, name, outcome, seconds, built, downtime, meta = word
+    down = dict(pair.split("=") for pair in downtime.split())
+    return ReleaseFact(
+        name, outcome, float(seconds), int(built), {service: float(down[service]) for service in down}, _meta(meta)
+    )
+
+
+def _unpacked(result: Result) -> str:
+    return gzip.decompress(result.stdout).decode()
 
 
 def _none_if_dash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from rich.console import Console
@@ -11,17 +12,45 @@ from rich.status import Status
 from towline.deploy.following import Event
 from towline.deploy.plan import Plan
 from towline.deploy.run import Outcome
+from towline.deploy.services import ServicePlan
 from towline.ssh.ledger import size_text
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
 
 
+DOWN = 0.05  # seconds; shorter is none
+DEAR = 5  # seconds of downtime from which the other strategies are held beside it
+
+
+def service_lines(plan: Plan) -> list[str]:
+    """A line per service that something happens to, and one for those that nothing does."""
+    width = max((len(one.name) for one in plan.services), default=0)
+    changing = [one for one in plan.services if one.action != "unchanged"]
+    lines = [f"{one.name:<{width}}  {one.action}" + _reasons(one) for one in changing]
+    same = [one.name for one in plan.services if one.action == "unchanged"]
+    return lines + ([f"unchanged: {', '.join(same)}"] if same and plan.previous else [])
+
+
+def _reasons(service: ServicePlan) -> str:
+    return f" ({'; '.join(service.reasons)})" if service.reasons else ""
+
+
+def cheaper(plan: Plan, outcome: Outcome) -> str:
+    """What `update` would have left alone, and that `rolling` would have cost nothing where it can be done."""
+    alone = sorted(one.name for one in plan.services if one.action == "unchanged")
+    changing = {one.name for one in plan.services if one.action not in ("unchanged", "remove")}
+    longest = max((seconds for name, seconds in outcome.downtime.items() if name in changing), default=0.0)
+    spared = f", none for {', '.join(alone)}" if alone else ""
+    return f"`strategy: update` would have cost about {longest:.1f} s{spared}; `rolling` none where it can be done"
+
+
 class DeployView:
     """Prints to stderr: on a terminal with a live line, else plain lines. `redact` blots secrets out of all that is shown."""
 
-    def __init__(self, redact: Callable[[str], str], *, verbose: bool = False, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, redact: Callable[[str], str], *, verbose: bool = False, yes: bool = False) -> None:
+        self._yes = yes
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._redact = redact
         self._verbose = verbose
         self._status: Status | None = None
@@ -49,6 +78,19 @@ class DeployView:
             files = "files as that release has them"
         before = f"live: {plan.previous}" if plan.previous else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
+        for line in (*service_lines(plan), *plan.notes):
+            self._say(f"  {escape(self._redact(line))}")
+        for risk in plan.risks:
+            self._say(
+                f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
+            )
+
+    def agreed(self, plan: Plan) -> bool:
+        """The person's answer; without a terminal, or with --yes, the risks have been shown and that is all."""
+        if self._yes or not sys.stdin.isatty():
+            return True
+        question = f"  {escape(plan.stack)}: go on all the same? [y/N] "
+        return self.console.input(question).strip().lower() in ("y", "yes")
 
     def sent(self, plan: Plan, size: int, seconds: float) -> None:
         what = f"{_count(len(plan.send), 'file')}, {size_text(size)}"
@@ -75,7 +117,13 @@ class DeployView:
         self.close()
         if outcome.result == "deployed":
             first, last = outcome.events[0].at, outcome.events[-1].at
-            self._say(f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s")
+            down = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.downtime.items() if seconds >= DOWN)
+            self._say(
+                f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s"
+                + (f"; down: {escape(down)}" if down else "")
+            )
+            if plan.strategy == "recreate" and max(outcome.downtime.values(), default=0) > DEAR:
+                self._say(f"  {escape(cheaper(plan, outcome))}")
         elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
             failed = bytes(self._all[slice(*self._failed)]).decode(errors="replace")
             for line in [line for line in failed.splitlines() if line.strip()][-TAIL:]:

@@ -24,7 +24,7 @@ def _row(stack: str, host: str, fact: StackFact, release: ReleaseFact) -> dict[s
         "outcome": _outcome(fact, release),
         "seconds": release.seconds,
         "live": release.id == fact.current,
-        "downtime": {},
+        "downtime": dict(release.downtime),
     }
 
 

@@ -35,7 +35,7 @@ releases() {
         [ -f "$dir/manifest" ] || continue
         id=${dir%/} id=${id##*/}
         say release "$id" "$(cat "$dir/outcome" 2>/dev/null || echo -)" "$(cat "$dir/seconds" 2>/dev/null || echo 0)" \
-            "$(cat "$dir/built" 2>/dev/null || echo 0)" "$(tr -d '\n\t' <"$dir/meta.json" 2>/dev/null)"
+            "$(cat "$dir/built" 2>/dev/null || echo 0)" "$(tr '\t\n' '= ' 2>/dev/null <"$dir/downtime")" "$(tr -d '\n\t' <"$dir/meta.json" 2>/dev/null)"
     done
 }
 

@@ -1,0 +1,288 @@
+"""`strategy: update` on a real engine: only what must change is changed, the plan said so, and what fails goes back."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ran
+from tests.e2e.conftest import BASE, Project, docker, free_port
+from towline.sandbox import waiting
+
+HEALTH = """
+x-health: &health
+  test: [CMD, test, -e, /bin/sh]
+  interval: 2s
+  retries: 3
+  start_period: 30s
+  start_interval: 200ms
+x-idle: &idle
+  init: true
+  command: sleep 600
+  healthcheck: *health
+  stop_grace_period: 1s
+"""
+
+# One service for each kind of input, or two.
+MANY = (
+    HEALTH
+    + """
+services:
+  web:
+    <<: *idle
+    build: app
+  pages:
+    <<: *idle
+    image: busybox:1.37
+    volumes: ["./conf/pages.conf:/etc/pages.conf:ro", "./pages:/www:ro"]
+  words:
+    <<: *idle
+    image: busybox:1.37
+    env_file: words.env
+  dot:
+    <<: *idle
+    image: busybox:1.37
+    environment: {{WORD: "${{WORD}}"}}
+  keys:
+    <<: *idle
+    image: busybox:1.37
+    configs: [settings]
+    secrets: [token]
+  plain:
+    <<: *idle
+    image: {image}
+    labels: {{meaning: "{label}"}}
+configs: {{settings: {{file: ./conf/settings.ini}}}}
+secrets: {{token: {{file: ./conf/token}}}}
+x-towline: {{strategy: update}}
+"""
+)
+
+FILES = {
+    "app/Dockerfile": f"FROM {BASE}\nCOPY index.html /www/\n",
+    "app/index.html": "v1\n",
+    "conf/pages.conf": "one\n",
+    "pages/deep/a.html": "one\n",
+    "words.env": "COLOUR=red\n",
+    ".env": "WORD=one\n",
+    "conf/settings.ini": "one\n",
+    "conf/token": "token-one\n",
+}
+# what is changed → the files that do it, and whom it concerns
+CHANGES: dict[str, tuple[dict[str, str], set[str]]] = {
+    "source of a build": ({"app/index.html": "v2\n"}, {"web"}),
+    "Dockerfile": ({"app/Dockerfile": FILES["app/Dockerfile"] + "ENV MORE=1\n"}, {"web"}),
+    "bind-mounted file": ({"conf/pages.conf": "two\n"}, {"pages"}),
+    "file in a bind-mounted folder": ({"pages/deep/a.html": "two\n"}, {"pages"}),
+    "env_file": ({"words.env": "COLOUR=blue\n"}, {"words"}),
+    "value of .env": ({".env": "WORD=two\n"}, {"dot"}),
+    "config": ({"conf/settings.ini": "two\n"}, {"keys"}),
+    "secret": ({"conf/token": "token-two\n"}, {"keys"}),
+    "image tag": ({"compose.yaml": MANY.format(image="{retagged}", label="old")}, {"plain"}),
+    "label": ({"compose.yaml": MANY.format(image="{retagged}", label="new")}, {"plain"}),
+    "two at once": ({"app/index.html": "v3\n", "words.env": "COLOUR=green\n"}, {"web", "words"}),
+}
+# What a container sees at the end: a new id alone does not tell that it has the new content.
+SEEN = {
+    "web": ("cat /www/index.html", "v3"),
+    "pages": ("cat /etc/pages.conf /www/deep/a.html", "two\ntwo"),
+    "words": ("echo $COLOUR", "green"),
+    "dot": ("echo $WORD", "two"),
+    "keys": ("cat /settings /run/secrets/token", "two\ntoken-two"),
+}
+
+
+@pytest.fixture
+def retagged(project: Project) -> Iterator[str]:
+    """A local name of the tests' image."""
+    name = f"{project.name('busybox')}:2"
+    docker("tag", BASE, name)
+    yield name
+    project.clear()
+    docker("rmi", name, check=False)
+
+
+def acting(ran: Ran) -> dict[str, str]:
+    """Service → action, of the plan's services that something happens to."""
+    (plan,) = json.loads(ran.out)
+    return {one["name"]: one["action"] for one in plan["services"] if one["action"] != "unchanged"}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def deploy_change(project: Project, what: str, files: dict[str, str | bytes], concerns: set[str]) -> dict[str, str]:
+    """Plan, deploy and plan again: the plan names those it concerns, only they are new after it, and then it is empty."""
+    stack = f"--stack={project.name('web')}"
+    before = project.containers()
+    project.write("web", files)
+    planned = project.tow("plan", stack, "--format=json", "--check")
+    assert planned.code == 10, (what, planned.err)
+    actions = acting(planned)
+    assert actions.keys() == concerns, what
+    ran = project.tow("deploy", stack, "plan", stack, "--check")
+    assert ran.code == 0, (what, ran.err)
+    assert changed(before, project.containers()) == concerns, what
+    return actions
+
+
+def test_each_kind_of_change_recreates_exactly_the_services_concerned(project: Project, retagged: str) -> None:
+    project.write("web", FILES | {"compose.yaml": MANY.format(image=BASE, label="old")})
+    ran = project.tow("deploy", f"--stack={project.name('web')}", "plan", f"--stack={project.name('web')}", "--check")
+    assert ran.code == 0, ran.err
+    for what, (files, concerns) in CHANGES.items():
+        filled: dict[str, str | bytes] = {name: text.replace("{retagged}", retagged) for name, text in files.items()}
+        actions = deploy_change(project, what, filled, concerns)
+        expected = {name: "rebuild" if name == "web" else "recreate" for name in concerns}
+        assert actions == expected, what
+    containers = project.containers()
+    seen = {name: docker("exec", containers[name], "sh", "-c", command) for name, (command, _) in SEEN.items()}
+    assert seen == {name: text for name, (_, text) in SEEN.items()}
+
+
+RELOADING = (
+    HEALTH
+    + """
+services:
+  web:
+    <<: *idle
+    image: busybox:1.37
+    command: ["sh", "-c", "trap 'cat /conf/x >> /data/got' HUP; while :; do sleep 600 & wait; done"]
+    volumes: ["./conf:/conf:ro", "./data:/data"]
+  {second}:
+    <<: *idle
+    image: busybox:1.37
+x-towline: {{strategy: update, reload: {{web: HUP}}}}
+"""
+)
+
+
+def test_a_service_that_reloads_gets_its_signal_and_one_that_is_taken_out_goes(project: Project) -> None:
+    stack = f"--stack={project.name('web')}"
+    project.write("web", {"compose.yaml": RELOADING.format(second="other"), "conf/x": "one\n"})
+    assert project.tow("deploy", stack).code == 0
+    before, got = project.containers(), project.live() / "data/got"
+
+    project.write("web", {"conf/x": "two\n"})
+    planned = project.tow("plan", stack, "--format=json", "--check")
+    assert (planned.code, acting(planned)) == (10, {"web": "reload"})
+    ran = project.tow("deploy", stack, "plan", stack, "--check")
+    assert ran.code == 0, ran.err
+    assert project.containers() == before
+    assert waiting.until(got.exists, 5)
+    assert waiting.until(lambda: got.read_text() == "two\n", 5), got.read_text()
+
+    compose = RELOADING.partition("  {second}:")[0] + "x-towline: {{strategy: update, reload: {{web: HUP}}}}\n"
+    project.write("web", {"compose.yaml": compose.format()})
+    planned = project.tow("plan", stack, "--format=json", "--check")
+    assert (planned.code, acting(planned)) == (10, {"other": "remove"})
+    ran = project.tow("deploy", stack, "plan", stack, "--check")
+    assert ran.code == 0, ran.err
+    assert project.containers() == {"web": before["web"]}
+
+
+BESIDE = """
+  beside:
+    image: busybox:1.37
+    init: true
+    command: sleep 600
+x-towline: {strategy: update}
+"""
+
+
+def write_beside(project: Project, text: str, old: str = "", new: str = "", **more: str) -> Path:
+    """The page's stack with a service beside it, under `update`; with `new` for `old` in its compose file."""
+    folder = project.write_page(text=text, **more)
+    compose = (folder / "compose.yaml").read_text() + BESIDE.lstrip("\n")
+    assert old in compose
+    (folder / "compose.yaml").write_text(compose.replace(old, new) if old else compose)
+    return folder
+
+
+SICK = {
+    "unhealthy": (
+        "command: httpd -f -p 8080 -h /www",
+        "command: sh -c 'echo I serve nothing; sleep 600'",
+        "I serve nothing",
+    ),
+    "crashing": ("command: httpd -f -p 8080 -h /www", "command: sh -c 'echo cannot start; exit 3'", "cannot start"),
+}
+
+
+@pytest.mark.parametrize("kind", SICK)
+def test_an_update_that_never_gets_healthy_is_put_back_and_others_are_not_touched(project: Project, kind: str) -> None:
+    stack = f"--stack={project.name('web')}"
+    write_beside(project, "old\n")
+    assert project.tow("deploy", stack).code == 0
+    before = project.containers()
+    old, new, said = SICK[kind]
+    write_beside(project, "new\n", old, new)
+    ran = project.tow("deploy", stack, "--timeout=4")
+    assert ran.code == 5, ran.err
+    assert f"web │ {said}" in ran.err
+    assert project.page() == "old\n"
+    assert project.containers()["beside"] == before["beside"]
+    assert project.tow("plan", stack, "--check").code == 10
+
+
+def test_a_deploy_that_is_down_for_longer_than_allowed_is_put_back(project: Project) -> None:
+    stack = f"--stack={project.name('web')}"
+    project.write_page(text="old\n")
+    assert project.tow("deploy", stack, "--max-downtime=0").code == 0
+    project.write_page(text="new\n")
+    ran = project.tow("deploy", stack, "--max-downtime=0", "--cache", "--verbose")
+    assert ran.code == 5, ran.err
+    assert "failed at 'downtime'" in ran.err
+    assert "web was down for " in ran.err
+    assert project.page() == "old\n"
+
+
+def refused_for_its_port(project: Project, port: int) -> str:
+    """What a deploy says that wants a port which is taken: it has put nothing and started nothing."""
+    project.ports["web"] = port
+    project.write_page()
+    ledger = project.folder.parent / "ledger"
+    ran = project.tow("deploy", f"--stack={project.name('web')}", f"--ledger={ledger}")
+    assert ran.code == 1, ran.err
+    names = [entry.get("name") for entry in map(json.loads, ledger.read_text().splitlines())]
+    assert "put" not in names
+    assert "run" not in names
+    assert not project.live().exists()
+    assert not (project.state() / "releases").exists()
+    assert project.containers() == {}
+    return ran.err
+
+
+def test_a_port_of_another_container_stops_the_deploy_before_anything_is_touched(project: Project) -> None:
+    port, name = free_port(), project.name("holder")
+    docker("run", "-d", "--init", "--name", name, "-p", f"127.0.0.1:{port}:80", BASE, "sleep", "60")
+    try:
+        said = refused_for_its_port(project, port)
+        assert f"web: port 127.0.0.1:{port}/tcp is taken by container {name}" in said
+        assert "nothing has been touched" in said
+        assert docker("inspect", "-f", "{{.State.Running}}", name) == "true"
+    finally:
+        docker("rm", "-f", name, check=False)
+
+
+def test_a_port_of_another_program_stops_the_deploy_and_a_running_release_stays(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        said = refused_for_its_port(project, program.getsockname()[1])
+        assert "is taken by another program" in said
+    stack = f"--stack={project.name('web')}"
+    assert project.tow("deploy", stack).code == 0
+    before, releases = project.containers(), sorted((project.state() / "releases").iterdir())
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        taken = program.getsockname()[1]
+        folder = project.write_page(text="new\n")
+        compose = (folder / "compose.yaml").read_text()
+        (folder / "compose.yaml").write_text(compose.replace(str(project.ports["web"]), str(taken)))
+        ran = project.tow("deploy", stack)
+    assert ran.code == 1
+    assert (project.containers(), project.page()) == (before, "v1\n")
+    assert sorted((project.state() / "releases").iterdir()) == releases

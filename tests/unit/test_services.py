@@ -1,0 +1,479 @@
+"""Facts in, plans out: what is done to each service when one input changes, whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_model import RECORDED, bundle
+from towline.deploy.services import Inputs, ServicePlan, ignored_by, inputs_of, override, plan_services
+from towline.facts.model import Model, parse_model
+from towline.manifest import Manifest, parse_manifest
+
+MODEL = parse_model(RECORDED)
+FILES = {
+    ".dockerignore": "*\n!tools\n",  # base is built from the whole folder
+    ".env": "TAG=1.36\nLEVEL=info\n",
+    "api.env": "API_KEY=hunter22\n",
+    "backend/.dockerignore": "*.md\n!README.md\n**/cache\n",
+    "backend/Base": "FROM busybox",
+    "backend/Dockerfile": "FROM busybox",
+    "backend/app.py": "1",
+    "cert.pem": "k",
+    "compose.yaml": "services:",
+    "conf/motd": "hello",
+    "conf/nginx.conf": "events {}",
+    "shared/lib.py": "1",
+    "static/img/a.svg": "<svg/>",
+    "static/index.html": "<p>",
+    "token.txt": "t",
+    "tools/run": "1",
+}
+ORDER = ("api", "base", "cert", "log", "side", "web")
+
+
+def manifest(folder: Path, changes: Mapping[str, str | None] | None = None) -> Manifest:
+    """The stack's files with some changed (a text), added, or removed (None)."""
+    files = {**FILES, **(changes or {})}
+    return bundle(folder, {path: text for path, text in files.items() if text is not None})
+
+
+def model(**services: Mapping[str, Any]) -> Model:
+    """MODEL with keys of services changed."""
+    changed = {name: {**deepcopy(dict(MODEL.services[name])), **keys} for name, keys in services.items()}
+    return Model({**MODEL.services, **changed}, MODEL.volumes, MODEL.networks, MODEL.configs, MODEL.secrets)
+
+
+def plans(**changed: ServicePlan | tuple[str, ...]) -> tuple[ServicePlan, ...]:
+    """Every service in order; unchanged, but for those given as (action, reason, …)."""
+    every = dict.fromkeys(ORDER, ("unchanged",)) | changed
+    return tuple(
+        given if isinstance(given, ServicePlan) else ServicePlan(name, given[0], tuple(given[1:]))
+        for name, given in every.items()
+    )
+
+
+def follow(*reasons: str, action: str = "rebuild") -> tuple[ServicePlan, ...]:
+    """api is done, side shares its network, and web is restarted with it."""
+    return plans(api=(action, *reasons), side=("recreate", "follows api"), web=("recreate", "follows api"))
+
+
+def test_unchanged_stack_changes_no_service(tmp_path: Path) -> None:
+    same = manifest(tmp_path)
+
+    assert plan_services(MODEL, MODEL, same, same) == plans()
+
+
+def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
+    created = tuple(ServicePlan(name, "create") for name in ORDER)
+
+    assert plan_services(None, MODEL, None, manifest(tmp_path)) == created
+
+
+# --------------------------------------------------------------------------------------------- one file changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"backend/app.py": "2"}, follow("backend/app.py"), id="source"),
+        pytest.param({"backend/new.py": "2"}, follow("+backend/new.py"), id="source added"),
+        pytest.param({"backend/app.py": None}, follow("-backend/app.py"), id="source removed"),
+        pytest.param({"shared/lib.py": "2"}, follow("shared/lib.py"), id="additional context"),
+        pytest.param(
+            {"backend/app.py": "2", "backend/Dockerfile": "FROM x"},
+            follow("backend/Dockerfile", "backend/app.py"),
+            id="Dockerfile first",
+        ),
+        pytest.param({"backend/notes.md": "2"}, plans(), id="ignored source"),
+        pytest.param({"backend/a/cache/x": "2"}, plans(), id="source in an ignored folder"),
+        pytest.param({"backend/README.md": "2"}, follow("+backend/README.md"), id="source taken in again"),
+        pytest.param({"backend/.dockerignore": ""}, follow("backend/.dockerignore"), id=".dockerignore"),
+        pytest.param({"backend/.dockerignore": None}, follow("-backend/.dockerignore"), id=".dockerignore removed"),
+        pytest.param(
+            {"backend/Base": "FROM x"},
+            plans(
+                base=("rebuild", "backend/Base"),
+                api=("rebuild", "backend/Base"),
+                side=("recreate", "follows api"),
+                web=("recreate", "follows api"),
+            ),
+            id="an ignored Dockerfile counts",
+        ),
+        pytest.param(
+            {"tools/run": "2"},
+            plans(
+                base=("rebuild", "tools/run"),
+                api=("rebuild", "follows base"),
+                side=("recreate", "follows api"),
+                web=("recreate", "follows api"),
+            ),
+            id="source of the image that another is built from",
+        ),
+        pytest.param({"conf/nginx.conf": "x"}, plans(web=("recreate", "conf/nginx.conf")), id="bind file"),
+        pytest.param({"conf/other": "x"}, plans(), id="beside a bind file"),
+        pytest.param({"static/index.html": "x"}, plans(web=("recreate", "static/index.html")), id="bind folder"),
+        pytest.param({"static/img/b.svg": "x"}, plans(web=("recreate", "+static/img/b.svg")), id="below bind folder"),
+        pytest.param({"static/index.html": None}, plans(web=("recreate", "-static/index.html")), id="removed there"),
+        pytest.param({"conf/motd": "x"}, follow("conf/motd", action="recreate"), id="config"),
+        pytest.param({"token.txt": "x"}, follow("token.txt", action="recreate"), id="secret"),
+        pytest.param({"cert.pem": "x"}, plans(cert=("recreate", "cert.pem")), id="secret of one"),
+        # the value of a secret out of the environment is not in the model, so the whole .env counts for its users
+        pytest.param({".env": "x"}, follow(".env", action="recreate"), id="secret out of the environment"),
+        pytest.param({"api.env": "# x"}, plans(), id="env_file that gives the same values"),
+        pytest.param({"README": "x"}, plans(), id="a file that nothing uses"),
+        pytest.param({"compose.yaml": "# x"}, plans(), id="the compose file, with the same model"),
+    ],
+)
+def test_a_changed_file_concerns_exactly_the_services_that_use_it(
+    tmp_path: Path, changes: Mapping[str, str | None], expected: tuple[ServicePlan, ...]
+) -> None:
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", changes)
+
+    assert plan_services(MODEL, MODEL, before, after) == expected
+
+
+def test_a_changed_mode_is_a_change(tmp_path: Path) -> None:
+    before = manifest(tmp_path)
+    text = before.text().replace(before.by_path["cert.pem"].sha256, "0" * 64)
+
+    runs = parse_manifest(text.replace("0644\t1\t" + "0" * 64, "0755\t1\t" + before.by_path["cert.pem"].sha256))
+    assert plan_services(MODEL, MODEL, runs, before) == plans(cert=("recreate", "cert.pem"))
+
+
+def test_a_mounted_symlink_concerns_what_it_leads_to(tmp_path: Path) -> None:
+    mount = {"volumes": [{"type": "bind", "source": "./now/conf", "target": "/conf"}]}
+    new = model(log=mount)
+    releases = {"v1/conf/a": "1", "v2/conf/a": "1"}
+    first = bundle(tmp_path / "1", {**FILES, **releases}, {"now": "v1"})
+    moved = bundle(tmp_path / "2", {**FILES, **releases}, {"now": "v2"})
+    edited = bundle(tmp_path / "3", {**FILES, **releases, "v1/conf/a": "2"}, {"now": "v1"})
+    aside = bundle(tmp_path / "4", {**FILES, **releases, "v2/conf/a": "2"}, {"now": "v1"})
+
+    assert plan_services(new, new, first, moved) == plans(log=("recreate", "now"))
+    assert plan_services(new, new, first, edited) == plans(log=("recreate", "v1/conf/a"))
+    assert plan_services(new, new, first, aside) == plans()
+    assert len({override(new, m) for m in (first, moved, edited)}) == 3
+    assert override(new, first) == override(new, aside)
+
+
+def test_many_reasons_are_four_and_a_number(tmp_path: Path) -> None:
+    changes = {f"static/{n}": "x" for n in range(6)}
+    plan = ("recreate", "+static/0", "+static/1", "+static/2", "+static/3", "and 2 more")
+
+    assert plan_services(MODEL, MODEL, manifest(tmp_path / "a"), manifest(tmp_path / "b", changes)) == plans(web=plan)
+
+
+# -------------------------------------------------------------------------------------------- the model changes
+
+BUILD = MODEL.services["api"]["build"]
+LOG = MODEL.services["log"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param(
+            MODEL,
+            model(web={"image": "busybox:1.37"}),
+            plans(web=("recreate", "image busybox:1.36 → busybox:1.37")),
+            id="image tag",
+        ),
+        pytest.param(
+            MODEL,
+            model(api={"environment": {"API_KEY": "hunter23"}}),
+            follow("environment: API_KEY", action="recreate"),
+            id="env_file value",
+        ),
+        pytest.param(
+            MODEL,
+            model(log={"environment": {"LEVEL": "debug"}}),
+            plans(log=("recreate", "environment: LEVEL")),
+            id=".env value used by one service",
+        ),
+        pytest.param(
+            MODEL, model(log={"environment": {}}), plans(log=("recreate", "environment: LEVEL")), id="variable gone"
+        ),
+        pytest.param(
+            MODEL,
+            model(log={"labels": {"b": "1", "a": "1"}}),
+            plans(log=("recreate", "labels: a, b")),
+            id="labels",
+        ),
+        pytest.param(
+            MODEL,
+            model(web={"ports": [], "command": None, "labels": {"team": "b"}, "environment": {"PASSWORD": "hunter22"}}),
+            plans(web=("recreate", "environment: PASSWORD", "command", "labels: team", "ports")),
+            id="many keys",
+        ),
+        pytest.param(
+            MODEL, model(api={"build": {**BUILD, "args": {"V": "2"}}}), follow("build: args"), id="build args"
+        ),
+        pytest.param(
+            MODEL,
+            model(log={"image": None, "build": {"context": "./tools"}}),
+            plans(log=("rebuild", "image busybox:1.37 → (built)", "build")),
+            id="built from now on",
+        ),
+        pytest.param(
+            MODEL,
+            model(api={"image": "shop/api:2"}),
+            follow("image (built) → shop/api:2"),
+            id="a built image under another name",
+        ),
+        pytest.param(
+            MODEL,
+            model(
+                log={"x-a": 1, "depends_on": {"cert": {"condition": "service_started"}}, "profiles": ["a"]},
+                web={"scale": 2, "pull_policy": "always", "deploy": None},
+            ),
+            # compose's own hash leaves these out; the order follows depends_on
+            plans(),
+            id="what compose does not recreate for",
+        ),
+        pytest.param(
+            model(log={"deploy": {"replicas": 1, "resources": {}}}),
+            model(log={"deploy": {"replicas": 2, "resources": {}}}),
+            plans(),
+            id="replicas",
+        ),
+        pytest.param(
+            MODEL,
+            model(log={"deploy": {"replicas": 2, "resources": {}, "placement": {}}}),
+            plans(log=("recreate", "deploy")),  # compose's hash does know whether there is a deploy:
+            id="deploy appears",
+        ),
+        pytest.param(MODEL, model(log={"command": []}), plans(log=("recreate", "command")), id="command emptied"),
+        pytest.param(MODEL, model(log={"labels": {}, "ports": []}), plans(), id="nothing written out"),
+    ],
+)
+def test_a_changed_model_concerns_exactly_the_services_changed(
+    tmp_path: Path, old: Model, new: Model, expected: tuple[ServicePlan, ...]
+) -> None:
+    same = manifest(tmp_path)
+    found = plan_services(old, new, same, same)
+
+    assert found == expected
+    assert "hunter" not in repr(found)
+
+
+def test_an_inline_config_that_changes_recreates_its_service(tmp_path: Path) -> None:
+    """compose does not by itself: only the label tells it."""
+    same = manifest(tmp_path)
+    configs = {**MODEL.configs, "inline": {"name": "shop_inline", "content": "level debug"}}
+    new = Model(MODEL.services, MODEL.volumes, MODEL.networks, configs, MODEL.secrets)
+
+    assert plan_services(MODEL, new, same, same) == follow("config inline", action="recreate")
+    assert labels(new, same)["api"] != labels(MODEL, same)["api"]
+
+
+def test_a_volume_of_another_name_recreates_and_other_options_do_not(tmp_path: Path) -> None:
+    """Asked for without a terminal, compose keeps the volume that differs."""
+    same = manifest(tmp_path)
+    renamed = Model(MODEL.services, {"data": {"name": "other"}}, MODEL.networks, MODEL.configs, MODEL.secrets)
+    labelled = {"data": {"name": "shop_data", "labels": {"a": "b"}}}
+    other = Model(MODEL.services, labelled, MODEL.networks, MODEL.configs, MODEL.secrets)
+
+    assert plan_services(MODEL, renamed, same, same) == plans(web=("recreate", "volume data"))
+    assert plan_services(MODEL, other, same, same) == plans()
+
+
+def test_a_changed_network_concerns_all_that_are_in_it(tmp_path: Path) -> None:
+    same = manifest(tmp_path)
+    networks = {"default": {"name": "shop_default", "ipam": {}, "internal": True}}
+    new = Model(MODEL.services, MODEL.volumes, networks, MODEL.configs, MODEL.secrets)
+    touched = {name: ("recreate", "network default") for name in ORDER if name != "side"}
+
+    assert plan_services(MODEL, new, same, same) == plans(**touched, side=("recreate", "follows api"))
+
+
+def test_services_come_and_go(tmp_path: Path) -> None:
+    same = manifest(tmp_path)
+    fewer = {name: service for name, service in MODEL.services.items() if name not in ("cert", "log")}
+    less = Model(fewer, MODEL.volumes, MODEL.networks, MODEL.configs, MODEL.secrets)
+    rest = tuple(ServicePlan(name, "unchanged") for name in ORDER if name in fewer)
+
+    removed = (ServicePlan("cert", "remove"), ServicePlan("log", "remove"))
+    assert plan_services(MODEL, less, same, same) == (*rest, *removed)
+    assert plan_services(less, MODEL, same, same) == plans(cert=("create",), log=("create",))
+
+
+# ---------------------------------------------------------------------------------------------------- followers
+
+
+def run(**services: Mapping[str, Any]) -> Model:
+    return Model({name: {"image": "i", **keys} for name, keys in services.items()})
+
+
+def actions(old: Model, new: Model) -> dict[str, str]:
+    return {plan.name: plan.action for plan in plan_services(old, new, None, Manifest())}
+
+
+def test_what_shares_with_a_recreated_service_follows_it_on_and_on() -> None:
+    """As docker compose 2.40.3 did it: those restarted draw nothing along."""
+    restart = {"condition": "service_started", "restart": True}
+    others: dict[str, Mapping[str, Any]] = {
+        "net": {"network_mode": "service:api", "depends_on": {"api": restart}},
+        "net2": {"network_mode": "service:net"},
+        "pid": {"pid": "service:api"},
+        "ipc": {"ipc": "service:pid"},
+        "vol": {"volumes_from": ["api:ro"]},
+        "waits": {"depends_on": {"api": restart}},
+        "waits2": {"depends_on": {"waits": restart}},
+        "starts": {"depends_on": {"api": {"condition": "service_started"}}},
+        "outer": {"volumes_from": ["container:api"], "network_mode": "host"},
+    }
+    names = {"recreate": ["net", "net2", "pid", "ipc", "vol", "waits"], "unchanged": ["waits2", "starts", "outer"]}
+
+    found = actions(run(api={}, **others), run(api={"labels": {"a": "1"}}, **others))
+    assert found == {"api": "recreate"} | {name: action for action, those in names.items() for name in those}
+
+
+def test_what_runs_an_image_that_another_builds_follows_it() -> None:
+    old = run(a={"image": "app", "build": {"context": "."}}, b={"image": "app"}, c={})
+    new = run(a={"image": "app", "build": {"context": ".", "target": "x"}}, b={"image": "app"}, c={})
+
+    assert plan_services(old, new, None, Manifest()) == (
+        ServicePlan("a", "rebuild", ("build: target",)),
+        ServicePlan("b", "recreate", ("follows a",)),
+        ServicePlan("c", "unchanged"),
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- reload
+
+
+def test_only_mounted_files_changed_sends_the_signal(tmp_path: Path) -> None:
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"conf/nginx.conf": "x"})
+    signalled = ServicePlan("web", "reload", ("conf/nginx.conf",), "HUP")
+
+    assert plan_services(MODEL, MODEL, before, after, {"web": "HUP"}) == plans(web=signalled)
+    assert plan_services(MODEL, MODEL, before, before, {"web": "HUP"}) == plans()
+
+
+def test_anything_else_beside_mounted_files_recreates(tmp_path: Path) -> None:
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"conf/nginx.conf": "x"})
+    more = ("recreate", "image busybox:1.36 → x", "conf/nginx.conf")
+
+    assert plan_services(MODEL, model(web={"image": "x"}), before, after, {"web": "HUP"}) == plans(web=more)
+    follower = ("recreate", "conf/nginx.conf", "follows api")
+    built = manifest(tmp_path / "c", {"conf/nginx.conf": "x", "backend/app.py": "2"})
+    expected = plans(api=("rebuild", "backend/app.py"), side=("recreate", "follows api"), web=follower)
+    assert plan_services(MODEL, MODEL, before, built, {"web": "HUP"}) == expected
+
+
+# ------------------------------------------------------------------------------------------ inputs and override
+
+
+def test_inputs_are_the_stacks_own_paths() -> None:
+    found = {name: inputs_of(service, MODEL) for name, service in MODEL.services.items()}
+
+    assert found == {
+        "api": Inputs(
+            context="backend",
+            dockerfile="backend/Dockerfile",
+            contexts=("shared",),
+            files=(".env", "conf/motd", "token.txt"),
+        ),
+        "base": Inputs(context=".", dockerfile="backend/Base"),
+        "cert": Inputs(files=("cert.pem",)),
+        "log": Inputs(),
+        "side": Inputs(),
+        "web": Inputs(mounts=("conf/nginx.conf", "static")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ({"build": {"context": "https://github.com/a/b.git", "dockerfile": "D"}}, Inputs()),
+        ({"build": {"context": "./a", "dockerfile_inline": "FROM x"}}, Inputs(context="a")),
+        ({"build": {"context": "./a", "dockerfile": "../D"}}, Inputs(context="a", dockerfile="D")),
+        ({"volumes": [{"type": "bind", "source": ".", "target": "/x"}]}, Inputs(mounts=(".",))),
+        ({"volumes": [{"type": "volume", "source": "v", "target": "/x"}]}, Inputs(mounts=("d",))),
+        ({"volumes": [{"type": "volume", "target": "/x"}, {"type": "tmpfs", "target": "/y"}]}, Inputs()),
+    ],
+)
+def test_inputs_of_less_common_services(service: Mapping[str, Any], expected: Inputs) -> None:
+    volumes = {"v": {"driver_opts": {"type": "none", "o": "bind", "device": "./d"}}}
+
+    assert inputs_of(service, Model(volumes=volumes)) == expected
+
+
+def labels(model: Model, manifest: Manifest, reload: Mapping[str, str] | None = None) -> dict[str, str]:
+    services = json.loads(override(model, manifest, reload or {}))["services"]
+    assert all(list(keys) == ["labels"] and list(keys["labels"]) == ["towline.inputs"] for keys in services.values())
+    return {name: keys["labels"]["towline.inputs"] for name, keys in services.items()}
+
+
+def test_only_services_that_see_files_are_labelled(tmp_path: Path) -> None:
+    found = labels(MODEL, manifest(tmp_path))
+
+    assert sorted(found) == ["api", "cert", "web"]
+    assert all(len(value) == 64 for value in found.values())
+    assert json.loads(override(Model(), Manifest())) == {"services": {}}
+
+
+@pytest.mark.parametrize(
+    ("path", "concerned"),
+    [
+        ("conf/nginx.conf", {"web"}),
+        ("static/new", {"web"}),
+        ("conf/motd", {"api"}),
+        ("token.txt", {"api"}),
+        ("cert.pem", {"cert"}),
+        (".env", {"api"}),
+        ("backend/app.py", set()),
+        ("compose.yaml", set()),
+    ],
+)
+def test_the_label_changes_with_the_files_that_a_service_sees(tmp_path: Path, path: str, concerned: set[str]) -> None:
+    before, after = labels(MODEL, manifest(tmp_path / "a")), labels(MODEL, manifest(tmp_path / "b", {path: "x"}))
+
+    assert {name for name in before if before[name] != after[name]} == concerned
+
+
+def test_mounted_files_of_what_reloads_are_left_out_of_the_label(tmp_path: Path) -> None:
+    assert sorted(labels(MODEL, manifest(tmp_path), {"web": "HUP"})) == ["api", "cert"]
+
+
+# ------------------------------------------------------------------------------------------------- .dockerignore
+
+
+@pytest.mark.parametrize(
+    ("text", "left_out", "taken"),
+    [
+        ("a", ["a", "a/b/c"], ["b/a", "ab"]),
+        ("/a/\n", ["a", "a/b"], ["b/a"]),
+        ("*.md", ["x.md"], ["d/x.md"]),
+        ("**/*.md", ["x.md", "d/e/x.md"], ["x.mdx"]),
+        ("a/**", ["a/b", "a/b/c"], ["a"]),
+        ("**", ["a", "a/b"], []),
+        ("*\n!src", ["a", "b/c"], ["src", "src/x/y"]),
+        ("src\n!src/keep", ["src/a"], ["src/keep", "src/keep/b"]),
+        ("!a\na", ["a"], ["b"]),
+        ("# a\n\n  b  \n", ["b"], ["a", "# a"]),
+        ("a?c\n[xy]z\nq\\*", ["abc", "xz", "q*"], ["ac", "a/c", "zz", "qq"]),
+        ("./a/../b", ["b"], ["a"]),
+        (".\n!\n[", [], ["a"]),
+    ],
+)
+def test_dockerignore_is_read_as_docker_reads_it(text: str, left_out: list[str], taken: list[str]) -> None:
+    ignored = ignored_by(text)
+
+    assert [path for path in left_out if not ignored(path)] == []
+    assert [path for path in taken if ignored(path)] == []
+
+
+def test_a_dockerfiles_own_dockerignore_wins(tmp_path: Path) -> None:
+    more = {"backend/Dockerfile.dockerignore": "app.py\n", "backend/x.md": "1"}
+    before, after = manifest(tmp_path / "a", more), manifest(tmp_path / "b", {**more, "backend/app.py": "2"})
+    other = manifest(tmp_path / "c", {**more, "backend/x.md": "2"})
+
+    assert plan_services(MODEL, MODEL, before, after) == plans()
+    assert plan_services(MODEL, MODEL, before, other) == follow("backend/x.md")

@@ -1,0 +1,128 @@
+"""From what is here and what stands there to a plan: two sessions, and nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from towline.bundle import load_manifest
+from towline.catalog import Catalog, Stack
+from towline.deploy.ending import locked
+from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
+from towline.deploy.pruning import prune
+from towline.deploy.risks import Risk, find_risks, used_variables
+from towline.deploy.run import Watch
+from towline.envfile import read_env
+from towline.errors import TowlineError
+from towline.facts import cuts, disk, engine, surroundings
+from towline.facts import stack as stacks
+from towline.facts.disk import DiskFact
+from towline.facts.model import Model, read_model
+from towline.facts.stack import StackFact
+from towline.facts.surroundings import Surroundings
+from towline.manifest import Manifest
+from towline.remote.paths import StackPaths
+from towline.ssh.connection import Connection
+from towline.ssh.ledger import size_text
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What is to be deployed, as it lies here. networks: external ones that no stack creates, made there before the stack."""
+
+    stack: Stack
+    manifest: Manifest
+    networks: frozenset[str] = frozenset()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that the stack names outright and does not build."""
+        services = self.stack.services
+        return tuple(sorted({one.image for one in services if one.image and not one.builds and "$" not in one.image}))
+
+
+def load_cargo(catalog: Catalog, stack: Stack) -> Cargo:
+    """Everything local, read and checked: bad input ends here, before any network. Raises StackError."""
+    return Cargo(stack, load_manifest(stack), catalog.missing_networks(stack))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one session tells before a deploy."""
+
+    stack: StackFact
+    disk: DiskFact | None
+    around: Surroundings
+
+
+def read_facts(connection: Connection, stack: str, images: tuple[str, ...] = ()) -> Facts:
+    """What stands on the host for this stack, in one session. Raises TowlineError when Docker cannot be used there."""
+    root = connection.host.root
+    parts = (
+        engine.commands(),
+        (disk.command(root),),
+        stacks.commands(StackPaths(root, stack)),
+        surroundings.commands(images),
+    )
+    results = connection.batch([command for part in parts for command in part], together=True, name="facts")
+    asked, free, state, around = ([results.pop(0) for _ in part] for part in parts)
+    problem = engine.problem(engine.parse(asked), connection.host.name)
+    if problem:
+        raise problem
+    return Facts(stacks.parse(state), disk.parse(free[0]), surroundings.parse(around, images))
+
+
+def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
+    """The plan for deploying the stack: one session for the facts, one in which compose renders the stack's files.
+
+    Raises LockHeld, RemoteFailed when compose refuses the files, and TowlineError when Docker cannot be used there or the
+    disk is too small.
+    """
+    facts = _look(connection, cargo.stack.name, options, watch, cargo.images)
+    model = read_model(connection, cargo.stack, cargo.manifest)
+    plan = plan_deploy(Wanted(cargo.stack, cargo.manifest, model, cargo.networks), facts.stack, options)
+    too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
+    if too_little:
+        pruned = prune(connection, [cargo.stack], really=False)
+        would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
+        raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
+    return replace(plan, risks=_risks(cargo, plan, facts, model))
+
+
+def _risks(cargo: Cargo, plan: Plan, facts: Facts, model: Model) -> tuple[Risk, ...]:
+    env = next((entry.source for entry in cargo.manifest.entries if entry.path == ".env"), None)
+    texts = [(cargo.stack.folder / name).read_text(encoding="utf-8") for name in cargo.stack.compose_files]
+    return find_risks(
+        cargo.stack.name,
+        plan.project,
+        plan.strategy,
+        facts.stack.model,
+        model,
+        frozenset(cargo.manifest.by_path),
+        frozenset(entry.path for entry in plan.changes.removed),
+        facts.around,
+        frozenset(read_env(env.read_bytes())) if env else frozenset(),
+        cargo.networks,
+        variables=frozenset().union(*map(used_variables, texts)),
+    )
+
+
+def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
+    """The plan for going back, from one session's facts. Raises LockHeld, TowlineError."""
+    return plan_rollback(stack, _look(connection, stack.name, options, watch).stack, to, options)
+
+
+def _look(connection: Connection, stack: str, options: Options, watch: Watch, images: tuple[str, ...] = ()) -> Facts:
+    facts = read_facts(connection, stack, images)
+    note_cut(facts.stack, stack, watch.note)
+    if facts.stack.held:
+        raise locked(stack, facts.stack.held)
+    if facts.stack.holder and facts.stack.running and not options.lock_wait:
+        raise locked(stack, f"{facts.stack.holder} at {facts.stack.running.step!r}")
+    return facts
+
+
+def note_cut(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
+    """Say so when the last run ended without a result: killed, or the server went down under it."""
+    if fact.last_run and fact.last_run.outcome == "cut":
+        note(cuts.sentence(stack, fact.last_run.id, fact.last_run.step))

@@ -1,0 +1,402 @@
+"""What could go wrong with a deploy, found before anything happens. Pure: facts in, risks out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import combinations
+from posixpath import normpath
+from typing import TYPE_CHECKING, Any
+
+from towline.catalog import BUILTIN_NETWORKS
+from towline.facts.surroundings import WILDCARDS, Neighbour, Port, Surroundings
+
+if TYPE_CHECKING:
+    from towline.facts.model import Model
+
+NONE: frozenset[str] = frozenset()
+# Compose itself, or any login on a server, sets these.
+ALWAYS_SET = frozenset({"COMPOSE_PROJECT_NAME", "HOME", "LOGNAME", "PATH", "PWD", "SHELL", "USER"})
+
+
+@dataclass(frozen=True)
+class Risk:
+    """stops: the deploy does not start; the others are asked about, or --yes."""
+
+    name: str
+    sentence: str
+    stops: bool
+
+
+def find_risks(  # noqa: PLR0913, PLR0917 - each is another fact; all but the first few are sets of names
+    stack_name: str,
+    project: str,
+    strategy: str,
+    old: Model | None,
+    new: Model,
+    manifest_paths: frozenset[str],
+    removed_paths: frozenset[str],
+    around: Surroundings,
+    env_names: frozenset[str],
+    networks_made: frozenset[str],
+    *,
+    variables: frozenset[str] = NONE,
+    unpullable: frozenset[str] = NONE,
+    absent: frozenset[str] = NONE,
+) -> tuple[Risk, ...]:
+    """Every risk, those that stop the deploy first.
+
+    variables: used_variables() of the compose files. unpullable: images that no registry gives. absent: paths of bind
+    sources that are not in the live folder. All paths relative to the stack's folder.
+    """
+    sources = _sources(new)
+    gone = frozenset(path for path in sources if _was_removed(path, manifest_paths, removed_paths))
+    lost = frozenset(map(normpath, absent)) - gone
+    found = [
+        *_ports_taken(new, project, around),
+        *_ports_wanted_twice(new),
+        *_names_taken(new, project, around),
+        *_images_missing(new, around, unpullable),
+        *_networks_missing(new, around, networks_made),
+        *(_mount_removed(path, sources[path]) for path in sorted(gone)),
+        *_mounts_missing(sources, manifest_paths, lost),
+        *_volumes_orphaned(old, new, around),
+        *(_anonymous_volumes(stack_name, project, around) if strategy == "recreate" else ()),
+        *_variables_undefined(stack_name, variables - env_names - ALWAYS_SET),
+    ]
+    return tuple(sorted(dict.fromkeys(found), key=lambda risk: not risk.stops))
+
+
+# --- ports ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Want:
+    """What one `ports:` item publishes: any one port of the range at all of the addresses, once for each replica."""
+
+    service: str
+    shown: str
+    addresses: tuple[str, ...]
+    ports: range
+    proto: str
+    replicas: int
+
+    def clashes(self, other: _Want) -> bool:
+        same = self.proto == other.proto and len(self.ports) == len(other.ports) == 1 and self.ports == other.ports
+        return same and any(_overlap(a, b) for a in self.addresses for b in other.addresses)
+
+
+def _wants(model: Model) -> Iterator[_Want]:
+    for name, service in model.services.items():
+        replicas = _replicas(service)
+        if service.get("network_mode") == "host" or replicas == 0:
+            continue
+        for item in service.get("ports") or ():
+            first, _, last = str(item.get("published") or "").partition("-")
+            if not first.isdigit() or first == "0":  # any free one
+                continue
+            address = str(item.get("host_ip") or "").strip("[]")
+            proto = str(item.get("protocol") or "tcp")
+            shown = f"{address + ':' if address else ''}{item['published']}/{proto}"
+            ports = range(int(first), int(last if last.isdigit() else first) + 1)
+            yield _Want(name, shown, (_plain_address(address),) if address else WILDCARDS, ports, proto, replicas)
+
+
+def _plain_address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:  # Compose will say so
+        return text
+
+
+def _replicas(service: Mapping[str, Any]) -> int:
+    given = (service.get("deploy") or {}).get("replicas", service.get("scale"))
+    return 1 if given is None else int(given)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether both cannot be bound at once: equal, or one is the wildcard of the other's family."""
+    same_family = (":" in one) == (":" in other)
+    return same_family and (one == other or one in WILDCARDS or other in WILDCARDS)
+
+
+def _ports_taken(new: Model, project: str, around: Surroundings) -> Iterator[Risk]:
+    """A container's listener on the host's own network cannot be told from another program's: then it is asked."""
+    ours = [one for one in around.containers if one.project == project and one.running]
+    maybe_ours = any(one.host_network for one in ours)
+    others = [one for one in around.containers if one.project != project]
+    for want in _wants(new):
+        holders = [_holder(want, port, others, around) for port in want.ports]
+        if not holders or not all(holders):
+            continue
+        holder = holders[0]
+        by = _who(holder) if isinstance(holder, Neighbour) else "another program (on the server: `ss -ltnp` as root)"
+        unsure = maybe_ours and not any(isinstance(one, Neighbour) for one in holders)
+        sentence = f"{want.service}: port {want.shown} is taken by {by}"
+        if unsure:
+            yield Risk("port-taken", f"{sentence}, or by this stack's own container on the host's network", stops=False)
+        else:
+            yield Risk("port-taken", f"{sentence}; stop that, or publish another port", stops=True)
+
+
+def _who(one: Neighbour) -> str:
+    return f"container {one.name} " + (f"of project {one.project}" if one.project else "that compose did not make")
+
+
+def _holder(want: _Want, port: int, others: list[Neighbour], around: Surroundings) -> Neighbour | Port | None:
+    for one in others:
+        for held in one.ports:
+            if (held.port, held.proto) == (port, want.proto) and any(_overlap(held.address, a) for a in want.addresses):
+                return one
+    for held in around.listeners:
+        if (held.port, held.proto) == (port, want.proto) and any(_program_overlap(held, a) for a in want.addresses):
+            return held
+    return None
+
+
+def _program_overlap(held: Port, address: str) -> bool:
+    """A program on `::` has IPv4 too, unless it asked not to; Docker always asks not to."""
+    return held.address == "::" or _overlap(held.address, address)
+
+
+def _ports_wanted_twice(new: Model) -> Iterator[Risk]:
+    wants = list(_wants(new))
+    for want in wants:
+        if want.replicas > len(want.ports):
+            sentence = f"{want.service}: {want.replicas} replicas want port {want.shown}, which one can have"
+            yield Risk("port-taken", f"{sentence}; publish a range, or none behind a proxy", stops=True)
+    for one, other in combinations(wants, 2):
+        if one.clashes(other):
+            both = f"{one.service} and {other.service}" if one.service != other.service else f"{one.service}: two items"
+            sentence = f"{both} want the same port, {one.shown} and {other.shown}; change one of them"
+            yield Risk("port-taken", sentence, stops=True)
+
+
+# --- names, images, networks, volumes, variables --------------------------------------------------------------------------
+
+
+def _names_taken(new: Model, project: str, around: Surroundings) -> Iterator[Risk]:
+    others = {one.name: one for one in around.containers if one.project != project}
+    for service, keys in new.services.items():
+        holder = others.get(str(keys.get("container_name") or ""))
+        if holder:
+            sentence = f"{service}: container_name {holder.name} is taken by {_who(holder)}"
+            yield Risk("name-taken", f"{sentence}; choose another, or remove that container", stops=True)
+
+
+def _images_missing(new: Model, around: Surroundings, unpullable: frozenset[str]) -> Iterator[Risk]:
+    built = {str(keys.get("image")) for keys in new.services.values() if keys.get("build")}
+    for service, keys in new.services.items():
+        image = str(keys.get("image") or "")
+        if not image or keys.get("build") or image in built or around.images.get(image):
+            continue
+        if image in unpullable:
+            sentence = f"{service}: image {image} is not on the server and cannot be pulled"
+            yield Risk(
+                "image-missing", f"{sentence}; check its name and tag, or log in there: docker login", stops=True
+            )
+        elif keys.get("pull_policy") == "never" and image in around.images:
+            sentence = f"{service}: image {image} is not on the server, and pull_policy: never forbids to pull it"
+            yield Risk("image-missing", f"{sentence}; load it there: docker load", stops=True)
+
+
+def _networks_missing(new: Model, around: Surroundings, made: frozenset[str]) -> Iterator[Risk]:
+    used = {name for keys in new.services.values() for name in keys.get("networks") or ()}
+    for key in sorted(used & new.networks.keys()):
+        network = new.networks[key] or {}
+        name = str(network.get("name") or key)
+        if network.get("external") and name not in around.networks | made | BUILTIN_NETWORKS:
+            sentence = f"the external network {name} does not exist on the server and no stack makes it"
+            yield Risk("network-missing", f"{sentence}; make it there: docker network create {name}", stops=True)
+
+
+def _volumes_orphaned(old: Model | None, new: Model, around: Surroundings) -> Iterator[Risk]:
+    if old is None:
+        return
+    kept = {_volume_name(key, volume) for key, volume in new.volumes.items()}
+    for key, volume in old.volumes.items():
+        name = _volume_name(key, volume)
+        if (volume or {}).get("external") or name in kept or name not in around.volumes:
+            continue
+        if key in new.volumes:
+            now = _volume_name(key, new.volumes[key])
+            why = f"volume {key} is now {now}, so the content of {name} stays behind"
+            mend = f"keep it with `name: {name}` under volumes.{key}"
+        else:
+            why = f"no service uses volume {name} any more; its content stays on the server"
+            mend = f"when it is not wanted: docker volume rm {name}"
+        yield Risk("volume-orphaned", f"{why}; {mend}", stops=False)
+
+
+def _volume_name(key: str, volume: Mapping[str, Any] | None) -> str:
+    return str((volume or {}).get("name") or key)
+
+
+def _anonymous_volumes(stack_name: str, project: str, around: Surroundings) -> Iterator[Risk]:
+    for one in around.containers:
+        if one.project != project or one.oneoff or not one.running:
+            continue
+        for mount in one.mounts:
+            if mount.anonymous:
+                sentence = f"{one.service}: the new container will not see what is in {mount.destination} now"
+                why = f"its volume {mount.name[:12]} has no name"
+                mend = f"give it one under volumes:, or deploy {stack_name} with strategy: update"
+                yield Risk("anonymous-volume", f"{sentence}, since {why}; {mend}", stops=False)
+
+
+def _variables_undefined(stack_name: str, names: frozenset[str]) -> Iterator[Risk]:
+    for name in sorted(names):
+        sentence = f"${{{name}}} is set nowhere, so Compose makes it empty"
+        mend = f"set it in the .env of {stack_name}, or write ${{{name}:-}}"
+        yield Risk("variable-undefined", f"{sentence}; {mend}", stops=False)
+
+
+# --- files below the stack's folder ---------------------------------------------------------------------------------------
+
+PLACEHOLDERS = frozenset({".gitkeep", ".keep", ".gitignore"})  # what holds a folder in git is not its content
+FILE_NAMES = frozenset(
+    {"caddyfile", "corefile", "dockerfile", "makefile", "procfile", "hosts", "passwd", "shadow", "group", "crontab"}
+    | {".env", ".htpasswd", "htpasswd", ".pgpass", ".netrc", ".npmrc", ".bashrc", ".profile", ".dockerignore"}
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A path that containers get: services that do, and whether it is a config or secret, which Docker makes no folder of."""
+
+    services: tuple[str, ...]
+    file_only: bool
+
+    @property
+    def shown(self) -> str:
+        return " and ".join(self.services)
+
+
+def _sources(model: Model) -> dict[str, _Source]:
+    """Path below the stack's folder → who mounts it."""
+    found: dict[str, dict[str, bool]] = {}
+    for service, keys in model.services.items():
+        for path, file_only in _mounted(model, keys):
+            plain = normpath(path)
+            if path and not plain.startswith(("/", "~")) and plain.split("/")[0] not in (".", ".."):
+                found.setdefault(plain, {})[service] = file_only
+    return {path: _Source(tuple(by), all(by.values())) for path, by in found.items()}
+
+
+def _mounted(model: Model, service: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    for mount in service.get("volumes") or ():
+        if mount.get("type") == "bind":
+            yield str(mount.get("source") or ""), False
+    for section, declared in (("configs", model.configs), ("secrets", model.secrets)):
+        for use in service.get(section) or ():
+            yield str((declared.get(use.get("source")) or {}).get("file") or ""), True
+
+
+def _at_or_below(path: str, paths: frozenset[str]) -> list[str]:
+    return [one for one in paths if one == path or one.startswith(path + "/")]
+
+
+def _was_removed(path: str, here: frozenset[str], removed: frozenset[str]) -> bool:
+    content = [one for one in _at_or_below(path, removed) if one.rpartition("/")[2] not in PLACEHOLDERS]
+    return bool(content) and not _at_or_below(path, here)
+
+
+def _mount_removed(path: str, source: _Source) -> Risk:
+    sentence = f"{source.shown}: mounts ./{path}, which the last release had and this one has not"
+    return Risk("mount-removed", f"{sentence}; put it back, or take the mount out", stops=True)
+
+
+def _mounts_missing(sources: Mapping[str, _Source], here: frozenset[str], lost: frozenset[str]) -> Iterator[Risk]:
+    for path in sorted(lost & sources.keys()):
+        source = sources[path]
+        if _at_or_below(path, here) or not (source.file_only or looks_like_file(path)):
+            continue
+        then = "its containers will not start" if source.file_only else "Docker will make an empty folder of it"
+        sentence = f"{source.shown}: mounts ./{path}, which is neither in the release nor on the server; {then}"
+        yield Risk("mount-missing", f"{sentence}: add the file, or make it there first", stops=False)
+
+
+def looks_like_file(path: str) -> bool:
+    """
+    >>> [looks_like_file(path) for path in ("conf/nginx.conf", "Caddyfile", "data", "conf.d", "v1.2", ".ssh")]
+    [True, True, False, False, False, False]
+    """
+    name = path.rstrip("/").rpartition("/")[2]
+    extension = re.search(r"[^.]\.([A-Za-z][A-Za-z0-9]{0,9})$", name)
+    return name.lower() in FILE_NAMES or bool(extension and extension[1] != "d")
+
+
+# --- variables in a compose file ------------------------------------------------------------------------------------------
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def used_variables(text: str) -> frozenset[str]:
+    """The variables that a compose file uses bare: `$X` and `${X}`, without default, alternative or required-error.
+
+    As Compose 2.40: values only, not keys or comments; what stands inside a default counts, also when the default is not
+    taken. Imports yaml.
+
+    >>> sorted(used_variables("a: $X ${Y} ${Z:-${IN}} ${R:?} $$NO # $COMMENT"))
+    ['IN', 'X', 'Y']
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        documents = list(yaml.compose_all(text, Loader=loader))
+    except yaml.YAMLError:  # whoever loads the file says so; till then all of it is text
+        return frozenset(_bare(text))
+    values: list[Any] = [node for node in documents if node is not None]
+    seen: set[int] = set()
+    found: set[str] = set()
+    while values:
+        node = values.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            found.update(_bare(node.value))
+        else:
+            values += [item[1] if isinstance(item, tuple) else item for item in node.value]
+    return frozenset(found)
+
+
+def _bare(text: str) -> Iterator[str]:
+    at = text.find("$")
+    while at >= 0:
+        end = at + 2
+        if text[at + 1 : at + 2] == "{":
+            end = _closing(text, at + 2) + 1
+            yield from _braced(text[at + 2 : end - 1])
+        elif name := _PLAIN.match(text, at + 1):
+            end = name.end()
+            yield name[0]
+        at = text.find("$", end)
+
+
+def _braced(inside: str) -> Iterator[str]:
+    name = _PLAIN.match(inside)
+    rest = inside[name.end() :] if name else ""
+    operator = re.match(r":?[-+?]", rest)
+    if name and not rest:
+        yield name[0]
+    elif operator:
+        yield from _bare(rest[operator.end() :])
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the brace closes, by Compose's rule: only `${` opens another."""
+    depth, at = 1, start
+    while at < len(text):
+        if text[at] == "}":
+            depth -= 1
+            if depth == 0:
+                return at
+        elif text.startswith("${", at):
+            depth += 1
+            at += 1
+        at += 1
+    return len(text)

@@ -1,0 +1,22 @@
+"""A plan as data, in the shape of the design's contract."""
+
+from __future__ import annotations
+
+from towline.deploy.plan import Plan
+
+
+def row(plan: Plan, host: str) -> dict[str, object]:
+    """One object of `inv plan --format=json`."""
+    changes = plan.changes
+    return {
+        "stack": plan.stack,
+        "host": host,
+        "empty": plan.empty,
+        "strategy": plan.strategy,
+        "files": {
+            kind: [entry.path for entry in entries]
+            for kind, entries in (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
+        },
+        "services": [{"name": one.name, "action": one.action, "reasons": list(one.reasons)} for one in plan.services],
+        "risks": [{"name": risk.name, "sentence": risk.sentence, "stops": risk.stops} for risk in plan.risks],
+    }
