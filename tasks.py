@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from towline.catalog import Catalog, Stack
     from towline.config import Host, Settings
     from towline.deploy.looking import Cargo
-    from towline.deploy.plan import Options
+    from towline.deploy.plan import Options, Plan
     from towline.report.deploying import DeployView
     from towline.ssh.connection import Connection, Connections
 
@@ -41,6 +41,7 @@ HELP = {
     "message": "why the stack is locked; whoever tries to deploy it reads this",
     "yes": "do not ask when something is at risk",
     "max-downtime": "seconds; a service that is down for longer fails the deploy, and the release before is put back",
+    "diff": "show the text that changed in files, secrets blotted out",
     "check": "exit code 10 when there are changes",
     "only": "one folder of tests/, or a test's name",
 }
@@ -246,7 +247,7 @@ def test_connectivity(work: Work) -> None:
 
 
 @towline_task()
-def plan(work: Work, stack: str = "", format: str = "table", check: bool = False) -> None:
+def plan(work: Work, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
     """Say what a deploy would do and why, for one stack or all, and change nothing. --check: exit code 10 for changes."""
     from towline.deploy.looking import prepare
     from towline.errors import ChangesPending
@@ -261,11 +262,20 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
             made.append(prepare(work.connection(one), work.cargo(one.name), options, view))
             if format == "table":
                 view.planned(made[-1])
+                view.files(made[-1].changes, _texts(work, one, made[-1]), diff=diff)
     if format == "json":
         print(as_json([plans.row(one, work.host(two).name) for one, two in zip(made, chosen, strict=True)]), flush=True)
     pending = [one.stack for one in made if not one.empty]
     if check and pending:
         raise ChangesPending(f"there are changes: {', '.join(pending)}")
+
+
+def _texts(work: Work, stack: Stack, plan: Plan) -> dict[str, str]:
+    from towline.facts.texts import read_texts
+    from towline.remote.paths import StackPaths
+
+    connection = work.connection(stack)
+    return read_texts(connection, StackPaths(connection.host.root, stack.name), plan.previous, plan.changes.changed)
 
 
 # --- deploying ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ LAYERS = (
     ("errors",),
     ("yamlfile", "envfile", "hostaddress"),
     ("config",),
-    ("composefile", "composepaths"),
+    ("composefile", "composepaths", "variables", "dockerignore"),
     ("catalog",),
     ("manifest", "tarball"),
     ("bundle", "commands"),
@@ -115,6 +115,7 @@ def test_lower_part_never_imports_the_upper_one(lower: str, upper: str) -> None:
 
 
 PURE = ["towline.commands.", "towline.engines.", "towline.deploy.plan", "towline.deploy.ending", "towline.manifest"]
+PURE += ["towline.deploy.risks", "towline.deploy.strategy", "towline.variables", "towline.dockerignore"]
 IO = {
     "subprocess",
     "socket",

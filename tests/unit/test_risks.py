@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from towline.deploy.risks import Risk, find_risks, looks_like_file, used_variables
+from towline.deploy.risks import Risk, find_risks, looks_like_file
 from towline.facts.surroundings import Mount, Neighbour, Port, Surroundings
+from towline.variables import used_variables
 
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"
 

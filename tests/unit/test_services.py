@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.unit.test_model import RECORDED, bundle
-from towline.deploy.services import Inputs, ServicePlan, ignored_by, inputs_of, override, plan_services
+from towline.deploy.services import Inputs, ServicePlan, inputs_of, override, plan_services
+from towline.dockerignore import ignored_by
 from towline.facts.model import Model, parse_model
 from towline.manifest import Manifest, parse_manifest
 

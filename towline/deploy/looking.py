@@ -10,7 +10,7 @@ from towline.catalog import Catalog, Stack
 from towline.deploy.ending import locked
 from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
 from towline.deploy.pruning import prune
-from towline.deploy.risks import Risk, find_risks, used_variables
+from towline.deploy.risks import Risk, find_risks
 from towline.deploy.run import Watch
 from towline.envfile import read_env
 from towline.errors import TowlineError
@@ -24,6 +24,7 @@ from towline.manifest import Manifest
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.ledger import size_text
+from towline.variables import used_variables
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ class Options:
 class Plan:
     """One run on the server. `previous` is the release to go back to, '' when there is none.
 
-    services, risks, notes: for who decides and who reads. lists: files of the release beside its own, by name.
+    services, risks, notes, last_seconds (what the live release took): for who decides and who reads. lists: files of the
+    release beside its own, by name.
     """
 
     stack: str
@@ -52,6 +53,7 @@ class Plan:
     services: tuple[ServicePlan, ...] = ()
     risks: tuple[Risk, ...] = ()
     notes: tuple[str, ...] = ()
+    last_seconds: float = 0.0
     lists: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
@@ -112,6 +114,7 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         steps=steps(strategy, of, services, wanted.model),
         undo=_undo(of, fact.current, strategy),
         notes=_notes(strategy, services, wanted.model),
+        last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
 from types import MappingProxyType
 from typing import Any
 
+from towline.dockerignore import Belongs, folders_of, ignored_by
 from towline.facts.model import Model, Section, trail
 from towline.manifest import Changes, Entry, Manifest, diff
 
@@ -26,7 +26,6 @@ LABEL = "towline.inputs"
 MOST_REASONS = 4
 NO_RELOAD: Mapping[str, str] = MappingProxyType({})
 Service = Mapping[str, Any]
-Belongs = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,7 @@ def _source_file(definition: Mapping[str, Any]) -> object:
 def _belongs(paths: Iterable[str], *manifests: Manifest) -> Belongs:
     """Whether an entry's path is one of `paths` or below it, symlinks followed as in one of the manifests."""
     roots = frozenset(step for path in paths for manifest in manifests for step in trail(path, manifest))
-    return lambda path: "." in roots or path in roots or any(folder in roots for folder in _folders(path))
-
-
-def _folders(path: str) -> Iterator[str]:
-    while path := posixpath.dirname(path):
-        yield path
+    return lambda path: "." in roots or path in roots or any(folder in roots for folder in folders_of(path))
 
 
 # ---------------------------------------------------------------------------------------------- build contexts
@@ -152,56 +146,6 @@ def _ignore_text(entry: Entry) -> str:
         return entry.source.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:  # it was there a moment ago, when it was hashed; then nothing is left out
         return ""
-
-
-def ignored_by(text: str) -> Belongs:
-    """Whether a .dockerignore leaves a path out. Docker's rules, not git's.
-
-    Patterns are rooted at the context; what matches a folder matches all below it; the last match decides, also
-    for `!`. https://docs.docker.com/build/concepts/context/#dockerignore-files
-
-    >>> ignored = ignored_by("*.md\\n!README.md\\nnode_modules")
-    >>> [ignored(path) for path in ("a.md", "README.md", "docs/a.md", "node_modules/x/y")]
-    [True, False, False, True]
-    """
-    rules = [rule for line in text.splitlines() if (rule := _rule(line))]
-
-    def ignored(path: str) -> bool:
-        found = False
-        for regex, leaves_out in rules:
-            if found != leaves_out and any(regex.fullmatch(part) for part in (path, *_folders(path))):
-                found = leaves_out
-        return found
-
-    return ignored
-
-
-def _rule(line: str) -> tuple[re.Pattern[str], bool] | None:
-    pattern = line.strip()
-    if not pattern or line.startswith("#"):
-        return None
-    leaves_out = not pattern.startswith("!")
-    pattern = posixpath.normpath(pattern.lstrip("!").strip()).lstrip("/")
-    if pattern in ("", "."):
-        return None
-    try:
-        return re.compile("".join(_regex(pattern)), re.DOTALL), leaves_out
-    except re.error:
-        return None
-
-
-_GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[\^?[^]]+\]|\\.|.", re.DOTALL)
-_MEANS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def _regex(pattern: str) -> Iterator[str]:
-    for part in _GLOB.findall(pattern):
-        if part in _MEANS:
-            yield _MEANS[part]
-        elif part[0] == "[" and len(part) > 1:
-            yield part
-        else:
-            yield re.escape(part[1:] if part[0] == "\\" and len(part) > 1 else part)
 
 
 # ------------------------------------------------------------------------------------------------- the override
@@ -326,7 +270,7 @@ class _Change:
         """`path`, `+path`, `-path` of the changed files that count: a folder is none when something in it changed."""
         marked = [(mark, e) for mark, es in zip(("", "+", "-"), self._listed(), strict=True) for e in es]
         paths = [e.path for _, e in marked]
-        folders = {folder for path in paths for folder in _folders(path)}
+        folders = {folder for path in paths for folder in folders_of(path)}
         return [mark + e.path for mark, e in marked if counts(e.path) and not (e.kind == "d" and e.path in folders)]
 
     def _listed(self) -> tuple[tuple[Entry, ...], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +13,8 @@ from towline.deploy.following import Event
 from towline.deploy.plan import Plan
 from towline.deploy.run import Outcome
 from towline.deploy.services import ServicePlan
+from towline.manifest import Changes
+from towline.report.diffs import file_lines, text_lines
 from towline.ssh.ledger import size_text
 
 TAIL = 15  # lines of output shown of a step that failed
@@ -76,7 +78,8 @@ class DeployView:
         files = f"files: {counts}" if changes else "files as they are there"
         if plan.strategy == "rollback":
             files = "files as that release has them"
-        before = f"live: {plan.previous}" if plan.previous else "first deploy"
+        took = f" ({plan.last_seconds:.1f} s)" if plan.last_seconds else ""
+        before = f"live: {plan.previous}{took}" if plan.previous else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
         for line in (*service_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
@@ -84,6 +87,15 @@ class DeployView:
             self._say(
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
             )
+
+    def files(self, changes: Changes, before: Mapping[str, str], *, diff: bool) -> None:
+        """The files of a plan, and with `diff` the text that changed."""
+        for line in file_lines(changes, before):
+            self._say(f"  {escape(line)}")
+        for line in text_lines(changes, before) if diff else ():
+            style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+            shown = escape(self._redact(line))
+            self._say(f"    [{style}]{shown}[/]" if style else f"    {shown}")
 
     def agreed(self, plan: Plan) -> bool:
         """The person's answer; without a terminal, or with --yes, the risks have been shown and that is all."""

@@ -9,7 +9,6 @@
 set -u
 umask 077
 tab=$(printf '\t')
-export tab
 cd "$1" 2>/dev/null || exit 0
 root=$(pwd)
 home=$root/.towline/$2 live=$root/$2 project=$3
@@ -78,7 +77,7 @@ look_at_containers() {
     ids=$(docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.oneoff=False) || exit 1
     [ -n "$ids" ] || return 0
     # shellcheck disable=SC2086
-    docker inspect --type container --format "container$tab{{.Id}}$tab{{.Name}}$tab{{index .Config.Labels \"com.docker.compose.service\"}}$tab{{.State.Status}}$tab{{.State.ExitCode}}$tab{{or .HostConfig.RestartPolicy.Name \"no\"}}$tab{{if or .HostConfig.PortBindings .State.Health}}asked{{else}}-{{end}}$tab{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}} {{if .HostConfig.VolumesFrom}}container:{{end}}$tab{{.State.StartedAt}}$tab{{.State.Pid}}{{range .Mounts}}{{if eq .Type \"bind\"}}{{println}}mount$tab{{.Source}}$tab{{.Destination}}{{end}}{{end}}" $ids 2>/dev/null || :
+    docker inspect --type container --format "container$tab{{.ID}}$tab{{.Name}}$tab{{index .Config.Labels \"com.docker.compose.service\"}}$tab{{.State.Status}}$tab{{.State.ExitCode}}$tab{{or .HostConfig.RestartPolicy.Name \"no\"}}$tab{{if or .HostConfig.PortBindings .State.Health}}asked{{else}}-{{end}}$tab{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}} {{if .HostConfig.VolumesFrom}}container:{{end}}$tab{{.State.StartedAt}}$tab{{.State.Pid}}{{range .Mounts}}{{if eq .Type \"bind\"}}{{println}}mount$tab{{.Source}}$tab{{.Destination}}{{end}}{{end}}" $ids 2>/dev/null || :
 }
 
 # Ended well, is not started again, and serves nobody. Who was told to stop is not one of them, as long as Docker remembers.
@@ -138,6 +137,7 @@ is_stale() { # ID STARTED SOURCE TARGET
     if [ -d "$3" ]; then
         docker exec "$1" ls -A "$4" >"$scratch/theirs.raw" 2>/dev/null || return "$gone"
         LC_ALL=C sort "$scratch/theirs.raw" >"$scratch/theirs"
+        # shellcheck disable=SC2012  # the same ls as inside
         ls -A "$3" 2>/dev/null | LC_ALL=C sort | cmp -s - "$scratch/theirs" && return 1
     else
         [ -r "$3" ] && docker exec "$1" cat "$4" >"$scratch/theirs" 2>/dev/null || return "$gone"

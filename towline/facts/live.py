@@ -1,0 +1,65 @@
+"""What the server's live folder and containers are now, for holding against what towline left there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from towline.commands.shell import Command, script
+from towline.errors import RemoteFailed
+from towline.remote import script as remote_script
+from towline.ssh.session import Result
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A running container that sees what `path` (in the live folder; `.`: the folder itself) was when it started."""
+
+    service: str
+    container: str
+    path: str
+
+
+@dataclass(frozen=True)
+class LiveFact:
+    """edited, missing: files of the current release, by path. All empty for a stack without a current release.
+
+    hashes: service → the config hash that compose would give its container now. Without a service whose hash says nothing
+    (`network_mode: service:x`, volumes_from), and empty when compose refuses the files as they are there.
+    once: services that did their work and ended by themselves. kept: service → id of the image that the release runs with.
+    """
+
+    edited: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    stale: tuple[Stale, ...] = ()
+    once: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+def command(root: str, stack: str, project: str) -> Command:
+    """One look at a stack's files, hashes and mounts; nothing is changed."""
+    return script(remote_script("drift"), root, stack, project)
+
+
+def parse(result: Result) -> LiveFact:
+    """The fact from the result of `command()`.
+
+    Raises RemoteFailed when docker did not answer: what is missing would look like what is as it should be.
+    """
+    if not result.ok:
+        last = (result.err.strip().splitlines() or [f"looking for drift: exit code {result.code}"])[-1]
+        raise RemoteFailed(last, "see `inv test-connectivity`")
+    rows = [line.split("\t") for line in result.out.split("\n")]
+
+    def of(key: str) -> list[list[str]]:
+        return [words for found, *words in rows if found == key]
+
+    return LiveFact(
+        edited=tuple(path for (path,) in of("edited")),
+        missing=tuple(path for (path,) in of("missing")),
+        hashes={service: digest for service, digest in of("hash")},
+        stale=tuple(Stale(service, container, path) for service, container, path in of("stale")),
+        once=frozenset(service for (service,) in of("once")),
+        kept={service: image for service, image in of("kept")},
+    )
