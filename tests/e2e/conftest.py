@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -293,7 +294,7 @@ def own_engine(engine: None) -> Iterator[OwnEngine]:
         subprocess.run(["ip", "netns", "delete", own.space], check=True)
 
 
-@pytest.fixture
+@contextmanager
 def own_project(own_engine: OwnEngine, tmp_path: Path) -> Iterator[OwnProject]:
     """A project whose host's engine is the test's own."""
     folder = tmp_path / "box"

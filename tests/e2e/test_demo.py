@@ -70,7 +70,7 @@ def test_the_demo_shows_the_whoami_page_through_traefik(shipped: Shipped) -> Non
     assert ran.code == 0, ran.err
     assert f"Host: {shipped.prefix}-whoami.localhost" in ran.out
     assert "X-Forwarded-Server" in ran.out
-    assert "1 login · 6 sessions, peak 1" in ran.err
+    assert "1 login · 8 sessions, peak 1" in ran.err
     counts = sshd.count(shipped.sandbox / "sshd.log")
     assert (counts.logins, counts.peak) == (1, 1)
 

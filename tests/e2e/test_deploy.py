@@ -16,7 +16,7 @@ def test_a_deploy_ends_with_the_page_served(project: Project) -> None:
     ran = project.tow("deploy", f"--stack={project.name('web')}")
     assert ran.code == 0, ran.err
     assert project.page() == "hello\n"
-    assert "1 login · 3 sessions, peak 1" in ran.err
+    assert "1 login · 4 sessions, peak 1" in ran.err
 
 
 @pytest.mark.parametrize("kind", ["project", "tight_project"])

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import STEPS
 from tests.e2e import faults
-from tests.e2e.conftest import OwnEngine, Project
+from tests.e2e.conftest import OwnEngine, Project, new_project, own_project
+from towline import sandbox
 
-OLD, NEW = "old\n", "new\n"
 MANY = 150  # files that change, so that `stage` and `apply` take long enough to be hit
 
 
@@ -40,34 +41,69 @@ def state_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
     return {path: (path.read_bytes(), path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
 
 
-def deployed(project: Project) -> str:
-    """The stack with the old page live and the new one in the folder here. Answers with the option that names it."""
-    write(project, OLD)
-    stack = f"--stack={project.name('web')}"
-    ran = project.tow("deploy", stack)
-    assert ran.code == 0, ran.err
-    return stack
+@dataclass
+class Standing:
+    """A stack that stands; each test takes it from the page that is served to the next one."""
+
+    project: Project
+    version: int = 0
+    data: dict[Path, tuple[bytes, int]] = field(default_factory=dict)
+
+    @property
+    def option(self) -> str:
+        return f"--stack={self.project.name('web')}"
+
+    @property
+    def old(self) -> str:
+        return f"v{self.version - 1}\n"
+
+    @property
+    def new(self) -> str:
+        return f"v{self.version}\n"
+
+    def deploy(self) -> None:
+        ran = self.project.tow("deploy", self.option, "--cache")
+        assert ran.code == 0, ran.err
+
+    def advance(self) -> Project:
+        """The next version lies here; the one before it is served there."""
+        if not self.project.ports or self.project.page() != self.new:
+            write(self.project, self.new)
+            self.deploy()
+        self.data = write_data(self.project)
+        self.version += 1
+        write(self.project, self.new)
+        return self.project
+
+    def check(self, record: Callable[[str, object], None], fault: str, step: str) -> None:
+        """One of the two pages is served, the lock is free, nothing strays, the containers' data is as it was."""
+        project = self.project
+        faults.wait_for(lambda: project.page() in (self.old, self.new), "a page", 30)
+        page = project.page()
+        record("fault", (fault, step, "new" if page == self.new else "old"))
+        faults.wait_for(lambda: faults.lock_is_free(project), "the lock", 30)
+        assert faults.stray_files(project) == []
+        assert state_of(project.live() / "data") == self.data
+        many = {file.read_text().split(" ")[1] for file in (project.live() / "many").iterdir()}
+        assert many == {page}, "the live folder holds one release, whole"
 
 
-def check(
-    project: Project, data: dict[Path, tuple[bytes, int]], record: Callable[[str, object], None], key: str
-) -> None:
-    """One of the two pages is served, the lock is free, nothing strays, the containers' data is as it was."""
-    faults.wait_for(lambda: project.page() in (OLD, NEW), "a page", 30)
-    page = project.page()
-    record("fault", (*key.split("/"), "new" if page == NEW else "old"))
-    faults.wait_for(lambda: faults.lock_is_free(project), "the lock", 30)
-    assert faults.stray_files(project) == []
-    assert state_of(project.live() / "data") == data
-    many = {file.read_text().split(" ")[1] for file in (project.live() / "many").iterdir()}
-    assert many == {page}, "the live folder holds one release, whole"
+@pytest.fixture(scope="module")
+def standing(box: sandbox.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    made = new_project(box, tmp_path_factory.mktemp("standing"), Project)
+    yield Standing(made)
+    made.clear()
+
+
+@pytest.fixture(scope="module")
+def own_standing(own_engine: OwnEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    with own_project(own_engine, tmp_path_factory.mktemp("own")) as made:
+        yield Standing(made)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_cut_line_is_taken_up_again(project: Project, step: str, record_property: Callable[..., None]) -> None:
-    deployed(project)
-    data = write_data(project)
-    write(project, NEW)
+def test_a_cut_line_is_taken_up_again(standing: Standing, step: str, record_property: Callable[..., None]) -> None:
+    project = standing.advance()
     client, run = faults.start_and_reach(project, step)
     faults.cut_line(project)
     _, err = client.communicate(timeout=90)
@@ -75,61 +111,64 @@ def test_a_cut_line_is_taken_up_again(project: Project, step: str, record_proper
     assert "the line broke" in err
     assert "logging in again" in err
     faults.wait_for_end(run)
-    assert project.page() == NEW
-    check(project, data, record_property, f"line cut/{step}")
+    assert project.page() == standing.new
+    standing.check(record_property, "line cut", step)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_client_changes_nothing_on_the_server(
-    project: Project, step: str, record_property: Callable[..., None]
+    standing: Standing, step: str, record_property: Callable[..., None]
 ) -> None:
-    deployed(project)
-    data = write_data(project)
-    write(project, NEW)
+    project = standing.advance()
     client, run = faults.start_and_reach(project, step)
     faults.kill_client(client)
     faults.wait_for_end(run)
-    assert project.page() == NEW
-    check(project, data, record_property, f"client killed/{step}")
+    assert project.page() == standing.new
+    standing.check(record_property, "client killed", step)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_runner_is_noticed_and_mended_by_the_next_deploy(
-    project: Project, step: str, record_property: Callable[..., None]
+    standing: Standing, step: str, record_property: Callable[..., None]
 ) -> None:
-    stack = deployed(project)
-    data = write_data(project)
-    write(project, NEW)
+    project = standing.advance()
     client, run = faults.start_and_reach(project, step)
     faults.kill_runner(run)
     _, err = client.communicate(timeout=60)
     assert client.returncode == 6, err
-    noticed = project.tow("releases", stack)
-    assert f"deploy {run.name} was cut at" in noticed.err
     assert f"deploy {run.name} was cut at" in project.tow("get-containers").err
-    mended = project.tow("deploy", stack)
+    mended = project.tow("deploy", standing.option, "--cache")
     assert mended.code == 0, mended.err
-    assert project.page() == NEW
-    check(project, data, record_property, f"runner killed/{step}")
+    assert f"deploy {run.name} was cut at" in mended.err
+    assert project.page() == standing.new
+    standing.check(record_property, "runner killed", step)
 
 
 @pytest.mark.xdist_group("own-engine")
 @pytest.mark.parametrize("step", STEPS)
 def test_an_engine_restarted_in_mid_sequence_leaves_one_of_two_states(
-    own_engine: OwnEngine, own_project: Project, step: str, record_property: Callable[..., None]
+    own_engine: OwnEngine, own_standing: Standing, step: str, record_property: Callable[..., None]
 ) -> None:
-    project = own_project
-    stack = deployed(project)
-    data = write_data(project)
-    write(project, NEW)
+    project = own_standing.advance()
     client, run = faults.start_and_reach(project, step)
     own_engine.restart()
     client.communicate(timeout=120)
     faults.wait_for_end(run)
-    ran = project.tow("deploy", stack)
+    own_standing.deploy()
+    assert project.page() == own_standing.new
+    own_standing.check(record_property, "engine restarted", step)
+
+
+OLD, NEW = "old\n", "new\n"
+
+
+def deployed(project: Project) -> str:
+    """The stack with the old page live. Answers with the option that names it."""
+    write(project, OLD)
+    stack = f"--stack={project.name('web')}"
+    ran = project.tow("deploy", stack, "--cache")
     assert ran.code == 0, ran.err
-    assert project.page() == NEW
-    check(project, data, record_property, f"engine restarted/{step}")
+    return stack
 
 
 def test_a_line_cut_while_the_files_are_sent_touches_nothing(project: Project) -> None:
