@@ -391,7 +391,7 @@ def releases(work: Work, stack: str = "", format: str = "table") -> None:
     from towline.report.releases import rows
 
     chosen = work.stack(stack)
-    fact = read_facts(work.connection(chosen), chosen.name).stack
+    fact = read_facts(work.connection(chosen), chosen).stack
     note_cut(fact, chosen.name, _say)
     columns = ["id", "at", "by", "git", "strategy", "outcome", "seconds", "live"]
     _show(rows(chosen.name, work.host(chosen).name, fact), columns, format)

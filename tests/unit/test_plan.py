@@ -61,6 +61,7 @@ def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
         Step("build", ("in_live", *COMPOSE, "build")),
         Step("up", UP, seconds=timeout),
         Step("health", ("health",)),
+        Step("mounts", ("mounts",)),
         Step("downtime", ("downtime", "")),
         Step("keep", ("keep_release",)),
     )
@@ -146,6 +147,7 @@ def test_update_takes_nothing_down_on_its_way_there_or_back() -> None:
         Step("apply", ("apply", "20261123-120000")),
         Step("up", UP, seconds=120),
         Step("health", ("health",)),
+        Step("mounts", ("mounts",)),
         Step("downtime", ("downtime", "3")),
         Step("keep", ("keep_release",)),
     )
@@ -207,7 +209,7 @@ def test_run_id_is_not_one_of_a_release_or_of_the_last_run() -> None:
 def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
     made = plan_rollback(STACK, RUNNING, "", Options())
     assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
-    kept = (Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
+    kept = (Step("mounts", ("mounts",)), Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
     assert made.steps == (*go_back("20261001-000000"), *kept)
     assert made.undo == go_back("20261101-000000")
     assert (made.send, made.drop) == ((), ())

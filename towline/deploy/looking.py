@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from towline.bundle import load_manifest
 from towline.catalog import Catalog, Stack
+from towline.deploy.drift import Drift, find_drift
 from towline.deploy.ending import locked
 from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
 from towline.deploy.pruning import prune
@@ -14,9 +15,10 @@ from towline.deploy.risks import Risk, find_risks
 from towline.deploy.run import Watch
 from towline.envfile import read_env
 from towline.errors import TowlineError
-from towline.facts import cuts, disk, engine, surroundings
+from towline.facts import cuts, disk, engine, live, surroundings
 from towline.facts import stack as stacks
 from towline.facts.disk import DiskFact
+from towline.facts.live import LiveFact
 from towline.facts.model import Model, read_model
 from towline.facts.stack import StackFact
 from towline.facts.surroundings import Surroundings
@@ -54,23 +56,25 @@ class Facts:
     stack: StackFact
     disk: DiskFact | None
     around: Surroundings
+    live: LiveFact
 
 
-def read_facts(connection: Connection, stack: str, images: tuple[str, ...] = ()) -> Facts:
+def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> Facts:
     """What stands on the host for this stack, in one session. Raises TowlineError when Docker cannot be used there."""
     root = connection.host.root
     parts = (
         engine.commands(),
         (disk.command(root),),
-        stacks.commands(StackPaths(root, stack)),
+        stacks.commands(StackPaths(root, stack.name)),
         surroundings.commands(images),
+        (live.command(root, stack.name, stack.project),),
     )
     results = connection.batch([command for part in parts for command in part], together=True, name="facts")
-    asked, free, state, around = ([results.pop(0) for _ in part] for part in parts)
+    asked, free, state, around, seen = ([results.pop(0) for _ in part] for part in parts)
     problem = engine.problem(engine.parse(asked), connection.host.name)
     if problem:
         raise problem
-    return Facts(stacks.parse(state), disk.parse(free[0]), surroundings.parse(around, images))
+    return Facts(stacks.parse(state), disk.parse(free[0]), surroundings.parse(around, images), live.parse(seen[0]))
 
 
 def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
@@ -79,7 +83,7 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
     Raises LockHeld, RemoteFailed when compose refuses the files, and TowlineError when Docker cannot be used there or the
     disk is too small.
     """
-    facts = _look(connection, cargo.stack.name, options, watch, cargo.images)
+    facts = _look(connection, cargo.stack, options, watch, cargo.images)
     model = read_model(connection, cargo.stack, cargo.manifest)
     plan = plan_deploy(Wanted(cargo.stack, cargo.manifest, model, cargo.networks), facts.stack, options)
     too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
@@ -87,7 +91,15 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
         pruned = prune(connection, [cargo.stack], really=False)
         would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
         raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
-    return replace(plan, risks=_risks(cargo, plan, facts, model))
+    return replace(plan, risks=_risks(cargo, plan, facts, model), drift=_drift(plan, facts))
+
+
+def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
+    """What was changed there since the live release was deployed; a cut deploy is told as what it is."""
+    last = facts.stack.last_run
+    if facts.stack.model is None or (last and last.outcome in ("cut", "running")):
+        return ()
+    return find_drift(plan.project, facts.stack.model.services, facts.live, facts.around, facts.live.kept)
 
 
 def _risks(cargo: Cargo, plan: Plan, facts: Facts, model: Model) -> tuple[Risk, ...]:
@@ -110,16 +122,16 @@ def _risks(cargo: Cargo, plan: Plan, facts: Facts, model: Model) -> tuple[Risk, 
 
 def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
     """The plan for going back, from one session's facts. Raises LockHeld, TowlineError."""
-    return plan_rollback(stack, _look(connection, stack.name, options, watch).stack, to, options)
+    return plan_rollback(stack, _look(connection, stack, options, watch).stack, to, options)
 
 
-def _look(connection: Connection, stack: str, options: Options, watch: Watch, images: tuple[str, ...] = ()) -> Facts:
+def _look(connection: Connection, stack: Stack, options: Options, watch: Watch, images: tuple[str, ...] = ()) -> Facts:
     facts = read_facts(connection, stack, images)
-    note_cut(facts.stack, stack, watch.note)
+    note_cut(facts.stack, stack.name, watch.note)
     if facts.stack.held:
-        raise locked(stack, facts.stack.held)
+        raise locked(stack.name, facts.stack.held)
     if facts.stack.holder and facts.stack.running and not options.lock_wait:
-        raise locked(stack, f"{facts.stack.holder} at {facts.stack.running.step!r}")
+        raise locked(stack.name, f"{facts.stack.holder} at {facts.stack.running.step!r}")
     return facts
 
 

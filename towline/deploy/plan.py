@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.catalog import Stack
+from towline.deploy.drift import Drift
 from towline.deploy.risks import Risk
 from towline.deploy.services import ServicePlan, inputs_of, override, plan_services
 from towline.deploy.strategy import steps, why_not_rolling
@@ -36,7 +37,7 @@ class Options:
 class Plan:
     """One run on the server. `previous` is the release to go back to, '' when there is none.
 
-    services, risks, notes, last_seconds (what the live release took): for who decides and who reads. lists: files of the
+    services, risks, drift, notes, last_seconds (what the live release took): for who decides and who reads. lists: files of the
     release beside its own, by name.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     drop: tuple[str, ...] = ()
     services: tuple[ServicePlan, ...] = ()
     risks: tuple[Risk, ...] = ()
+    drift: tuple[Drift, ...] = ()
     notes: tuple[str, ...] = ()
     last_seconds: float = 0.0
     lists: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +68,9 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Nothing to change: what is wanted is what is there."""
-        return not (self.changes or self.new_release or any(one.action != "unchanged" for one in self.services))
+        return not (
+            self.changes or self.new_release or self.drift or any(one.action != "unchanged" for one in self.services)
+        )
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: Watch) -> O
 
 def join(connection: Connection, stack: Stack, watch: Watch) -> Outcome:
     """Follow the stack's running deploy, or the last one, from its beginning to its end; its error is raised here too."""
-    fact = read_facts(connection, stack.name).stack
+    fact = read_facts(connection, stack).stack
     if fact.last_run is None:
         raise TowlineError(f"{stack.name}: nothing has been deployed on {connection.host.name} yet")
     plan = Plan(stack.name, stack.project, fact.last_run.id, fact.last_run.release, previous=fact.current)

@@ -68,6 +68,7 @@ def _settle(of: Sequence) -> tuple[Step, ...]:
     limit = "" if of.max_downtime is None else f"{of.max_downtime:g}"
     return (
         Step("health", ("health",)),
+        Step("mounts", ("mounts",)),
         Step("downtime", ("downtime", limit)),
         Step("keep", ("keep_release",)),
     )

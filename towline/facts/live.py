@@ -58,8 +58,8 @@ def parse(result: Result) -> LiveFact:
     return LiveFact(
         edited=tuple(path for (path,) in of("edited")),
         missing=tuple(path for (path,) in of("missing")),
-        hashes={service: digest for service, digest in of("hash")},
+        hashes=dict(of("hash")),
         stale=tuple(Stale(service, container, path) for service, container, path in of("stale")),
         once=frozenset(service for (service,) in of("once")),
-        kept={service: image for service, image in of("kept")},
+        kept=dict(of("kept")),
     )

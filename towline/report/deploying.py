@@ -83,6 +83,9 @@ class DeployView:
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
         for line in (*service_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
+        for drift in plan.drift:
+            whose = f"{drift.service}: " if drift.service else ""
+            self._say(f"  [yellow]≠[/] {escape(self._redact(f'{whose}{drift.sentence}'))}")
         for risk in plan.risks:
             self._say(
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
@@ -162,6 +165,9 @@ class DeployView:
     def _on_restore(self, event: Event) -> None:
         self._undoing = True
         self.note(f"{event.values['after']} failed: putting back {event.values['release']}")
+
+    def _on_stale(self, event: Event) -> None:
+        self.note(f"{event.values['service']} still saw old content of a mounted file: made anew")
 
     def _on_rebuild(self, event: Event) -> None:
         self.note(f"the image that was kept for {event.values['service']} is gone; building it again")

@@ -18,5 +18,6 @@ def row(plan: Plan, host: str) -> dict[str, object]:
             for kind, entries in (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
         },
         "services": [{"name": one.name, "action": one.action, "reasons": list(one.reasons)} for one in plan.services],
+        "drift": [{"service": drift.service, "sentence": drift.sentence} for drift in plan.drift],
         "risks": [{"name": risk.name, "sentence": risk.sentence, "stops": risk.stops} for risk in plan.risks],
     }

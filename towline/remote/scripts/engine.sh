@@ -82,23 +82,45 @@ signal() { # SERVICE SIGNAL: for one that reads its mounted files again by itsel
     in_live docker compose --project-name "$project" kill --signal "$2" "$1"
 }
 
-containers_of() { docker ps -q --no-trunc --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False; }
+containers_of() { # SERVICE [--all]
+    docker ps -q --no-trunc ${2:-} --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
+}
 
 # The new beside the old; when it is healthy the old is stopped with its grace period. Not healthy: the new goes, the old was
 # never touched.
 roll() { # SERVICE
     old=$(containers_of "$1")
     if [ -z "$old" ]; then in_live docker compose --project-name "$project" up --detach --no-deps "$1"; return; fi
+    # one that has ended would be started again in place of a new one
+    for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force "$id" >/dev/null; done
     count=$(echo "$old" | wc -l)
-    in_live docker compose --project-name "$project" up --detach --no-deps --no-recreate --scale "$1=$((count * 2))" "$1" &&
-        new=$(containers_of "$1" | grep -vxF "$old") && [ -n "$new" ] && healthy_ones "$new" ||
-        {
-            # shellcheck disable=SC2046
-            docker rm --force --volumes $(containers_of "$1" | grep -vxF "$old") >/dev/null
-            return 1
-        }
+    if ! in_live docker compose --project-name "$project" up --detach --no-deps --no-recreate --scale "$1=$((count * 2))" "$1" ||
+        ! new=$(containers_of "$1" --all | grep -vxF "$old") || ! healthy_ones "$new"; then
+        # --all: one that crashed is not among the running, and would stay beside the old
+        for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force --volumes "$id" >/dev/null; done
+        return 1
+    fi
+    sleep "$proxies_know"
+    for id in $old; do out_of_rotation "$id"; done
     # shellcheck disable=SC2086
     docker stop $old && docker rm $old
+}
+
+# Seconds until a proxy routes to the new as well: it hears of its health when we do, and then reads all the containers.
+# Traefik takes up to 2 s by default (providersThrottleDuration). Without this, 20 of 2000 requests failed in ten rolls.
+proxies_know=3
+
+# Traefik hears of a container's end when its address is gone already: requests to it hang for 3 s and more, with retries too.
+# It takes out of its list what is paused (3.7; before, only what is unhealthy), but looks only when a container starts or dies: so
+# one does, which is nothing but Docker's own init. What comes to the paused one meanwhile waits for that second, and is answered.
+out_of_rotation() { # ID
+    docker inspect --format '{{range $name, $_ := .Config.Labels}}{{$name}}{{"\n"}}{{end}}' "$1" | grep -q '^traefik[.]' || return 0
+    docker pause "$1" >/dev/null || return 0
+    docker run --rm --network none --init --no-healthcheck --log-driver none --entrypoint /sbin/docker-init \
+        "$(docker inspect --format '{{.Image}}' "$1")" --version >/dev/null 2>&1
+    sleep 1
+    docker unpause "$1" >/dev/null
+    sleep 2     # what waited is answered, and the list without it is in use
 }
 
 healthy_ones() { # IDS: 0 when all of them are healthy in time
@@ -117,6 +139,24 @@ healthy_ones() { # IDS: 0 when all of them are healthy in time
         fi
         sleep "$pause"
     done
+}
+
+# --- mounted files --------------------------------------------------------------------------------------------------------
+
+# A file that was mounted by itself and then replaced keeps its old content in the container, and compose does not see it. By
+# now every container should see what the release has; one that does not is made anew.
+mounts() {
+    ids=$(containers)
+    # shellcheck disable=SC2086
+    [ -n "$ids" ] && docker inspect --format '{{range .Mounts}}{{.Type}} {{.Source}}{{"\n"}}{{end}}' $ids | grep -qF "bind $live/" || return 0
+    sh "$run/drift.sh" "$(pwd)" "$stack" "$project" >"$scratch/look.drift" || return 0
+    stale=$(sed -n "s/^stale$tab\([^$tab]*\)$tab.*/\1/p" "$scratch/look.drift" | sort -u)
+    [ -n "$stale" ] || return 0
+    for service in $stale; do
+        event stale service "$service"
+        (in_live docker compose --project-name "$project" up --detach --no-deps --force-recreate "$service") || return 1
+    done
+    health
 }
 
 # --- downtime -----------------------------------------------------------------------------------------------------------
