@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import http.client
+import itertools
 import json
 import re
 import shutil
@@ -86,7 +87,7 @@ class Client:
     def gap(self) -> float:
         """The longest time between one good answer and the next, 0 when none failed."""
         good = sorted(answer.ended for answer in self.answers if not answer.wrong)
-        return max(after - before for before, after in zip(good, good[1:], strict=False)) if self.failed else 0.0
+        return max(after - before for before, after in itertools.pairwise(good)) if self.failed else 0.0
 
 
 @dataclass
@@ -188,7 +189,7 @@ def test_a_roll_that_never_gets_healthy_touches_nothing_of_the_old(front: Front)
     with front.client() as client:
         for kind, command in SICK.items():
             front.write("new\n", command=command)
-            ran = project.tow("deploy", stack, "--timeout=4")
+            ran = project.tow("deploy", stack, "--timeout=3")
             assert ran.code == 5, (kind, ran.err)
             assert "failed at 'roll web'" in ran.err
             assert "web │ I serve nothing" in ran.err, kind

@@ -62,7 +62,7 @@ x-towline: {{strategy: update}}
 """
 )
 
-FILES = {
+FILES: dict[str, str | bytes] = {
     "app/Dockerfile": f"FROM {BASE}\nCOPY index.html /www/\n",
     "app/index.html": "v1\n",
     "conf/pages.conf": "one\n",
@@ -75,7 +75,7 @@ FILES = {
 # what is changed → the files that do it, and whom it concerns
 CHANGES: dict[str, tuple[dict[str, str], set[str]]] = {
     "source of a build": ({"app/index.html": "v2\n"}, {"web"}),
-    "Dockerfile": ({"app/Dockerfile": FILES["app/Dockerfile"] + "ENV MORE=1\n"}, {"web"}),
+    "Dockerfile": ({"app/Dockerfile": f"FROM {BASE}\nCOPY index.html /www/\nENV MORE=1\n"}, {"web"}),
     "bind-mounted file": ({"conf/pages.conf": "two\n"}, {"pages"}),
     "file in a bind-mounted folder": ({"pages/deep/a.html": "two\n"}, {"pages"}),
     "env_file": ({"words.env": "COLOUR=blue\n"}, {"words"}),
@@ -222,7 +222,7 @@ def test_an_update_that_never_gets_healthy_is_put_back_and_others_are_not_touche
     before = project.containers()
     old, new, said = SICK[kind]
     write_beside(project, "new\n", old, new)
-    ran = project.tow("deploy", stack, "--timeout=4")
+    ran = project.tow("deploy", stack, "--timeout=3")
     assert ran.code == 5, ran.err
     assert f"web │ {said}" in ran.err
     assert project.page() == "old\n"

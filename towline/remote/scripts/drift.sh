@@ -68,7 +68,9 @@ look_at_hashes() {
         [ ! -s "$release/override.json" ] || COMPOSE_FILE=$COMPOSE_FILE:$release/override.json
         export COMPOSE_FILE
     fi
-    docker compose --project-name "$project" config --hash '*' </dev/null 2>/dev/null
+    # twice: `config --hash` by itself leaves out what an env_file resolves to (2.40), and a container's own hash has it
+    docker compose --project-name "$project" config </dev/null 2>/dev/null |
+        docker compose --project-name "$project" --file - config --hash '*' 2>/dev/null
 }
 
 # `container` id name service status code policy asked borrows started pid, then `mount` source destination lines.
@@ -85,7 +87,8 @@ look_at_once() {
     awk -F"$tab" '$1 == "container" && $5 == "exited" && $6 == 0 && ($7 == "no" || $7 == "on-failure") && $8 == "-" { print $2 "\t" $4 }' \
         "$scratch/containers" >"$scratch/ended"
     [ -s "$scratch/ended" ] || return 0
-    docker events --since 1 --until "$(date +%s)" --filter "label=com.docker.compose.project=$project" --filter event=start \
+    now=$(docker info --format '{{.SystemTime}}' 2>/dev/null)       # `date +%s` would leave out what happened within this second
+    docker events --since 1 --until "$now" --filter "label=com.docker.compose.project=$project" --filter event=start \
         --filter event=stop --format "{{.Action}}$tab{{.Actor.ID}}" >"$scratch/events" 2>/dev/null </dev/null
     awk -F"$tab" '
         FILENAME == ARGV[1] { last[$2] = $1; next }

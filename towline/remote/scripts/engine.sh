@@ -83,7 +83,7 @@ signal() { # SERVICE SIGNAL: for one that reads its mounted files again by itsel
 }
 
 containers_of() { # SERVICE [--all]
-    docker ps -q --no-trunc ${2:-} --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
+    docker ps -q --no-trunc ${2:+"$2"} --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
 }
 
 # The new beside the old; when it is healthy the old is stopped with its grace period. Not healthy: the new goes, the old was
@@ -100,28 +100,31 @@ roll() { # SERVICE
         for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force --volumes "$id" >/dev/null; done
         return 1
     fi
-    sleep "$proxies_know"
-    for id in $old; do out_of_rotation "$id"; done
+    for id in $old; do out_of_rotation "$id" & done
+    wait
     # shellcheck disable=SC2086
     docker stop $old && docker rm $old
 }
 
-# Seconds until a proxy routes to the new as well: it hears of its health when we do, and then reads all the containers.
-# Traefik takes up to 2 s by default (providersThrottleDuration). Without this, 20 of 2000 requests failed in ten rolls.
-proxies_know=3
-
-# Traefik hears of a container's end when its address is gone already: requests to it hang for 3 s and more, with retries too.
-# It takes out of its list what is paused (3.7; before, only what is unhealthy), but looks only when a container starts or dies: so
-# one does, which is nothing but Docker's own init. What comes to the paused one meanwhile waits for that second, and is answered.
-out_of_rotation() { # ID
-    docker inspect --format '{{range $name, $_ := .Config.Labels}}{{$name}}{{"\n"}}{{end}}' "$1" | grep -q '^traefik[.]' || return 0
-    docker pause "$1" >/dev/null || return 0
-    docker run --rm --network none --init --no-healthcheck --log-driver none --entrypoint /sbin/docker-init \
-        "$(docker inspect --format '{{.Image}}' "$1")" --version >/dev/null 2>&1
-    sleep 1
-    docker unpause "$1" >/dev/null
-    sleep 2     # what waited is answered, and the list without it is in use
-}
+# A proxy hears that the new is healthy when we do, and then reads all the containers; Traefik may take 2 s until it uses what it
+# read (providersThrottleDuration). Without this 22 of 2000 requests failed in ten rolls.
+# Of the old one's end Traefik hears when its address is gone already: requests to it hang for 3 s each, and each retry may too.
+# What is paused it takes out (3.7; before, only what is unhealthy), but it looks only when a container starts or dies: so one
+# does, which is nothing but Docker's own init. What comes to the paused one in that second is answered after it.
+out_of_rotation() ( # ID
+    trap '' TERM     # never left paused
+    if ! docker inspect --format '{{range $name, $_ := .Config.Labels}}{{println $name}}{{end}}' "$1" | grep -q '^traefik[.]'; then
+        sleep 3
+    elif docker pause "$1" >/dev/null; then
+        docker run --rm --network none --init --no-healthcheck --log-driver none --entrypoint /sbin/docker-init \
+            "$(docker inspect --format '{{.Image}}' "$1")" --version >/dev/null 2>&1
+        sleep 1
+        docker unpause "$1" >/dev/null
+        sleep 2
+    else
+        sleep 3
+    fi
+)
 
 healthy_ones() { # IDS: 0 when all of them are healthy in time
     deadline=$(uptime_now) deadline=$((${deadline%.*} + timeout))
