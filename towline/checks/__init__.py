@@ -1,0 +1,1 @@
+"""What test-infra and test-services assert: facts in, findings out."""

@@ -1,0 +1,54 @@
+"""A finding: what one check says of the server. Results are values; nothing here does I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Result = Literal["pass", "fail", "warn", "skip", "waived"]
+RESULTS: tuple[Result, ...] = ("fail", "warn", "waived", "skip", "pass")  # worst first
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's answer.
+
+    id: stable, dotted, unique on its host: `stack.traefik.service.proxy.healthy`. stack, service: '' when it is not of one.
+    sentence: what holds or does not, in a line. evidence: what was seen, may have several lines. hint: what to do, '' for a pass.
+    """
+
+    id: str
+    host: str
+    stack: str
+    service: str
+    result: Result
+    sentence: str
+    evidence: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings of one look at the hosts; seconds: from the first question to the last answer, without logging in."""
+
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    def count(self, result: Result) -> int:
+        return counts(self.findings)[result]
+
+
+def counts(findings: Iterable[Finding]) -> dict[Result, int]:
+    """How many there are of each result, all five always there.
+
+    >>> counts([])
+    {'fail': 0, 'warn': 0, 'waived': 0, 'skip': 0, 'pass': 0}
+    """
+    found = Counter(finding.result for finding in findings)
+    return {result: found[result] for result in RESULTS}
+
+
+def of_result(findings: Sequence[Finding], *results: Result) -> tuple[Finding, ...]:
+    return tuple(finding for finding in findings if finding.result in results)
