@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 
+# Any one of them will do for the tests of the HTML report
+BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+TEST_PACKAGES = ("pytest", "xdist", "playwright")
+
 # program → Debian's package; beside sshd and the engine, which the sandbox installs
 TOOLS = {
     "busybox": "busybox-static",
@@ -34,7 +38,7 @@ def run(top: Path, only: str, say: Callable[[str], None]) -> int:
     """
     if not (top / "tests" / "conftest.py").is_file():
         raise UsageError(f"{top}: no tests here: `inv test` runs in a checkout of towline")
-    if not (importlib.util.find_spec("pytest") and importlib.util.find_spec("xdist")):
+    if not all(map(importlib.util.find_spec, TEST_PACKAGES)):
         _install_packages(top)
     _prepare_machine(say)
     target = f"tests/{only}" if only and (top / "tests" / only).exists() else only
@@ -54,7 +58,7 @@ def _prepare_machine(say: Callable[[str], None]) -> None:
     from towline import sandbox
     from towline.sandbox import engine, packages, sshd
 
-    recipes = [sshd.missing(), engine.missing(), _missing_tools()]
+    recipes = [sshd.missing(), engine.missing(), _missing_tools(), missing_browser()]
     packages.install([recipe for recipe in recipes if recipe], say)
     folder = sandbox.default_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,3 +73,25 @@ def _missing_tools() -> packages.Recipe | None:
         return None
     commands = (packages.UPDATE, (*packages.INSTALL, *missing))
     return packages.Recipe(", ".join(missing), commands=commands)
+
+
+def find_browser() -> str | None:
+    """The path of a Chromium on this machine."""
+    from towline.sandbox import packages
+
+    return next(filter(None, map(packages.find_program, BROWSERS)), None)
+
+
+def missing_browser() -> packages.Recipe | None:
+    """How to install a Chromium that needs no display: Debian's package is two thirds of what the whole browser brings along.
+
+    Ubuntu has Chromium only as a snap: there it is the one that its driver brings.
+    """
+    from towline.sandbox import packages
+
+    if find_browser():
+        return None
+    if packages.read_system().id == "ubuntu":
+        command = (sys.executable, "-m", "playwright", "install", "--with-deps", "--only-shell", "chromium")
+        return packages.Recipe("Chromium's headless shell", commands=(command,))
+    return packages.Recipe(BROWSERS[0], commands=(packages.UPDATE, (*packages.INSTALL, BROWSERS[0])))
