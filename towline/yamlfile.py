@@ -54,10 +54,14 @@ def load_yaml(path: Path, error: type[UsageError] = SettingsError, shown: str = 
     and `!override` become Tagged. Raises `error`, with `shown` (the file) and the line, for a file that
     cannot be read, is not UTF-8 or not YAML, or has a key twice.
     """
+    name = shown or path.name
+    return parse_yaml(_read_text(path, error, name), name, error)
+
+
+def parse_yaml(text: str, name: str, error: type[UsageError] = SettingsError) -> object:
+    """What the text of the YAML file `name` holds, as `load_yaml` gives it; raises `error` like it."""
     import yaml
 
-    name = shown or path.name
-    text = _read_text(path, error, name)
     loader = None
     try:
         loader = _loader()(text)

@@ -1,0 +1,194 @@
+"""What Traefik's matchers take, and what they ask of a request: a call of a rule → conditions, the same for v2 and v3.
+
+From Traefik's pkg/muxer/http and pkg/muxer/tcp (v3.7, and v2.11's pkg/muxer): v3 takes one value where v2 took several.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Literal
+
+from towline.checks.rules import BadRule, Call
+from towline.errors import closest
+
+Protocol = Literal["http", "tcp", "udp"]
+Syntax = Literal["v2", "v3"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that a request must have, or must not; `name` is one of v3's matchers, whatever was written."""
+
+    name: str
+    values: tuple[str, ...]
+    negated: bool = False
+
+    def __str__(self) -> str:
+        return f"{'!' * self.negated}{Call(self.name, self.values)}"
+
+    @property
+    def opposite(self) -> Condition:
+        return Condition(self.name, self.values, not self.negated)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The conditions of a call: `any` or `all` of them must hold."""
+
+    conditions: tuple[Condition, ...]
+    need: Literal["any", "all"] = "any"
+
+
+def meaning(call: Call, protocol: Protocol, syntax: Syntax) -> Meaning:
+    """What `call` asks of a request. Raises BadRule when Traefik would not take it."""
+    name = _known(call, protocol, syntax)
+    if not call.values or not all(call.values):
+        raise BadRule(f"{name} needs a value" if not call.values else f"{call}: a value is empty")
+    if syntax == "v3":
+        _check_count(call, name)
+        alone = name == "QueryRegexp" and len(call.values) == 1  # which Traefik takes as Query
+        conditions = [Condition("Query" if alone else name, call.values)]
+    else:
+        conditions = _of_v2(call, name)
+    for condition in conditions:
+        if condition.name in _CHECKS:
+            _CHECKS[condition.name](condition)
+    return Meaning(
+        tuple(conditions), "all" if name in ("Headers", "HeadersRegexp") or _queries(name, syntax) else "any"
+    )
+
+
+def _queries(name: str, syntax: Syntax) -> bool:
+    return name == "Query" and syntax == "v2"
+
+
+# ------------------------------------------------------------------------------------------------ names and counts
+
+_HTTP_V3: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("ClientIP", "Method", "Host", "HostRegexp", "Path", "PathRegexp", "PathPrefix"), (1,)),
+    **dict.fromkeys(("Header", "HeaderRegexp"), (2,)),
+    **dict.fromkeys(("Query", "QueryRegexp"), (1, 2)),
+}
+_HTTP_V2 = (
+    "Host",
+    "HostHeader",
+    "HostRegexp",
+    "ClientIP",
+    "Path",
+    "PathPrefix",
+    "Method",
+    "Headers",
+    "HeadersRegexp",
+    "Query",
+)
+_TCP = dict.fromkeys(("ALPN", "ClientIP", "HostSNI", "HostSNIRegexp"), (1,))
+_COUNTS = {**_HTTP_V3, **_TCP}
+
+
+def _known(call: Call, protocol: Protocol, syntax: Syntax) -> str:
+    """The matcher's name as Traefik's documentation writes it; Host, host and HOST are one, hOST is none."""
+    names: Iterable[str] = _TCP if protocol == "tcp" else _HTTP_V3 if syntax == "v3" else _HTTP_V2
+    for name in names:
+        if call.name in (name, name.lower(), name.upper(), name.capitalize()):
+            return name
+    raise BadRule(f"Traefik knows no {protocol} matcher {call.name} in rules of {syntax}; {closest(call.name, names)}")
+
+
+def _check_count(call: Call, name: str) -> None:
+    wanted = _COUNTS[name]
+    if len(call.values) in wanted:
+        return
+    if wanted == (1,):
+        apart = " || ".join(str(Call(name, (value,))) for value in call.values[:3])
+        raise BadRule(f"{name} takes one value since Traefik 3, found {len(call.values)}; write {apart}")
+    raise BadRule(f"{name} takes {' or '.join(map(str, wanted))} values, found {len(call.values)}")
+
+
+# ------------------------------------------------------------------------------------------------------- v2's own
+
+
+def _of_v2(call: Call, name: str) -> list[Condition]:
+    if name in ("Headers", "HeadersRegexp"):
+        one = name.replace("Headers", "Header")
+        return [Condition(one, pair) for pair in _pairs(call, call.values)]
+    if name == "Query":
+        return [_templated("Query", "QueryRegexp", pair, pair[1]) for pair in _pairs(call, _split(call.values))]
+    return [_one_of_v2(name, value) for value in call.values]
+
+
+def _one_of_v2(name: str, value: str) -> Condition:
+    if name in ("HostRegexp", "HostSNIRegexp"):
+        return Condition(name, (f"(?i)^{_pattern(value)}$",))
+    if name == "Path":
+        return _templated("Path", "PathRegexp", (value,), value)
+    if name == "PathPrefix" and "{" in value:
+        return Condition("PathRegexp", (f"^{_pattern(value)}",))
+    return Condition("Host" if name == "HostHeader" else name, (value,))
+
+
+def _templated(plain: str, regexp: str, values: tuple[str, ...], last: str) -> Condition:
+    if "{" not in last:
+        return Condition(plain, values)
+    return Condition(regexp, (*values[:-1], f"^{_pattern(last)}$"))
+
+
+def _pattern(template: str) -> str:
+    """v2's `{name:regexp}` and `{name}` in a text, as one regular expression (gorilla/mux's templates)."""
+    parts = re.split(r"\{[^{}:]*(?::((?:[^{}]|\{[^{}]*\})*))?\}", template)
+    return "".join(_inner(part) if i % 2 else _escaped(part) for i, part in enumerate(parts))
+
+
+def _inner(pattern: str | None) -> str:
+    return f"(?:{pattern or '[^./]+'})"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[^\w/%@~:,;=&!#'<>\" -]", r"\\\g<0>", text, flags=re.ASCII)
+
+
+def _split(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part for value in values for part in value.split("=", 1))
+
+
+def _pairs(call: Call, values: tuple[str, ...]) -> list[tuple[str, str]]:
+    if len(values) % 2:
+        raise BadRule(f"{call}: {call.name} takes a name and a value each time, found {len(values)} in all")
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+# --------------------------------------------------------------------------------------------------- single values
+
+
+def _check_path(condition: Condition) -> None:
+    if not condition.values[0].startswith("/"):
+        raise BadRule(f"{condition}: a path starts with /")
+
+
+def _check_host(condition: Condition) -> None:
+    if not condition.values[0].isascii():
+        raise BadRule(f"{condition}: takes only ASCII; write the name in punycode (xn--…)")
+
+
+def _check_sni(condition: Condition) -> None:
+    if condition.values[0] != "*" and not re.fullmatch(r"(\*\.)?[\w.:-]+", condition.values[0], re.ASCII):
+        raise BadRule(f"{condition}: is no host name")
+
+
+def _check_ip(condition: Condition) -> None:
+    try:
+        ip_network(condition.values[0], strict=False)
+    except ValueError:
+        raise BadRule(f"{condition}: is neither an address nor a network") from None
+
+
+_CHECKS: Mapping[str, Callable[[Condition], None]] = {
+    "Path": _check_path,
+    "PathPrefix": _check_path,
+    "Host": _check_host,
+    "HostRegexp": _check_host,
+    "HostSNI": _check_sni,
+    "ClientIP": _check_ip,
+}

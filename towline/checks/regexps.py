@@ -1,0 +1,46 @@
+"""Whether a Go regular expression finds something in a text, where that can be told: Python's dialect is another, and can hang.
+
+What both read alike is tried: letters, escaped signs, \\d \\w \\s, sets, groups, ^ $ | ? and at most one * or +, so that no text
+takes long. For anything else the answer is that it cannot be told.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 300  # characters of pattern, and of text
+MOST_CHOICES = 8  # of | and ?: each may double the time
+
+_ALIKE = re.compile(
+    r"(?:\(\?i\))?"
+    r"(?:[\w/%@~:,;=&!#'<>\" -]|\\[./dws\-+*?$^|(){}\[\]\\]|[.^$|)]|\((?!\?)|\(\?:|\[\^?[^\[\]\\&~|]+\]|[?*+](?![?*+]))*",
+    re.ASCII,
+)
+_LITERAL = re.compile(r"\^((?:[\w/-]|\\[./-])+)\$", re.ASCII)
+
+
+def matches(pattern: str, text: str) -> bool | None:
+    """Whether Go's regexp.MatchString(pattern, text) is true; None: cannot be told.
+
+    >>> matches(r"^/(api|v1)/", "/api/x"), matches(r"^/api", "/"), matches(r"\\p{Greek}", "x")
+    (True, False, None)
+    """
+    if len(pattern) > LONGEST or len(text) > LONGEST or "\n" in text or not _alike(pattern):
+        return None
+    try:
+        return bool(re.search(pattern, text, re.ASCII))
+    except (re.error, RecursionError, OverflowError):
+        return None
+
+
+def _alike(pattern: str) -> bool:
+    repeated = len(re.findall(r"[*+]", pattern))
+    choices = len(re.findall(r"[|?]", pattern))
+    few = repeated <= 1 and choices <= MOST_CHOICES and not re.search(r"\)[*+]", pattern)
+    return few and bool(_ALIKE.fullmatch(pattern))
+
+
+def literal(pattern: str) -> str | None:
+    """The one text that a pattern such as `^example\\.com$` matches; None: there are several, or none can be told."""
+    found = _LITERAL.fullmatch(pattern)
+    return found[1].replace("\\", "") if found else None
