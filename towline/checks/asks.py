@@ -245,7 +245,7 @@ def _holds(condition: Condition, request: _Request) -> bool | None:
 def _host_is(request: _Request, value: str) -> bool:
     """Traefik looks at the request's host without its port, so `Host(`a:8080`)` never matches."""
     wanted = value.lower()
-    host = request.host if _is_v6(request.host) else request.host.partition(":")[0]
+    host = _without_port(request.host)
     if wanted == "*":
         return True
     if wanted.startswith("*"):
@@ -253,11 +253,11 @@ def _host_is(request: _Request, value: str) -> bool:
     return bool(host) and host == wanted.rstrip(".")
 
 
-def _is_v6(host: str) -> bool:
+def _without_port(host: str) -> str:
     try:
-        return bool(IPv6Address(host))
+        return host if ":" in host and IPv6Address(host) else host.partition(":")[0]
     except ValueError:
-        return False
+        return host.partition(":")[0]
 
 
 def _path_is(request: _Request, value: str) -> bool:

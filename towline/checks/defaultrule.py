@@ -56,8 +56,8 @@ def _action(text: str, named: Named) -> str | None:
 
 def _stages(text: str) -> list[list[str]]:
     words = re.findall(r'"[^"]*"|`[^`]*`|\||[^\s|"`]+|.', text)
-    cut = [list(group) for bar, group in groupby(words, key=lambda word: word == "|") if not bar]
-    return [[word for word in stage if word.strip()] for stage in cut]
+    solid = [word for word in words if word.strip()]
+    return [list(group) for bar, group in groupby(solid, key=lambda word: word == "|") if not bar]
 
 
 def _call(name: str, given: list[str | None]) -> str | None:

@@ -58,14 +58,14 @@ class Branch:
             return default
         value = self.at(name).value
         if value not in (*_TRUE, *_FALSE):
-            raise Misread(f"{name}: expected true or false, found {value!r}")
+            raise Misread(f"{self.name or 'traefik'}.{name}: expected true or false, found {value!r}")
         return value in _TRUE
 
     def number(self, name: str) -> int:
         """The value of `name` as a whole number, 0 when it is not there. Raises Misread for anything else."""
         value = self.at(name).value or ("" if self.has(name) else "0")
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
-            raise Misread(f"{name}: expected a whole number, found {value!r}")
+            raise Misread(f"{self.name or 'traefik'}.{name}: expected a whole number, found {value!r}")
         return int(value)
 
 

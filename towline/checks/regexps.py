@@ -16,7 +16,7 @@ _ALIKE = re.compile(
     r"(?:[\w/%@~:,;=&!#'<>\" -]|\\[./dws\-+*?$^|(){}\[\]\\]|[.^$|)]|\((?!\?)|\(\?:|\[\^?[^\[\]\\&~|]+\]|[?*+](?![?*+]))*",
     re.ASCII,
 )
-_LITERAL = re.compile(r"\^((?:[\w/-]|\\[./-])+)\$", re.ASCII)
+_LITERAL = re.compile(r"(?:\(\?i\))?\^((?:[\w/-]|\\[./-])+)\$", re.ASCII)
 
 
 def matches(pattern: str, text: str) -> bool | None:

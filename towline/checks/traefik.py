@@ -46,7 +46,7 @@ class EntryPoint:
 class Traefik:
     """docker: whether it looks at containers at all; the four after it are providers.docker's (or providers.swarm's).
 
-    syntax: of rules that do not say. source: file, flags, environment or ''. problem: why it would not start, else ''.
+    syntax: of rules that do not say. source: file, flags, environment or ''. problem: why it would not start or not work, else ''.
     """
 
     entry_points: tuple[EntryPoint, ...]
@@ -105,7 +105,7 @@ def parse_traefik(
         branch = parse_file(file.text, file.name) if file else tree(_flags(words) or _variables(environment or {}))
         return _traefik(branch, _syntax(branch, image), source if branch.below else "")
     except Misread as e:
-        return Traefik((_entry_point("http", tree([(("address",), ":80")])),), source=source, problem=str(e))
+        return Traefik((EntryPoint("http", "", 80),), source=source, problem=str(e))
 
 
 def _syntax(branch: Branch, image: str) -> Syntax:

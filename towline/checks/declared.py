@@ -1,0 +1,235 @@
+"""What labels and dynamic files declare: settings → routers, services and middlewares, as Traefik reads them.
+
+From Traefik's pkg/provider (docker, configuration.go, merge.go) and pkg/config/dynamic, v3.7. Nothing is made of them yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from towline.checks.defaultrule import Named, normalize, rule_from
+from towline.checks.dotted import Branch, Misread, parse_labels
+from towline.checks.matchers import Protocol
+from towline.errors import closest
+
+Provider = Literal["docker", "file"]
+PROTOCOLS: tuple[Protocol, ...] = ("http", "tcp", "udp")
+
+Options = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A container with its labels. name: without a slash; project, service: Compose's, both '' for one that is not its."""
+
+    name: str
+    project: str
+    service: str
+    labels: Mapping[str, str]
+
+    @property
+    def own_name(self) -> str:
+        """What Traefik calls its service and router when the labels name none: `web-guestbook` for web of guestbook."""
+        return normalize(f"{self.service}_{self.project}" if self.project and self.service else self.name)
+
+
+@dataclass(frozen=True)
+class Router:
+    """A router as it is declared; two that are not equal in all of it shut each other out.
+
+    rule: None when the default rule's template cannot be told. tls: None without any. service: '' when none can be chosen.
+    """
+
+    name: str
+    protocol: Protocol
+    rule: str | None = ""
+    entry_points: tuple[str, ...] = ()
+    middlewares: tuple[str, ...] = ()
+    service: str = ""
+    priority: int = 0
+    tls: Options | None = None
+    syntax: str = ""
+    parents: tuple[str, ...] = ()
+    by_default: bool = False
+    rest: Options = ()
+
+    @property
+    def passthrough(self) -> bool:
+        return ("passthrough", "true") in (self.tls or ())
+
+
+@dataclass(frozen=True)
+class Part:
+    """A service or middleware. kind: a middleware's, as `basicauth`. port: a service's, 0 when the labels say none."""
+
+    name: str
+    protocol: Protocol
+    options: Options
+    kind: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What one container or file declares."""
+
+    routers: tuple[Router, ...] = ()
+    services: tuple[Part, ...] = ()
+    middlewares: tuple[Part, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------------ containers
+
+
+def is_exposed(container: Labelled, by_default: bool) -> bool:
+    """Whether the container is for Traefik. Raises Misread for labels for which Traefik would skip it."""
+    branch = parse_labels(container.labels, "traefik.docker.", "traefik.enable")
+    _check(branch, ("enable", "docker"), "traefik")
+    _check(branch.at("docker"), ("network", "lbswarm", "allowNonRunning"), "traefik.docker")
+    return branch.flag("enable", by_default)
+
+
+def parse_container(container: Labelled, default_rule: str) -> Declared:
+    """What the container's labels declare. Raises Misread when one label makes Traefik leave all of them unread."""
+    branch = parse_labels(container.labels, *(f"traefik.{protocol}" for protocol in PROTOCOLS))
+    _check(branch, PROTOCOLS, "traefik")
+    for protocol in PROTOCOLS:
+        _check_known(branch.at(protocol), protocol)
+    named = Named(container.own_name, container.name, container.labels)
+    default = rule_from(default_rule, named)
+    made = [_of_protocol(branch, protocol, container.own_name, default) for protocol in PROTOCOLS]
+    return Declared(
+        tuple(router for one in made for router in one.routers),
+        tuple(service for one in made for service in one.services),
+        tuple(middleware for one in made for middleware in one.middlewares),
+    )
+
+
+def _of_protocol(branch: Branch, protocol: Protocol, own_name: str, default: str | None) -> Declared:
+    part = branch.at(protocol)
+    if not _is_built(branch, protocol):
+        return Declared(middlewares=tuple(_middlewares(part, protocol)))
+    services = tuple(_services(part, protocol)) or (Part(own_name, protocol, ()),)
+    given = tuple(part.at("routers").below.values())
+    if not given and protocol == "http" and len(services) == 1:
+        given = (Branch(own_name),)
+    chosen = services[0].name if len(services) == 1 else ""
+    routers = tuple(_router(one, protocol, chosen, default) for one in given)
+    return Declared(routers, services, tuple(_middlewares(part, protocol)))
+
+
+def _is_built(branch: Branch, protocol: Protocol) -> bool:
+    """Whether there is anything of the protocol: a container has HTTP unless it speaks of TCP or UDP alone."""
+    if protocol != "http":
+        return any(branch.has(protocol, part) for part in ("routers", "services"))
+    other = any(_is_built(branch, protocol) for protocol in ("tcp", "udp"))
+    return not other or any(branch.has("http", part) for part in ("routers", "services", "middlewares"))
+
+
+def _router(branch: Branch, protocol: Protocol, service: str, default: str | None = "") -> Router:
+    by_default = protocol == "http" and not branch.at("rule").value
+    return Router(
+        name=branch.name,
+        protocol=protocol,
+        rule=default if by_default else branch.at("rule").value,
+        entry_points=branch.at("entryPoints").words,
+        middlewares=branch.at("middlewares").words,
+        service=branch.at("service").value or service,
+        priority=branch.number("priority"),
+        tls=_options(branch.at("tls")) if branch.at("tls").on else None,
+        syntax=branch.at("ruleSyntax").value,
+        parents=branch.at("parentRefs").words,
+        by_default=by_default,
+        rest=_options(branch.at("observability")),
+    )
+
+
+def _services(branch: Branch, protocol: Protocol) -> Iterator[Part]:
+    """The services; their servers are no part of what has to be equal, as every container adds its own."""
+    for one in branch.at("services").below.values():
+        options = tuple(pair for pair in _options(one) if not pair[0].startswith("loadbalancer.server."))
+        port = one.at("loadBalancer", "server", "port").value
+        yield Part(one.name, protocol, options, port=int(port) if port.isdecimal() and port.isascii() else 0)
+
+
+def _middlewares(branch: Branch, protocol: Protocol) -> Iterator[Part]:
+    for one in branch.at("middlewares").below.values():
+        yield Part(one.name, protocol, _options(one), next(iter(one.below), ""))
+
+
+def _options(branch: Branch) -> Options:
+    """All values below, with their names in lower case and joined; `true` for a part that stands alone."""
+    found: list[tuple[str, str]] = []
+    waiting = [("", branch)]
+    while waiting:
+        path, one = waiting.pop()
+        if one.value and one is not branch:
+            found.append((path, one.value))
+        waiting += [(f"{path}.{name}".lstrip("."), inner) for name, inner in one.below.items()]
+    return tuple(sorted(found))
+
+
+# ---------------------------------------------------------------------------------------------------- dynamic files
+
+
+def parse_document(branch: Branch) -> Declared:
+    """What a dynamic file declares. Raises Misread when one name in a router makes Traefik leave the file unread."""
+    for protocol in PROTOCOLS:
+        _check_routers(branch.at(protocol), protocol)
+    routers = [
+        _router(one, protocol, "") for protocol in PROTOCOLS for one in branch.at(protocol, "routers").below.values()
+    ]
+    middlewares = [one for protocol in PROTOCOLS for one in _middlewares(branch.at(protocol), protocol)]
+    return Declared(tuple(routers), (), tuple(middlewares))
+
+
+# ------------------------------------------------------------------------------------------------------ known names
+
+_PARTS: Mapping[Protocol, tuple[str, ...]] = {
+    "http": ("routers", "services", "middlewares", "serversTransports", "models"),
+    "tcp": ("routers", "services", "middlewares", "serversTransports", "models"),
+    "udp": ("routers", "services"),
+}
+_OF_ROUTER: Mapping[Protocol, tuple[str, ...]] = {
+    "http": (
+        *("rule", "entryPoints", "middlewares", "service", "priority", "tls"),
+        *("ruleSyntax", "observability", "parentRefs"),
+    ),
+    "tcp": ("rule", "entryPoints", "middlewares", "service", "priority", "tls", "ruleSyntax"),
+    "udp": ("entryPoints", "service"),
+}
+_OF_TLS = {"http": ("options", "certResolver", "domains"), "tcp": ("options", "certResolver", "domains", "passthrough")}
+_OF_SERVICE = ("loadBalancer", "middlewares", "weighted", "mirroring", "failover", "highestRandomWeight")
+_OF_BALANCER: Mapping[Protocol, tuple[str, ...]] = {
+    "http": (
+        *("server", "sticky", "strategy", "healthCheck", "passiveHealthCheck", "passHostHeader"),
+        *("responseForwarding", "serversTransport"),
+    ),
+    "tcp": ("server", "serversTransport", "proxyProtocol", "terminationDelay", "healthCheck"),
+    "udp": ("server",),
+}
+
+
+def _check_known(branch: Branch, protocol: Protocol) -> None:
+    """Raise Misread for a name that Traefik does not know: for one such label it leaves the whole container unread."""
+    _check_routers(branch, protocol)
+    for service in branch.at("services").below.values():
+        where = f"{protocol}.services.{service.name}"
+        _check(service, _OF_SERVICE, where)
+        _check(service.at("loadBalancer"), _OF_BALANCER[protocol], f"{where}.loadbalancer")
+
+
+def _check_routers(branch: Branch, protocol: Protocol) -> None:
+    _check(branch, _PARTS[protocol], protocol)
+    for router in branch.at("routers").below.values():
+        where = f"{protocol}.routers.{router.name}"
+        _check(router, _OF_ROUTER[protocol], where)
+        _check(router.at("tls"), _OF_TLS.get(protocol, ()), f"{where}.tls")
+
+
+def _check(branch: Branch, known: tuple[str, ...], where: str) -> None:
+    for name, one in branch.below.items():
+        if name not in {word.lower() for word in known}:
+            raise Misread(f"{where}.{one.name}: Traefik knows no such name; {closest(one.name, known)}")
