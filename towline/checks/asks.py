@@ -164,17 +164,15 @@ def _escaped(path: str) -> str:
 def _ask(conditions: _All, protocol: Protocol) -> Ask | str:
     """A request that meets all the conditions, or the reason why none is known."""
     wanted = tuple(dict.fromkeys(conditions))
-    answers: Mapping[Condition, bool | None] = {}
-    for request in islice(_requests(wanted), MOST_TRIES):
-        answers = {one: _holds(one, request) for one in wanted}
-        if all(answers.values()):
+    tried = list(islice(_requests(wanted), MOST_TRIES))
+    for request in tried:
+        if all(_holds(one, request) for one in wanted):
             return Ask(request.host, "", "") if protocol == "tcp" else request.ask()
-    return _reason(answers)
+    return _reason(wanted, [one for one in wanted if not _holds(one, tried[-1])])
 
 
-def _reason(answers: Mapping[Condition, bool | None]) -> str:
-    whole = shorten(" && ".join(map(str, answers)), 200, placeholder=" …")
-    missed = [one for one, holds in answers.items() if not holds]
+def _reason(wanted: _All, missed: list[Condition]) -> str:
+    whole = shorten(" && ".join(map(str, wanted[:20])), 200, placeholder=" …")
     depends = next((one for one in missed if one.name in _DEPENDS), None)
     if depends:
         return f"{whole}: {depends.name} depends on {_DEPENDS[depends.name]}"

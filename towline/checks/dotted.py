@@ -58,14 +58,14 @@ class Branch:
             return default
         value = self.at(name).value
         if value not in (*_TRUE, *_FALSE):
-            raise Misread(f"{self.name or 'traefik'}.{name}: expected true or false, found {value!r}")
+            raise Misread(f"{self.name or 'traefik'}.{name}: expected true or false, found {value[:40]!r}")
         return value in _TRUE
 
     def number(self, name: str) -> int:
         """The value of `name` as a whole number, 0 when it is not there. Raises Misread for anything else."""
         value = self.at(name).value or ("" if self.has(name) else "0")
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
-            raise Misread(f"{self.name or 'traefik'}.{name}: expected a whole number, found {value!r}")
+            raise Misread(f"{self.name or 'traefik'}.{name}: expected a whole number, found {value[:40]!r}")
         return int(value)
 
 
@@ -98,13 +98,13 @@ def _path(key: str) -> Path:
     """A label's key in parts: `traefik.a.domains[0].main` is a, domains, [0], main."""
     root, *names = key.split(".")
     if root != "traefik":
-        raise Misread(f"label {key}: Traefik wants `traefik` in lower case")
+        raise Misread(f"label {key[:60]}: Traefik wants `traefik` in lower case")
     if len(names) > DEEPEST:
         raise Misread(f"label {key[:60]}…: is too deep")
     parts: list[str] = []
     for name in names:
         if not name or name.startswith("[") or (name.endswith("]") and "[" not in name):
-            raise Misread(f"label {key}: {name!r} is no name")
+            raise Misread(f"label {key[:60]}: {name[:40]!r} is no name")
         stem, bracket, index = name.partition("[") if name.endswith("]") else (name, "", "")
         parts += [stem, bracket + index] if bracket else [stem]
     return tuple(parts)

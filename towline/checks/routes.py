@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from textwrap import shorten
 
 from towline.checks.asks import Ask
 from towline.checks.declared import (
@@ -89,9 +90,14 @@ def parse_dynamic(text: str, traefik: Traefik, *, project: str = "", name: str =
     try:
         declared = parse_document(parse_file(text, name))
     except Misread as e:
-        return (Route("", "http", project, problem=str(e), provider="file"),)
+        return (Route("", "http", project, problem=_line(str(e)), provider="file"),)
     world = World(traefik, [declared], "file")
     return tuple(_route([_Found(router, Labelled("", project, "", {}))], world) for router in declared.routers)
+
+
+def _line(text: str) -> str:
+    """A sentence for a report, whatever the labels in it hold: one line, and no page."""
+    return shorten(text, 500, placeholder=" …")
 
 
 def _order(route: Route) -> tuple[int, str, str]:
@@ -129,7 +135,7 @@ def _read(container: Labelled, traefik: Traefik) -> _Read:
 def _unread(container: Labelled, problem: str) -> Iterator[Route]:
     """A route for each router that the labels speak of, or for the container's own."""
     keys = [re.fullmatch(r"traefik\.(http|tcp|udp)\.routers?\.([^.]+)\..*", key, re.I) for key in container.labels]
-    whole = f"{problem}; for that Traefik leaves all labels of the container unread"
+    whole = f"{_line(problem)}; for that Traefik leaves all labels of the container unread"
     named = {(key[1].lower(), key[2]) for key in keys if key} or {("http", container.own_name)}
     for protocol in PROTOCOLS:
         for name in sorted(name for of, name in named if of == protocol):
@@ -187,8 +193,8 @@ def _route(found: list[_Found], world: World, problem: str = "") -> Route:
         entry_points=entry_points,
         tls_on=tls_on(router, entry_points, world.traefik),
         asks=() if wrong else asked.asks,
-        reasons=tuple(filter(None, (*asked.reasons, missing if entry_points else ""))),
-        problem=wrong,
+        reasons=tuple(_line(reason) for reason in (*asked.reasons, missing if entry_points else "") if reason),
+        problem=_line(wrong),
         target=router.service,
         port=target.port if target else 0,
         middlewares=router.middlewares,

@@ -191,12 +191,12 @@ def _own_page(part: Branch) -> bool:
 
 def _entry_point(name: str, branch: Branch) -> EntryPoint:
     address, _, proto = branch.at("address").value.partition("/")
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     http = branch.at("http")
     return EntryPoint(
         name=name,
         address=host.strip("[]"),
-        port=_port(port),
+        port=_port(port) if colon else 0,
         proto=_proto(name, proto),
         tls=http.at("tls").on,
         redirect_to=http.at("redirections", "entryPoint", "to").value,
