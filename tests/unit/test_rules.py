@@ -172,6 +172,12 @@ def test_rule_longer_than_anyone_writes_is_refused() -> None:
         ("PathPrefix(`x`)", "http", "v2", "PathPrefix(`x`): a path starts with /"),
         ("Host(`müller.example`)", "http", "v3", "Host(`müller.example`): takes only ASCII"),
         ("ClientIP(`10.0.0.0/33`)", "http", "v3", "ClientIP(`10.0.0.0/33`): is neither an address nor a network"),
+        ("ClientIP(`fe80::1%eth0`)", "http", "v3", "ClientIP(`fe80::1%eth0`): is neither an address nor a network"),
+        ("HostRegexp(`(`)", "http", "v3", "HostRegexp(`(`): a bracket of the regular expression is open"),
+        ("PathRegexp(`a)(`)", "http", "v3", "PathRegexp(`a)(`): a bracket of the regular expression is open"),
+        ("Path(`/{a`)", "http", "v2", "Path(`/{a`): a brace is open"),
+        ("HostSNI(`*.a`)", "tcp", "v2", "HostSNI(`*.a`): is no host name in rules of v2"),
+        ("ALPN(`acme-tls/1`)", "tcp", "v3", "ALPN(`acme-tls/1`): is kept for Traefik's own certificates"),
         ("HostSNI(`a b`)", "tcp", "v3", "HostSNI(`a b`): is no host name"),
     ],
 )
@@ -243,6 +249,8 @@ def test_rule_gives_a_request_for_each_alternative(rule: str, asks: list[Ask]) -
         ("Host(`a`) && !Path(`/`)", "no request is known that meets all of it"),
         ("Path(`/x?y`)", "no request is known that meets all of it"),
         ("Path(`/100%`)", "no request is known that meets all of it"),
+        ("Path(`/a//b`)", "no request is known that meets all of it"),
+        ("PathPrefix(`/a/../b`)", "no request is known that meets all of it"),
         ("Host(`a:8080`)", "Traefik looks at hosts without their port"),
     ],
 )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from itertools import islice, product
+from posixpath import normpath
 from textwrap import shorten
 from urllib.parse import quote, unquote, urlencode
 
@@ -265,7 +266,13 @@ def _path_is(request: _Request, value: str) -> bool:
 def _routing_path(request: _Request) -> str:
     """The path as Traefik's matchers see it: unescaped, but for what is reserved in a URL (since v2.11.25 and v3.4.1)."""
     escaped = _escaped(request.path).partition("?")[0].partition("#")[0]
-    return unquote(re.sub(f"%({_ESCAPED})", r"%25\1", escaped))
+    return _clean(unquote(re.sub(f"%({_ESCAPED})", r"%25\1", escaped)))
+
+
+def _clean(path: str) -> str:
+    """Without `//`, `/./` and `/../`, which Traefik takes out before it looks (sanitizePath)."""
+    clean = f"/{normpath(path).lstrip('/')}"
+    return f"{clean}/" if path.endswith("/") and clean != "/" else clean
 
 
 def _any_matches(pattern: str, texts: Iterable[str]) -> bool | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Literal
 
+from towline.checks.regexps import is_open
 from towline.checks.rules import BadRule, Call
 from towline.errors import closest
 
@@ -56,6 +57,8 @@ def meaning(call: Call, protocol: Protocol, syntax: Syntax) -> Meaning:
     for condition in conditions:
         if condition.name in _CHECKS:
             _CHECKS[condition.name](condition)
+        if condition.name.endswith("Regexp") and is_open(condition.values[-1]):
+            raise BadRule(f"{condition}: a bracket of the regular expression is open")
     return Meaning(
         tuple(conditions), "all" if name in ("Headers", "HeadersRegexp") or _queries(name, syntax) else "any"
     )
@@ -120,6 +123,10 @@ def _of_v2(call: Call, name: str) -> list[Condition]:
 
 
 def _one_of_v2(name: str, value: str) -> Condition:
+    if value.count("{") != value.count("}") and name not in ("ALPN", "ClientIP", "Host", "HostHeader", "Method"):
+        raise BadRule(f"{Call(name, (value,))}: a brace is open")
+    if name == "HostSNI" and value.startswith("*."):
+        raise BadRule(f"{Call(name, (value,))}: is no host name in rules of v2")
     if name in ("HostRegexp", "HostSNIRegexp"):
         return Condition(name, (f"(?i)^{_pattern(value)}$",))
     if name == "Path":
@@ -179,9 +186,17 @@ def _check_sni(condition: Condition) -> None:
 
 def _check_ip(condition: Condition) -> None:
     try:
-        ip_network(condition.values[0], strict=False)
+        zone = "%" in condition.values[0]  # which Go takes nowhere, Python in an IPv6 address
+        known = not zone and ip_network(condition.values[0], strict=False)
     except ValueError:
-        raise BadRule(f"{condition}: is neither an address nor a network") from None
+        known = False
+    if not known:
+        raise BadRule(f"{condition}: is neither an address nor a network")
+
+
+def _check_alpn(condition: Condition) -> None:
+    if condition.values[0] == "acme-tls/1":
+        raise BadRule(f"{condition}: is kept for Traefik's own certificates")
 
 
 _CHECKS: Mapping[str, Callable[[Condition], None]] = {
@@ -191,4 +206,5 @@ _CHECKS: Mapping[str, Callable[[Condition], None]] = {
     "HostRegexp": _check_host,
     "HostSNI": _check_sni,
     "ClientIP": _check_ip,
+    "ALPN": _check_alpn,
 }

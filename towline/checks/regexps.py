@@ -40,6 +40,18 @@ def _alike(pattern: str) -> bool:
     return few and bool(_ALIKE.fullmatch(pattern))
 
 
+def is_open(pattern: str) -> bool:
+    """Whether brackets of the pattern are never closed or never opened, so that Go takes it no more than Python."""
+    if not _ALIKE.fullmatch(pattern):
+        return False
+    depth = 0
+    for sign in re.sub(r"\\.|\[[^\]]*\]", "", pattern):
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            return True
+    return depth > 0
+
+
 def literal(pattern: str) -> str | None:
     """The one text that a pattern such as `^example\\.com$` matches; None: there are several, or none can be told."""
     found = _LITERAL.fullmatch(pattern)
