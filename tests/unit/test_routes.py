@@ -326,6 +326,8 @@ def port(of: str) -> dict[str, str]:
             {**router(rule=HOST), "Traefik.http.x": "true"},
             "label Traefik.http.x: Traefik wants `traefik` in lower case",
         ),
+        ({**router(rule=HOST), "traefik.tcp.routers": "x"}, "tcp: Traefik wants something under routers"),
+        ({**router(rule=HOST), "traefik.udp": "x"}, "udp: Traefik wants something under udp"),
         ({**router(rule=HOST), "traefik.http..x": "true"}, "label traefik.http..x: '' is no name"),
     ],
 )

@@ -223,6 +223,9 @@ def _check_known(branch: Branch, protocol: Protocol) -> None:
 
 def _check_routers(branch: Branch, protocol: Protocol) -> None:
     _check(branch, _PARTS[protocol], protocol)
+    for part in (branch, *(branch.at(name) for name in ("routers", "services", "middlewares"))):
+        if part.name and not part.below:
+            raise Misread(f"{protocol}: Traefik wants something under {part.name}")
     for router in branch.at("routers").below.values():
         where = f"{protocol}.routers.{router.name}"
         _check(router, _OF_ROUTER[protocol], where)
