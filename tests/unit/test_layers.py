@@ -25,7 +25,7 @@ LAYERS = (
     ("ssh",),
     ("remote",),
     ("sandbox", "hosts"),
-    ("facts",),
+    ("facts", "traefik"),
     ("deploy", "engines", "checks"),
     ("report",),
     ("ssh_manager", "suite"),
@@ -116,8 +116,9 @@ def test_lower_part_never_imports_the_upper_one(lower: str, upper: str) -> None:
 
 PURE = ["towline.commands.", "towline.engines.", "towline.deploy.plan", "towline.deploy.ending", "towline.manifest"]
 PURE += ["towline.deploy.risks", "towline.deploy.strategy", "towline.variables", "towline.dockerignore"]
-PURE += [f"towline.checks.{name}" for name in ("asks", "declared", "defaultrule", "dotted", "matchers", "regexps")]
-PURE += [f"towline.checks.{name}" for name in ("finding", "routes", "rules", "serving", "traefik")]
+PURE += [f"towline.traefik.{name}" for name in ("asks", "labels", "defaultrule", "dotted", "matchers", "regexps")]
+PURE += [f"towline.traefik.{name}" for name in ("routes", "rules", "serving", "static")]
+PURE += ["towline.checks.finding"]
 IO = {
     "subprocess",
     "socket",

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from towline.checks.asks import Ask
-from towline.checks.declared import Labelled
-from towline.checks.routes import Route, parse_dynamic, parse_routes
-from towline.checks.traefik import Traefik, parse_traefik
+from towline.traefik.asks import Ask
+from towline.traefik.labels import Labelled
+from towline.traefik.routes import Route, parse_dynamic, parse_routes
+from towline.traefik.static import Traefik, parse_traefik
 from towline.yamlfile import load_yaml
 
 TOP = Path(__file__).parents[2]

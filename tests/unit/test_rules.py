@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from towline.checks.asks import MOST, Ask, asks_of
-from towline.checks.matchers import Protocol, Syntax
-from towline.checks.regexps import literal, matches
-from towline.checks.rules import LONGEST, BadRule, Call, parse_rule
+from towline.traefik.asks import MOST, Ask, asks_of
+from towline.traefik.matchers import Protocol, Syntax
+from towline.traefik.regexps import literal, matches
+from towline.traefik.rules import LONGEST, BadRule, Call, parse_rule
 
 A, B, C = (Call("Host", (name,)) for name in "abc")
 

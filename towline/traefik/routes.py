@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from textwrap import shorten
 
-from towline.checks.asks import Ask
-from towline.checks.declared import (
+from towline.traefik.asks import Ask
+from towline.traefik.dotted import Misread, parse_file
+from towline.traefik.labels import (
     PROTOCOLS,
     Declared,
     Labelled,
@@ -22,11 +23,10 @@ from towline.checks.declared import (
     parse_container,
     parse_document,
 )
-from towline.checks.dotted import Misread, parse_file
-from towline.checks.matchers import Protocol
-from towline.checks.rules import BadRule
-from towline.checks.serving import World, asked_by, entry_points_of, priority_of, problem_of, tls_on
-from towline.checks.traefik import Traefik, kept
+from towline.traefik.matchers import Protocol
+from towline.traefik.rules import BadRule
+from towline.traefik.serving import World, asked_by, entry_points_of, priority_of, problem_of, tls_on
+from towline.traefik.static import Traefik, kept
 
 __all__ = ["Ask", "Labelled", "Route", "parse_dynamic", "parse_routes"]
 

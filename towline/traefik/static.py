@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from towline.checks.defaultrule import DEFAULT
-from towline.checks.dotted import Branch, Misread, parse_file, tree
-from towline.checks.matchers import Protocol, Syntax
-from towline.checks.regexps import matches
-from towline.checks.rules import BadRule, Call, parse_rule
+from towline.traefik.defaultrule import DEFAULT
+from towline.traefik.dotted import Branch, Misread, parse_file, tree
+from towline.traefik.matchers import Protocol, Syntax
+from towline.traefik.regexps import matches
+from towline.traefik.rules import BadRule, Call, parse_rule
 
 INTERNAL = "traefik"  # the entry point that Traefik makes for its own pages, never a default
 FILES = tuple(

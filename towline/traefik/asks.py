@@ -16,9 +16,9 @@ from posixpath import normpath
 from textwrap import shorten
 from urllib.parse import quote, unquote, urlencode
 
-from towline.checks.matchers import Condition, Meaning, Protocol, Syntax, meaning
-from towline.checks.regexps import literal, matches
-from towline.checks.rules import Call, Rule, parse_rule
+from towline.traefik.matchers import Condition, Meaning, Protocol, Syntax, meaning
+from towline.traefik.regexps import literal, matches
+from towline.traefik.rules import Call, Rule, parse_rule
 
 MOST = 50  # requests of one rule; a rule may mean millions
 MOST_CALLS = 1000  # matchers in one rule

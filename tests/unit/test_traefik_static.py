@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from towline.checks.defaultrule import DEFAULT, Named, normalize, rule_from
-from towline.checks.rules import BadRule
-from towline.checks.traefik import ConfigFile, EntryPoint, Traefik, config_paths, kept, parse_traefik
+from towline.traefik.defaultrule import DEFAULT, Named, normalize, rule_from
+from towline.traefik.rules import BadRule
+from towline.traefik.static import ConfigFile, EntryPoint, Traefik, config_paths, kept, parse_traefik
 
 WEB = EntryPoint("web", "", 80)
 YAML = """

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from towline.checks.asks import Asked, asks_of
-from towline.checks.declared import Declared, Part, Provider, Router
-from towline.checks.matchers import Protocol, Syntax
-from towline.checks.rules import BadRule, Call, parse_rule
-from towline.checks.traefik import Traefik
 from towline.errors import closest
+from towline.traefik.asks import Asked, asks_of
+from towline.traefik.labels import Declared, Part, Provider, Router
+from towline.traefik.matchers import Protocol, Syntax
+from towline.traefik.rules import BadRule, Call, parse_rule
+from towline.traefik.static import Traefik
 
 _Parts = Mapping[tuple[str, str], list[Part]]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from towline.checks.defaultrule import Named, normalize, rule_from
-from towline.checks.dotted import Branch, Misread, parse_labels
-from towline.checks.matchers import Protocol
 from towline.errors import closest
+from towline.traefik.defaultrule import Named, normalize, rule_from
+from towline.traefik.dotted import Branch, Misread, parse_labels
+from towline.traefik.matchers import Protocol
 
 Provider = Literal["docker", "file"]
 PROTOCOLS: tuple[Protocol, ...] = ("http", "tcp", "udp")

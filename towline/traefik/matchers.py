@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Literal
 
-from towline.checks.regexps import is_open
-from towline.checks.rules import BadRule, Call
 from towline.errors import closest
+from towline.traefik.regexps import is_open
+from towline.traefik.rules import BadRule, Call
 
 Protocol = Literal["http", "tcp", "udp"]
 Syntax = Literal["v2", "v3"]
