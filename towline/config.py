@@ -71,7 +71,9 @@ class Settings:
         if not self.hosts:
             raise SettingsError(f"no host is configured; add one under hosts: in {SETTINGS_FILE}")
         known = ", ".join(sorted(self.hosts))
-        raise SettingsError(f"several hosts and no default_host; choose one with --host: {known}")
+        raise SettingsError(
+            f"several hosts and no default_host; choose one with --host (in pytest --towline-host): {known}"
+        )
 
 
 class _HostKeys(msgspec.Struct):
@@ -148,7 +150,9 @@ def _named_file(here: Path, named: str) -> Path:
     except (OSError, ValueError):  # name too long, or a NUL in it
         found = False
     if not found:
-        raise SettingsError(f"{' '.join(named.split())}: no such settings file (--config or TOWLINE_CONFIG)")
+        raise SettingsError(
+            f"{' '.join(named.split())}: no such settings file (--config, --towline-config or TOWLINE_CONFIG)"
+        )
     return file.resolve()
 
 

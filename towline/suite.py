@@ -18,7 +18,7 @@ WORKERS = 2
 
 # Any one of them will do for the tests of the HTML report
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
-TEST_PACKAGES = ("pytest", "xdist", "playwright")
+TEST_PACKAGES = ("pytest", "xdist", "testinfra", "playwright")
 
 # program → Debian's package; beside sshd and the engine, which the sandbox installs
 TOOLS = {

@@ -28,7 +28,8 @@ LAYERS = (
     ("facts", "traefik"),
     ("deploy", "engines", "checks"),
     ("report",),
-    ("ssh_manager", "suite"),
+    ("ssh_manager", "suite", "testing"),
+    ("pytest_plugin",),
     ("tasks", "console"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -93,6 +94,11 @@ def test_only_ssh_imports_fabric_and_paramiko() -> None:
 
 def test_only_the_tasks_and_the_console_import_invoke() -> None:
     assert importing("invoke") <= {"tasks", "console"}
+
+
+def test_only_the_plugin_imports_pytest() -> None:
+    """It is no requirement of towline: pytest itself imports the plugin."""
+    assert importing("pytest") == {"pytest_plugin"}
 
 
 def test_only_the_sandbox_imports_cryptography() -> None:

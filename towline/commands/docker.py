@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from towline.commands.shell import Command
+from towline.commands.shell import Command, script
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
@@ -16,12 +16,26 @@ _CONTAINER = (
 )
 
 
-def containers() -> Command:
-    """All containers that compose made, running or not, a JSON object a line."""
+def containers(project: str = "") -> Command:
+    """All containers that compose made (for `project`), running or not, a JSON object a line."""
+    label = f"label={PROJECT}={project}" if project else f"label={PROJECT}"
     return (
         *("docker", "ps", "--all", "--no-trunc"),
-        *("--filter", f"label={PROJECT}", "--filter", f"label={ONEOFF}=False", "--format", _CONTAINER),
+        *("--filter", label, "--filter", f"label={ONEOFF}=False", "--format", _CONTAINER),
     )
+
+
+def execute(project: str, service: str, command: Command) -> Command:
+    """Run `command` in the service's newest running container. `docker compose exec` would start slower and mind COMPOSE_FILE."""
+    labels = (f"label={PROJECT}={project}", f"label={SERVICE}={service}", f"label={ONEOFF}=False")
+    return script(_EXECUTE, *labels, *command)
+
+
+_EXECUTE = """
+id=$(docker ps --quiet --latest --filter status=running --filter "$1" --filter "$2" --filter "$3")
+shift 3
+exec docker exec "$id" "$@"
+"""
 
 
 def engine_version() -> Command:

@@ -14,6 +14,8 @@ from towline.facts import cuts
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
+SECONDS = 60  # that docker may take to answer
+
 
 @dataclass(frozen=True)
 class ContainerFact:
@@ -36,10 +38,7 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
     """
     asked = [docker.containers(), cuts.command(connection.host.root)]
     result, found = connection.batch(asked, together=True, name="containers")
-    if not result.ok:
-        raise RemoteFailed(
-            f"{connection.host.name}: {result.err.strip().splitlines()[-1]}", "see `inv test-connectivity`"
-        )
+    facts = parse_answer(result, connection.host.name)
     cuts.tell(found, note)
     stacks = {stack.project: stack.name for stack in catalog.stacks}
     return [
@@ -50,9 +49,22 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
                 name: getattr(fact, name) for name in ("service", "name", "image", "state", "health", "status", "ports")
             },
         }
-        for fact in parse(result)
+        for fact in facts
         if fact.project in stacks
     ]
+
+
+def read_project(connection: Connection, project: str) -> tuple[ContainerFact, ...]:
+    """The containers of one compose project, from one session. Raises RemoteFailed when docker does not answer."""
+    result = connection.run(docker.containers(project), timeout=SECONDS, name="containers")
+    return parse_answer(result, connection.host.name)
+
+
+def parse_answer(result: Result, host: str) -> tuple[ContainerFact, ...]:
+    """The facts, as `parse` gives them. Raises RemoteFailed when docker did not answer."""
+    if not result.ok:
+        raise RemoteFailed(f"{host}: {result.last_word}", "see `inv test-connectivity`")
+    return parse(result)
 
 
 def parse(result: Result) -> tuple[ContainerFact, ...]:

@@ -35,6 +35,14 @@ class Result:
     def err(self) -> str:
         return self.stderr.decode(errors="replace")
 
+    @property
+    def last_word(self) -> str:
+        """The last line that it complained with, for an error of one line."""
+        return (self.err.strip().splitlines() or [f"exit code {self.code}"])[-1]
+
+    def __repr__(self) -> str:
+        return f"Result(code={self.code}, out={self.out!r}, err={self.err!r})"
+
 
 class Session:
     """A session whose command has been started. Use its parts once: feed, then read, then `code`."""
