@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +27,30 @@ class Ran:
 
 def run_towline(folder: Path, *words: str, home: Path, timeout: float = 180, **env: str) -> Ran:
     """`towline WORDS` in `folder`, with an environment of its own."""
-    done = subprocess.run(
-        [*CONSOLE, *words],
-        cwd=folder,
-        env=clean_environment(home) | env,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return _run([*CONSOLE, *words], folder, clean_environment(home) | env, timeout)
+
+
+def run_pytest(folder: Path, *words: str, home: Path, installed: Path, timeout: float = 120, **env: str) -> Ran:
+    """`pytest WORDS` in `folder`, with an environment of its own, where towline's plugin is `installed`."""
+    own = clean_environment(home) | {"PYTHONPATH": os.pathsep.join((str(installed), str(TOP)))}
+    return _run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words], folder, own | env, timeout)
+
+
+def _run(command: list[str], folder: Path, env: dict[str, str], timeout: float) -> Ran:
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install` leaves of pyproject.toml's entry points, for where towline is not installed or was before."""
+    points = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["entry-points"]
+    folder = tmp_path_factory.mktemp("installed") / "towline-0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: towline\nVersion: 0\n")
+    lines = [f"[{group}]\n{name} = {value}\n" for group, found in points.items() for name, value in found.items()]
+    (folder / "entry_points.txt").write_text("".join(lines))
+    return folder.parent
 
 
 def clean_environment(home: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Fixtures for tests of your own servers, over one login a host for the whole run.
 
 pytest loads this in every run where towline is installed. So nothing slow is imported, no settings are read and nothing is
-said before a test uses a fixture. Works with pytest 7, 8 and 9.
+said before a test uses a fixture. Works with pytest 7.4 to 9.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Connection:
 
     def _log_in(self, *, again: bool) -> None:
         if self._unreachable and not again:
-            raise self._unreachable
+            raise self._unreachable.with_traceback(None)  # not with the frames of whoever tried first
         if self._fabric is not None:
             close_connection(self._fabric)
             self._note(f"{self.host.name}: the line was cut; logging in again")
