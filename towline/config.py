@@ -72,7 +72,7 @@ class Settings:
             raise SettingsError(f"no host is configured; add one under hosts: in {SETTINGS_FILE}")
         known = ", ".join(sorted(self.hosts))
         raise SettingsError(
-            f"several hosts and no default_host; choose one with --host (in pytest --towline-host): {known}"
+            f"several hosts and no default_host; choose one with --host: {known}", "in pytest it is --towline-host"
         )
 
 
