@@ -21,6 +21,7 @@ from invoke.tasks import Task
 
 if TYPE_CHECKING:
     from towline.catalog import Catalog, Stack
+    from towline.checks.finding import Report
     from towline.config import Host, Settings
     from towline.deploy.looking import Cargo
     from towline.deploy.plan import Options, Plan
@@ -43,7 +44,15 @@ HELP = {
     "max-downtime": "seconds; a service that is down for longer fails the deploy, and the release before is put back",
     "diff": "show the text that changed in files, secrets blotted out",
     "check": "exit code 10 when there are changes",
-    "only": "one folder of tests/, or a test's name",
+    "only": "of `inv test`: one folder of tests/, or a test's name; of checks: a pattern of ids, such as 'stack.web.*'",
+    "fail-fast": "nothing after the first failure",
+    "watch": "look again every so many seconds, until Ctrl-C",
+    "wait": "seconds to wait until nothing fails",
+    "from-where": "`here`: ask the routes from this machine too",
+    "junit": "write the findings to this file, as JUnit XML",
+    "json": "write the findings to this file, as JSON",
+    "html": "write the findings to this file, as one page that needs nothing else",
+    "gate": "check the stack before and after; new failures put the release before back",
 }
 
 
@@ -70,10 +79,9 @@ class Work:
         """Bad options end here, before any connection. Raises UsageError."""
         from towline.errors import UsageError
 
-        ledger = Path(self._ledger)
-        if self._ledger and (ledger.is_dir() or not ledger.absolute().parent.is_dir()):
-            wrong = "is a folder" if ledger.is_dir() else f"there is no folder {ledger.parent}"
-            raise UsageError(f"--ledger={self._ledger}: {wrong}; expected the name of a file to write")
+        for flag in ("junit", "json", "html"):
+            _writable(f"--{flag}", options.get(flag, ""))
+        _writable("--ledger", self._ledger)
         if options.get("format", "table") not in ("table", "json"):
             raise UsageError(f"--format={options['format']}: known: json, table")
 
@@ -135,18 +143,29 @@ class Work:
             Path(self._ledger).write_text("".join(ledger.json_lines() for ledger in ledgers))
 
 
+def _writable(flag: str, name: str) -> None:
+    from towline.errors import UsageError
+
+    file = Path(name)
+    if name and (file.is_dir() or not file.absolute().parent.is_dir()):
+        wrong = "is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise UsageError(f"{flag}={name}: {wrong}; expected the name of a file to write")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 class TowlineTask(Task[Any]):
-    """A task whose --verbose is -v too. No other option gets a letter: --host's would shadow inv's own -h."""
+    """A task whose --verbose is -v too, and whose from_where is --from. No other option gets a letter: --host's would shadow inv's own -h."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         arguments = super().get_arguments(ignore_unknown_help)
         for argument in arguments:
             if argument.name == "verbose":
                 argument.names = ("verbose", "v")
+            if argument.name == "from_where":  # `from` is Python's own word
+                argument.names = ("from",)
         return arguments
 
 
@@ -310,15 +329,27 @@ def _view(stack: Stack, *, verbose: bool = False, yes: bool = False) -> DeployVi
     return DeployView(redactor(stack), verbose=verbose, yes=yes)
 
 
-def _deploy_one(work: Work, cargo: Cargo, options: Options, *, verbose: bool = False, yes: bool = False) -> None:
+def _deploy_one(
+    work: Work, cargo: Cargo, options: Options, *, verbose: bool = False, yes: bool = False, gate: bool = False
+) -> None:
     from towline.deploy.looking import prepare
-    from towline.deploy.tow import deploy
+    from towline.deploy.tow import deploy, rollback
 
+    connection = work.connection(cargo.stack)
     with _view(cargo.stack, verbose=verbose, yes=yes) as view:
         if work.dry:
-            view.planned(prepare(work.connection(cargo.stack), cargo, options, view))
+            view.planned(prepare(connection, cargo, options, view))
+        elif gate:
+            from towline.gate import pass_through
+
+            pass_through(
+                _looker(work, cargo.stack.name),
+                lambda: deploy(connection, cargo, options, view),
+                lambda to: rollback(connection, cargo.stack, to, options, view),
+                _say,
+            )
         else:
-            deploy(work.connection(cargo.stack), cargo, options, view)
+            deploy(connection, cargo, options, view)
 
 
 @towline_task("deploy-via-ssh")
@@ -331,10 +362,11 @@ def deploy(
     yes: bool = False,
     lock_wait: str = "0",
     max_downtime: str = "",
+    gate: bool = False,
 ) -> None:
     """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait, max_downtime=max_downtime)
-    _deploy_one(work, work.cargo(stack), options, verbose=verbose, yes=yes)
+    _deploy_one(work, work.cargo(stack), options, verbose=verbose, yes=yes, gate=gate)
 
 
 @towline_task("deploy-all-services")
@@ -345,6 +377,7 @@ def deploy_all(
     verbose: bool = False,
     yes: bool = False,
     lock_wait: str = "0",
+    gate: bool = False,
 ) -> None:
     """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
     from towline.deploy.tow import deploy_in_order
@@ -358,11 +391,92 @@ def deploy_all(
     ended = deploy_in_order(
         catalog.order(),
         catalog.needs_of,
-        lambda stack: _deploy_one(work, cargoes[stack.name], options, verbose=verbose, yes=yes),
+        lambda stack: _deploy_one(work, cargoes[stack.name], options, verbose=verbose, yes=yes, gate=gate),
     )
     failed = [error for error in ended.values() if error]
     if failed:
         raise DeployedInPart(failed, of=len(ended))
+
+
+# --- checking -------------------------------------------------------------------------------------------------------------
+
+
+@towline_task("test-infrastructure")
+def test_infra(
+    work: Work,
+    stack: str = "",
+    only: str = "",
+    fail_fast: bool = False,
+    watch: str = "",
+    wait: str = "",
+    verbose: bool = False,
+    junit: str = "",
+    json: str = "",
+    html: str = "",
+) -> None:
+    """Check all that should be so on the server: host, engine, stacks, services, routes. Exit code 1 when something fails."""
+    look = _looker(work, stack, only=only, fail_fast=fail_fast)
+    _tell(look, watch=watch, wait=wait, verbose=verbose, files={"junit": junit, "json": json, "html": html})
+
+
+@towline_task("test-all-services")
+def test_services(
+    work: Work,
+    stack: str = "",
+    only: str = "",
+    from_where: str = "",
+    fail_fast: bool = False,
+    watch: str = "",
+    wait: str = "",
+    verbose: bool = False,
+    junit: str = "",
+    json: str = "",
+    html: str = "",
+) -> None:
+    """Ask every route and declared check from the server; --from=here asks from this machine too. Exit code 1 for a failure."""
+    from towline.errors import UsageError
+
+    if from_where not in ("", "here", "server"):
+        raise UsageError(f"--from={from_where}: known: here, server")
+    look = _looker(work, stack, only=only, fail_fast=fail_fast, services_only=True, from_here=from_where == "here")
+    _tell(look, watch=watch, wait=wait, verbose=verbose, files={"junit": junit, "json": json, "html": html})
+
+
+def _looker(work: Work, stack: str, **how: Any) -> Callable[[], Report]:
+    """Looks once at every host concerned. What lies here is read now, before any connection."""
+    from towline.checks.here import read_here
+    from towline.checks.look import Scope, look_at
+    from towline.report.secrets import redacted
+
+    chosen = [work.stack(stack)] if stack else list(work.catalog.order())
+    heres = {one.name: read_here(one) for one in chosen}
+    hosts = {work.host(one).name: work.host(one) for one in chosen} or {work.host().name: work.host()}
+    places = [
+        (
+            _connections().to(host),
+            Scope([s for s in chosen if work.host(s).name == name], heres, machine=not stack, **how),
+        )
+        for name, host in hosts.items()
+    ]
+    return lambda: redacted(look_at(places), chosen)
+
+
+def _tell(look: Callable[[], Report], *, watch: str, wait: str, verbose: bool, files: dict[str, str]) -> None:
+    from datetime import UTC, datetime
+
+    from towline.checks.look import until_good
+    from towline.report import findings
+    from towline.report.files import write
+
+    if watch:
+        findings.watch(look, _seconds("--watch", watch, least=1), verbose=verbose)
+        return
+    at = datetime.now(UTC)
+    report = until_good(look, _seconds("--wait", wait, least=0) if wait else 0)
+    findings.show(report, verbose=verbose)
+    write(report, at, **files)
+    if report.count("fail"):
+        raise Exit(code=1)
 
 
 # --- releases -----------------------------------------------------------------------------------------------------------
@@ -510,7 +624,9 @@ def test(work: Work, only: str = "") -> None:
         raise Exit(code=code)
 
 
-namespace = Collection(list_stacks, get_containers, test_connectivity, deploy, deploy_all, demo, test)
+namespace = Collection(
+    list_stacks, get_containers, test_connectivity, test_infra, test_services, deploy, deploy_all, demo, test
+)
 for each in (plan, rollback, releases, attach, lock, unlock, prune):
     namespace.add_task(each)
 namespace.add_collection(Collection("sandbox", up, down, status))

@@ -26,6 +26,7 @@ from towline.composefile import (
     parse_services,
 )
 from towline.config import SANDBOX, STACK_FOLDERS, Settings, Strategy, shown_path
+from towline.declared import Check, Waiver, parse_checks, parse_waivers
 from towline.errors import StackError, closest
 from towline.yamlfile import Place, parse_keys, text_at
 
@@ -54,8 +55,8 @@ class Stack:
     host: str | None = None
     strategy: Strategy | None = None
     root_env: Path | None = None
-    checks: tuple[object, ...] = field(default=(), hash=False)
-    waive: tuple[object, ...] = field(default=(), hash=False)
+    checks: tuple[Check, ...] = field(default=(), hash=False)
+    waive: tuple[Waiver, ...] = field(default=(), hash=False)
     reload: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -188,7 +189,8 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
     keys = load_compose(folder, files, label, root_env=root_env is not None)
     services = parse_services(keys.get("services"), place.at("services"))
     project = _project(folder.name, keys.get("name"), place)
-    own = _towline(keys.get("x-towline"), settings, place.at("x-towline"))
+    own_place = place.at("x-towline")
+    own = _towline(keys.get("x-towline"), settings, own_place)
     networks = parse_networks(keys, project, root_env or folder / ".env", place)
     return Stack(
         name=folder.name,
@@ -205,8 +207,8 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
         host=own.host,
         strategy=own.strategy,
         root_env=root_env,
-        checks=tuple(own.checks),
-        waive=tuple(own.waive),
+        checks=parse_checks(own.checks, [service.name for service in services], own_place.at("checks")),
+        waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
     )
 

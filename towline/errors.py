@@ -11,6 +11,7 @@ TowlineError                     1
     AuthenticationRefused            never retried
     SessionRefused                   the server's MaxSessions stayed exhausted for 30 s
     LineCut                          the line broke while a command may have run
+    ForwardingForbidden              sshd opens no TCP connections for this login
   RemoteFailed                   1   a remote command exited non-zero
   LockHeld                       4   another deploy of the stack is running
   DeployRolledBack               5   deploy failed, the release before runs
@@ -82,6 +83,10 @@ class SessionRefused(ConnectionFailed):
 
 class LineCut(ConnectionFailed):
     """The line broke while a command may have been running; it is never sent again."""
+
+
+class ForwardingForbidden(ConnectionFailed):
+    """The host's sshd opens no TCP connections for this login."""
 
 
 class RemoteFailed(TowlineError):

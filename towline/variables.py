@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+# Compose itself, or any login on a server, sets these.
+ALWAYS_SET = frozenset({"COMPOSE_PROJECT_NAME", "HOME", "LOGNAME", "PATH", "PWD", "SHELL", "USER"})
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -38,6 +40,18 @@ def used_variables(text: str) -> frozenset[str]:
         else:
             values += [item[1] if isinstance(item, tuple) else item for item in node.value]
     return frozenset(found)
+
+
+def variables_in(value: object) -> frozenset[str]:
+    """The same of a value that has been loaded already.
+
+    >>> sorted(variables_in({"command": ["run", "$X"], "environment": {"Y": "${Y:-1}"}}))
+    ['X']
+    """
+    if isinstance(value, str):
+        return frozenset(_bare(value))
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return frozenset[str]().union(*map(variables_in, inner))
 
 
 def _bare(text: str) -> Iterator[str]:

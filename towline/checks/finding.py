@@ -52,3 +52,34 @@ def counts(findings: Iterable[Finding]) -> dict[Result, int]:
 
 def of_result(findings: Sequence[Finding], *results: Result) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.result in results)
+
+
+@dataclass(frozen=True)
+class About:
+    """Makes the findings of one subject: each id begins with `prefix`."""
+
+    prefix: str
+    host: str
+    stack: str = ""
+    service: str = ""
+
+    def ok(self, name: str, sentence: str, evidence: str = "") -> Finding:
+        return self._finding(name, "pass", sentence, evidence)
+
+    def fail(self, name: str, sentence: str, evidence: str = "", hint: str = "") -> Finding:
+        return self._finding(name, "fail", sentence, evidence, hint)
+
+    def warn(self, name: str, sentence: str, evidence: str = "", hint: str = "") -> Finding:
+        return self._finding(name, "warn", sentence, evidence, hint)
+
+    def skip(self, name: str, reason: str) -> Finding:
+        return self._finding(name, "skip", reason, "")
+
+    def _finding(self, name: str, result: Result, sentence: str, evidence: str, hint: str = "") -> Finding:
+        return Finding(f"{self.prefix}.{name}", self.host, self.stack, self.service, result, sentence, evidence, hint)
+
+
+def listed(texts: Sequence[str], most: int = 10) -> str:
+    """One a line, so many at most."""
+    more = len(texts) - most
+    return "\n".join([*texts[:most], f"and {more} more"] if more > 0 else texts)

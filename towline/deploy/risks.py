@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from towline.catalog import BUILTIN_NETWORKS
 from towline.facts.surroundings import WILDCARDS, Neighbour, Port, Surroundings
+from towline.variables import ALWAYS_SET
 
 if TYPE_CHECKING:
     from towline.facts.model import Model
 
 NONE: frozenset[str] = frozenset()
-# Compose itself, or any login on a server, sets these.
-ALWAYS_SET = frozenset({"COMPOSE_PROJECT_NAME", "HOME", "LOGNAME", "PATH", "PWD", "SHELL", "USER"})
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from towline.ssh.connection import Connection
 REPLANS = 5  # how often a deploy that waited for the lock may find that others deployed meanwhile
 
 
-def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Outcome:
-    """Deploy one stack and wait for it to be healthy.
+def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
+    """Deploy one stack and wait for it to be healthy; the plan that was carried out.
 
     On the host: facts (one session), the tarball of changed files (one, none when nothing changed), the run (one).
     Raises DeployRolledBack, DeployFailed, LockHeld, ConnectionFailed, RemoteFailed.
@@ -34,7 +34,7 @@ def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch)
     return _see_through(attempt, watch)
 
 
-def rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Outcome:
+def rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
     """Run a release again that is on the server, with the images it had; '' names the good one before the live one.
 
     On the host: facts (one session), the run (one). Raises as deploy does.
@@ -57,14 +57,15 @@ def _weigh(plan: Plan, watch: Watch) -> None:
         raise TowlineError(f"{plan.stack}: not deployed, nothing has been touched")
 
 
-def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: Watch) -> Outcome:
+def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: Watch) -> Plan:
     """The end of an attempt. One whose plan had grown old when it got the lock is made again, from new facts."""
     for _ in range(REPLANS):
         plan, outcome = attempt()
         if outcome.result != "stale":
             break
         watch.note(f"{plan.stack}: somebody deployed it meanwhile; planning again")
-    return _ended(plan, outcome, watch)
+    _ended(plan, outcome, watch)
+    return plan
 
 
 def join(connection: Connection, stack: Stack, watch: Watch) -> Outcome:

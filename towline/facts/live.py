@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from towline.commands.shell import Command, script
@@ -39,7 +39,7 @@ class LiveFact:
 
 def command(root: str, stack: str, project: str) -> Command:
     """One look at a stack's files, hashes and mounts; nothing is changed."""
-    return script(remote_script("drift"), root, stack, project)
+    return script(remote_script("seen", "drift"), root, stack, project)
 
 
 def parse(result: Result) -> LiveFact:
@@ -50,7 +50,11 @@ def parse(result: Result) -> LiveFact:
     if not result.ok:
         last = (result.err.strip().splitlines() or [f"looking for drift: exit code {result.code}"])[-1]
         raise RemoteFailed(last, "see `inv test-connectivity`")
-    rows = [line.split("\t") for line in result.out.split("\n")]
+    return from_rows([line.split("\t") for line in result.out.split("\n")])
+
+
+def from_rows(rows: Sequence[Sequence[str]]) -> LiveFact:
+    """The fact from drift.sh's lines, each as its words; other lines are passed over."""
 
     def of(key: str) -> list[list[str]]:
         return [words for found, *words in rows if found == key]

@@ -7,10 +7,10 @@ from importlib.resources import files
 
 
 @cache
-def script(name: str) -> str:
-    """The text of the script `name`, as it is sent.
+def script(*names: str) -> str:
+    """The text of the scripts, as it is sent: those that only hold functions first, then the one that runs.
 
     >>> script("follow").splitlines()[0]
     '#!/bin/sh'
     """
-    return files(__name__).joinpath("scripts", f"{name}.sh").read_text()
+    return "".join(files(__name__).joinpath("scripts", f"{name}.sh").read_text() for name in names)

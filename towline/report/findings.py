@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Literal
 
 from rich.console import Console
+from rich.console import Group as Stacked
+from rich.live import Live
 from rich.text import Text
 
 from towline.checks.finding import Finding, Report, Result, of_result
@@ -26,6 +30,21 @@ def show(report: Report, *, verbose: bool = False, console: Console | None = Non
     out = console or Console(highlight=False)
     for line in lines(report, verbose=verbose):
         out.print(line, soft_wrap=True)
+
+
+def watch(look: Callable[[], Report], seconds: int, *, verbose: bool = False) -> None:
+    """Shows the lines anew every so many seconds, in place on a terminal, one after the other elsewhere, until Ctrl-C."""
+    out = Console(highlight=False)
+    with Live(console=out, auto_refresh=False, transient=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            report = look()
+            stamp = Text(time.strftime("%H:%M:%S"), "dim")
+            if out.is_terminal:
+                live.update(Stacked(stamp, *lines(report, verbose=verbose)), refresh=True)
+            else:
+                out.print(stamp)
+                show(report, verbose=verbose, console=out)
+            time.sleep(seconds)
 
 
 def text(report: Report, *, verbose: bool = False) -> str:

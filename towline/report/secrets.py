@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from towline.catalog import Stack
+from towline.checks.finding import Report
 
 _TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)
 SHORTEST = 4  # characters; shorter values would blot out half of every line
@@ -29,3 +31,16 @@ def redactor(stack: Stack) -> Callable[[str], str]:
         return lambda text: text
     pattern = re.compile("|".join(re.escape(value) for value in sorted(found, key=len, reverse=True)))
     return lambda text: pattern.sub(HIDDEN, text)
+
+
+def redacted(report: Report, stacks: Iterable[Stack]) -> Report:
+    """The report without the stacks' secrets: what a health check or a command printed may hold one."""
+    plain = [redactor(stack) for stack in stacks]
+
+    def blot(text: str) -> str:
+        for one in plain:
+            text = one(text)
+        return text
+
+    findings = (replace(one, sentence=blot(one.sentence), evidence=blot(one.evidence)) for one in report.findings)
+    return replace(report, findings=tuple(findings))

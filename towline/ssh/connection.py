@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from towline.commands.shell import Command, limited, quote
 from towline.config import Host
-from towline.errors import ConnectionFailed, LineCut, SessionRefused
+from towline.errors import ConnectionFailed, ForwardingForbidden, LineCut, SessionRefused
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
 from towline.ssh.opening import WINDOW, close_connection, open_connection
@@ -29,6 +29,7 @@ from towline.ssh.session import Result, Session
 SESSION_WAIT = 30  # seconds that a refused session is tried again
 GRACE = 10  # seconds that a timed-out command has to leave by itself, being ended on the server first
 TIMED_OUT = 124
+ADMINISTRATIVELY_PROHIBITED = 1  # RFC 4254, 5.1
 
 
 class _Refused(Exception):
@@ -184,6 +185,29 @@ class Connection:
             last = session.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise LineCut(f"{self.host.name}: the batch {name!r} ended early (code {code}) {' '.join(last)}")
         return results
+
+    def dial(self, address: str, port: int, timeout: float) -> paramiko.Channel:
+        """A TCP connection from the host to one of its own addresses or beyond; close it when done.
+
+        sshd opens it, so it needs no program there and is none of the login's sessions (MaxSessions does not count it).
+        Raises ForwardingForbidden where sshd_config says AllowTcpForwarding no, OSError when nobody answers there.
+        """
+        try:
+            channel = self.transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+        except paramiko.ChannelException as error:
+            if error.code == ADMINISTRATIVELY_PROHIBITED:
+                raise ForwardingForbidden(
+                    f"{self.host.name}: sshd forbids TCP forwarding (AllowTcpForwarding no)",
+                    "it may be allowed for local forwarding alone: AllowTcpForwarding local",
+                ) from None
+            raise ConnectionRefusedError(f"nobody answers on {address}:{port}") from error
+        except (paramiko.SSHException, EOFError) as error:
+            if not self.transport.is_active():
+                raise LineCut(f"{self.host.name}: the line broke") from error
+            raise TimeoutError(f"no answer from {address}:{port} within {timeout:g} s") from error
+        self.ledger.dialled()
+        channel.settimeout(timeout)
+        return channel
 
     def round_trip(self) -> float:
         """Seconds from here to the host's sshd and back; needs no session."""

@@ -56,6 +56,11 @@ class Ledger:
             self.refused += 1
             self._enter("refused", name=name, wait=round(wait, 3))
 
+    def dialled(self) -> None:
+        """A TCP connection that the host opened for us: none of its sessions."""
+        with self._lock:
+            self._enter("dialled")
+
     def connect_retried(self, why: str, wait: float) -> None:
         with self._lock:
             self._enter("retry", why=why, wait=round(wait, 3))

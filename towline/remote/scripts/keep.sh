@@ -9,8 +9,8 @@ keep_images() {
     cut -f3 "$dir/images" >"$scratch/look.before" 2>/dev/null
     : >"$dir/images.new"
     # shellcheck disable=SC2086
-    [ -z "$ids" ] || docker inspect --format "{{index .Config.Labels \"com.docker.compose.service\"}}$tab{{.Config.Image}}$tab{{.Image}}" $ids | sort -u >"$dir/images.new"
-    while IFS=$tab read -r service _ image; do
+    [ -z "$ids" ] || docker inspect --format "{{index .Config.Labels \"com.docker.compose.service\"}}$tab{{.Config.Image}}$tab{{.Image}}$tab{{index .Config.Labels \"com.docker.compose.config-hash\"}}" $ids | sort -u >"$dir/images.new"
+    while IFS=$tab read -r service _ image _; do
         docker tag "$image" "towline/$project/$service:$release" || return 1
     done <"$dir/images.new"
     mv "$dir/images.new" "$dir/images"
