@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from towline.catalog import Catalog, Stack, load_catalog
 from towline.composefile import Service, compose_files, interpolated
 from towline.config import Host, Settings
+from towline.declared import Http, Waiver
 from towline.errors import StackError
 
 WEB = "services: {web: {image: nginx}}\n"
@@ -61,7 +63,7 @@ x-towline:
   strategy: update
   needs: [traefik]
   checks: [{http: "https://site"}]
-  waive: [tls]
+  waive: [{check: "*.certificate", reason: its own, until: 2027-01-31}]
   reload: {nginx.conf: nginx -s reload}
 """
     files = {"stacks/web/compose.yaml": text, "infrastructure/traefik/docker-compose.yml": WEB}
@@ -80,8 +82,8 @@ x-towline:
         needs=("traefik",),
         host="prod",
         strategy="update",
-        checks=({"http": "https://site"},),
-        waive=("tls",),
+        checks=(Http(name="http.https://site", url="https://site"),),
+        waive=(Waiver("*.certificate", "its own", date(2027, 1, 31)),),
         reload={"nginx.conf": "nginx -s reload"},
     )
     assert found.label == "stacks/web"
@@ -409,8 +411,14 @@ EVERYTHING = {
     "networks": {"n": {"name": "proxy", "external": {"name": "x"}}},
     "configs": {"c": {"file": "c"}},
     "secrets": {"s": {"file": "s"}},
-    "x-towline": {"host": "prod", "strategy": "update", "needs": ["db"], "checks": [{}], "waive": ["w"],
-                  "reload": {"a": "b"}},
+    "x-towline": {"host": "prod", "strategy": "update", "needs": ["db"], "reload": {"a": "b"},
+                  "waive": [{"check": "w", "reason": "r", "until": "2027-01-31"}],
+                  "checks": [
+                      {"http": "http://web:80/x", "status": [200], "header": {"a": "b"}, "retry": {"times": 1, "pause": 2}},
+                      {"tcp": "web:80", "name": "t", "retry": 2}, {"dns": "a.b", "address": "::1"},
+                      {"tls": "a:443", "server_name": "a", "min_days": 3}, {"file": "f", "mode": "0600", "max_age": "1d"},
+                      {"command": ["true"], "service": "web", "exit_code": 0, "contains": "x", "timeout": 1},
+                  ]},
 }  # fmt: skip
 JUNK: list[object] = [
     None,
