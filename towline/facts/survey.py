@@ -1,0 +1,354 @@
+"""Everything that the checks need of a host, from one session."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from towline.catalog import Stack
+from towline.commands.docker import ONEOFF, PROJECT, SERVICE
+from towline.commands.shell import Command, script
+from towline.errors import RemoteFailed
+from towline.facts import api, cuts, host, live
+from towline.facts.host import FileSystem, HostFact
+from towline.facts.live import LiveFact
+from towline.facts.model import Model, parse_model
+from towline.facts.surroundings import CONFIG_HASH, WILDCARDS, Mount, Port, parse_listening
+from towline.remote import script as remote_script
+from towline.ssh.connection import Connection
+from towline.ssh.session import Result
+
+COMPOSE_VERSION = "com.docker.compose.version"
+OOM_SECONDS = 86400
+_QUESTIONS = (
+    "/info",
+    "/images/json",
+    "/networks",
+    "/volumes",
+    f"/events?since=0&until=@NOW@&filters={api.quoted({'event': ['oom'], 'type': ['container']})}",
+)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A port of a container (`inside`: 80/tcp) and what it has on the host; port 0: any free one."""
+
+    inside: str
+    outside: Port
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of the engine. Times as Docker writes them, '' for never. health: '' without a check; said: its last output.
+
+    wanted: the ports it was told to publish; held: those it has now. networks: name → its address there. log_limited: its log
+    is rotated, or kept elsewhere; log_bytes: 0 where only root may look. oom: it was killed for its memory within the last day.
+    """
+
+    id: str
+    name: str
+    project: str
+    service: str
+    state: str
+    image: str = ""
+    image_id: str = ""
+    oneoff: bool = False
+    health: str = ""
+    said: str = ""
+    code: int = 0
+    error: str = ""
+    pid: int = 0
+    restarts: int = 0
+    started: str = ""
+    finished: str = ""
+    config_hash: str = ""
+    compose: str = ""
+    command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    wanted: tuple[Binding, ...] = ()
+    held: tuple[Binding, ...] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    mounts: tuple[Mount, ...] = ()
+    log_limited: bool = True
+    log_bytes: int = 0
+    oom: bool = False
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def address(self) -> str:
+        """Where the host itself reaches it: 127.0.0.1 on the host's network, '' without any."""
+        return "127.0.0.1" if self.host_network else next((ip for ip in self.networks.values() if ip), "")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """problem: why it does not answer, then all else is empty. socket: none (no docker there), absent, denied or open.
+
+    images: name → id. unnamed: id → bytes of those without a name.
+    """
+
+    problem: str = ""
+    socket: str = "open"
+    version: str = ""
+    driver: str = ""
+    root: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+    networks: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StackLook:
+    """What stands of one stack. current '': no release. digest: of the manifest that was deployed. env: name → whether it has a
+    value. certs: path → DER; relative paths are in the live folder. cut: the id of a deploy that was cut, '' for none.
+    """
+
+    name: str
+    project: str
+    live_folder: bool = False
+    current: str = ""
+    digest: str = ""
+    at: str = ""
+    model: Model | None = None
+    live: LiveFact = field(default_factory=LiveFact)
+    env: Mapping[str, bool] = field(default_factory=dict)
+    certs: Mapping[str, bytes] = field(default_factory=dict)
+    cut: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A host as it was at one moment.
+
+    listeners: TCP ports held by any program. names: → addresses. compose: the plugin's path, '' for none. skew: seconds that its
+    clock is ahead of ours, 0 within the time that the answer took.
+    """
+
+    host: HostFact
+    engine: Engine
+    containers: tuple[Container, ...] = ()
+    stacks: Mapping[str, StackLook] = field(default_factory=dict)
+    disks: tuple[FileSystem, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    listeners: tuple[Port, ...] = ()
+    compose: str = ""
+    skew: float = 0.0
+
+    def of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
+        """The containers of a project, or of one of its services; none that `compose run` made."""
+        ours = (one for one in self.containers if one.project == project and not one.oneoff)
+        return tuple(one for one in ours if service in (None, one.service))
+
+
+# ------------------------------------------------------------------------------------------------------- asking
+
+
+def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
+    """Four commands, to be run together; for `parse`."""
+    pairs = (word for stack in stacks for word in (stack.name, stack.project))
+    return (
+        host.command(),
+        api.command(*_QUESTIONS),
+        script(remote_script("seen", "survey"), root, *pairs),
+        cuts.command(root),
+    )
+
+
+def read_survey(
+    connection: Connection, stacks: Sequence[Stack], more: Sequence[Command] = ()
+) -> tuple[Survey, list[Result]]:
+    """The survey of a host, and the results of `more` commands, all from one session.
+
+    Nothing is changed there. Raises ConnectionFailed, LineCut, RemoteFailed.
+    """
+    connection.fabric()  # logging in is not part of how long the answer takes
+    asked = commands(connection.host.root, stacks)
+    sent = time.time()
+    results = connection.batch([*asked, *more], together=True, name="survey")
+    return parse(results[: len(asked)], stacks, (sent, time.time())), results[len(asked) :]
+
+
+# ------------------------------------------------------------------------------------------------------- parsing
+
+
+def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float, float]) -> Survey:
+    """The survey from the results of `commands`. asked: when the question left and when the answer was here."""
+    machine, answers, looked, cut = results
+    if not machine.ok or not looked.ok:
+        wrong = machine if not machine.ok else looked
+        raise RemoteFailed(f"the server could not be looked at: {_last_line(wrong.err)}", "see `inv test-connectivity`")
+    rows = [line.split("\t") for line in looked.out.split("\n")]
+    told = host.parse(machine)
+    info, images, networks, volumes, ooms = _answers(answers)
+    killed = {event["Actor"]["ID"] for event in ooms if event.get("time", 0) > told.now - OOM_SECONDS}
+    logs = {row[1]: int(row[2]) for row in rows if row[0] == "log"}
+    containers = [_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
+    return Survey(
+        host=told,
+        engine=_engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
+        containers=tuple(sorted(containers, key=lambda one: one.name)),
+        stacks=_stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
+        disks=host.file_systems([row[1:] for row in rows if row[0] == "disk"]),
+        names={row[1]: tuple(row[2:]) for row in rows if row[0] == "name"},
+        listeners=parse_listening("\n".join(row[1] for row in rows if row[0] == "listen")),
+        compose=_first(rows, "compose"),
+        skew=_skew(told.now, asked),
+    )
+
+
+def _first(rows: Sequence[Sequence[str]], key: str) -> str:
+    return next((row[1] for row in rows if row[0] == key), "")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no answer"])[-1]
+
+
+def _skew(now: float, asked: tuple[float, float]) -> float:
+    """
+    >>> _skew(100.0, (98.0, 101.0)), _skew(90.0, (98.0, 101.0)), _skew(0.0, (98.0, 101.0))
+    (0.0, -8.0, 0.0)
+    """
+    sent, here = asked
+    return 0.0 if not now else now - here if now > here else min(0.0, now + 1 - sent) and now - sent
+
+
+def _answers(result: Result) -> list[Any]:
+    """The engine's answers to `_QUESTIONS`; empty ones when it did not answer."""
+    try:
+        found = api.parse(result.stdout, len(_QUESTIONS))
+    except ValueError:
+        return [{}, [], [], {}, []]
+    info, images, networks, volumes, events = found
+    one = [(answer or [default])[0] for answer, default in ((info, {}), (images, []), (networks, []), (volumes, {}))]
+    return [*one, events]
+
+
+def _engine(trouble: Sequence[Sequence[str]], answers: tuple[Any, Any, Any, Any]) -> Engine:
+    info, images, networks, volumes = answers
+    if trouble:
+        return Engine(problem=trouble[0][1] or "docker does not answer", socket=trouble[0][2])
+    if not info:
+        return Engine(problem="the engine's API does not answer")
+    return Engine(
+        version=info["ServerVersion"],
+        driver=info["Driver"],
+        root=info["DockerRootDir"],
+        images={name: image["Id"] for image in images for name in _names(image)},
+        unnamed={image["Id"]: image["Size"] for image in images if not _names(image)},
+        networks=frozenset(network["Name"] for network in networks),
+        volumes=frozenset(volume["Name"] for volume in volumes.get("Volumes") or ()),
+        warnings=tuple(info.get("Warnings") or ()),
+    )
+
+
+def _names(image: Mapping[str, Any]) -> list[str]:
+    return [name for name in image.get("RepoTags") or () if name != "<none>:<none>"]
+
+
+def _container(row: Mapping[str, Any], killed: set[str], logs: Mapping[str, int]) -> Container:
+    labels, state, told = row["labels"] or {}, row["state"], row["host"]
+    health = state.get("Health") or {}
+    return Container(
+        id=row["id"],
+        name=row["name"].removeprefix("/"),
+        project=labels.get(PROJECT, ""),
+        service=labels.get(SERVICE, ""),
+        state=state["Status"],
+        image=row["image"],
+        image_id=row["image_id"],
+        oneoff=labels.get(ONEOFF) == "True",
+        health="" if health.get("Status") in (None, "none") else health["Status"],
+        said=_said(health),
+        code=state["ExitCode"],
+        error=state.get("Error", ""),
+        pid=state.get("Pid", 0),
+        restarts=row["restarts"],
+        started=_time(state["StartedAt"]),
+        finished=_time(state["FinishedAt"]),
+        config_hash=labels.get(CONFIG_HASH, ""),
+        compose=labels.get(COMPOSE_VERSION, ""),
+        command=tuple(row["command"] or ()),
+        labels=labels,
+        wanted=tuple(_bindings(told["ports"])),
+        held=tuple(_bindings(row["ports"])),
+        networks={name: it.get("IPAddress", "") for name, it in (row["networks"] or {}).items() if name != "host"},
+        host_network=told["network"] == "host",
+        mounts=tuple(_mount(it) for it in row["mounts"] or ()),
+        log_limited=_log_limited(told["log"]),
+        log_bytes=logs.get(row["log_path"], 0),
+        oom=bool(state.get("OOMKilled")) or row["id"] in killed,
+    )
+
+
+def _said(health: Mapping[str, Any]) -> str:
+    log = health.get("Log") or ()
+    return str(log[-1].get("Output", "")).strip() if log else ""
+
+
+def _time(text: str) -> str:
+    return "" if text.startswith("0001-") else text
+
+
+def _mount(told: Mapping[str, Any]) -> Mount:
+    return Mount(told["Type"], told.get("Name", ""), told.get("Source", ""), told["Destination"])
+
+
+def _log_limited(log: Mapping[str, Any]) -> bool:
+    """json-file grows for ever unless it is told not to; local rotates by itself, the others are kept elsewhere."""
+    return log.get("Type") != "json-file" or "max-size" in (log.get("Config") or {})
+
+
+def _bindings(ports: Mapping[str, list[dict[str, str]] | None] | None) -> Iterator[Binding]:
+    """Out of Docker's `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`."""
+    for inside, outside in sorted((ports or {}).items()):
+        for one in outside or ():
+            number = int(one["HostPort"]) if one["HostPort"].isdigit() else 0
+            yield Binding(inside, Port(one["HostIp"] or WILDCARDS[0], number, inside.partition("/")[2] or "tcp"))
+
+
+def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackLook]:
+    projects = {stack.name: stack.project for stack in stacks}
+    parts: dict[str, list[list[str]]] = {}
+    for row in rows:
+        if row[0] == "stack":
+            parts[row[1]] = part = []
+        elif parts:
+            part.append(row)
+    return {name: _look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items()}
+
+
+def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackLook:
+    meta = json.loads(_first(rows, "meta") or "{}")
+    model = _first(rows, "model")
+    return StackLook(
+        name=name,
+        project=project,
+        live_folder=bool(_first(rows, "live")),
+        current=_first(rows, "current"),
+        digest=meta.get("digest", ""),
+        at=meta.get("at", ""),
+        model=parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None,
+        live=live.from_rows(rows),
+        env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
+        certs={row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
+        cut=cut,
+    )
+
+
+def _der(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
