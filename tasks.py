@@ -157,7 +157,10 @@ def _say(text: str) -> None:
 
 
 class TowlineTask(Task[Any]):
-    """A task whose --verbose is -v too, and whose from_where is --from. No other option gets a letter: --host's would shadow inv's own -h."""
+    """A task whose --verbose is -v too, and whose from_where is --from.
+
+    No other option gets a letter: --host's would shadow inv's own -h.
+    """
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         arguments = super().get_arguments(ignore_unknown_help)

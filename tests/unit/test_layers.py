@@ -18,7 +18,7 @@ LAYERS = (
     ("errors",),
     ("yamlfile", "envfile", "hostaddress"),
     ("config",),
-    ("composefile", "composepaths", "variables", "dockerignore"),
+    ("composefile", "composepaths", "variables", "dockerignore", "declared"),
     ("catalog",),
     ("manifest", "tarball"),
     ("bundle", "commands"),
@@ -28,7 +28,7 @@ LAYERS = (
     ("facts", "traefik"),
     ("deploy", "engines", "checks"),
     ("report",),
-    ("ssh_manager", "suite", "testing"),
+    ("ssh_manager", "suite", "gate", "testing"),
     ("pytest_plugin",),
     ("tasks", "console"),
 )
@@ -101,8 +101,8 @@ def test_only_the_plugin_imports_pytest() -> None:
     assert importing("pytest") == {"pytest_plugin"}
 
 
-def test_only_the_sandbox_imports_cryptography() -> None:
-    assert importing("cryptography") == {"sandbox"}
+def test_only_the_sandbox_and_the_fact_of_a_certificate_import_cryptography() -> None:
+    assert importing("cryptography") == {"sandbox", "facts"}
 
 
 def test_deploy_and_checks_never_import_each_other() -> None:
@@ -124,7 +124,7 @@ PURE = ["towline.commands.", "towline.engines.", "towline.deploy.plan", "towline
 PURE += ["towline.deploy.risks", "towline.deploy.strategy", "towline.variables", "towline.dockerignore"]
 PURE += [f"towline.traefik.{name}" for name in ("asks", "labels", "defaultrule", "dotted", "matchers", "regexps")]
 PURE += [f"towline.traefik.{name}" for name in ("routes", "rules", "serving", "static")]
-PURE += ["towline.checks.finding"]
+PURE += [f"towline.checks.{name}" for name in ("engine", "finding", "host", "service", "stack", "waive")]
 IO = {
     "subprocess",
     "socket",

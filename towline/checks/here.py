@@ -1,0 +1,47 @@
+"""What the checks hold the server against: the stack as it lies here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from towline.bundle import load_manifest
+from towline.catalog import Stack
+from towline.composefile import load_compose
+from towline.envfile import load_env
+from towline.manifest import Entry
+from towline.variables import variables_in
+
+MOST_TEXT = 1 << 17
+
+
+@dataclass(frozen=True)
+class Here:
+    """digest: of the stack's files. variables: service → those it uses that have no default. example: the names in .env.example.
+
+    texts: path → text of the small YAML and TOML files beside the compose files: Traefik's own configuration is among them.
+    """
+
+    digest: str = ""
+    variables: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    example: frozenset[str] = frozenset()
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_here(stack: Stack) -> Here:
+    """Reads every file of the stack. Raises StackError."""
+    keys = load_compose(stack.folder, stack.compose_files, stack.label, root_env=stack.root_env is not None)
+    used = {str(name): variables_in(service) for name, service in (keys.get("services") or {}).items()}
+    example: Path = stack.folder / ".env.example"
+    manifest = load_manifest(stack)
+    return Here(
+        digest=manifest.digest,
+        variables={name: names for name, names in used.items() if names},
+        example=frozenset(load_env(example)),
+        texts={e.path: e.source.read_text(encoding="utf-8", errors="replace") for e in manifest.entries if _is_text(e)},
+    )
+
+
+def _is_text(entry: Entry) -> bool:
+    return entry.kind == "f" and entry.size < MOST_TEXT and entry.path.endswith((".yml", ".yaml", ".toml"))

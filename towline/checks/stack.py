@@ -1,0 +1,138 @@
+"""A stack as a whole: what stands of it, beside what was deployed and what lies in the working tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from towline.catalog import Stack
+from towline.checks.finding import About, Finding, listed
+from towline.checks.here import Here
+from towline.checks.service import check_service
+from towline.config import Host
+from towline.facts import certificate
+from towline.facts.survey import StackLook, Survey
+
+FEW_DAYS = 14
+
+
+def check_stack(host: Host, stack: Stack, here: Here, survey: Survey) -> Iterator[Finding]:
+    """The findings `stack.NAME.*` of the stack and of its services."""
+    about = About(f"stack.{stack.name}", host.name, stack.name)
+    look = survey.stacks[stack.name]
+    if not look.current:
+        yield _not_deployed(about, stack, look)
+        return
+    yield about.ok("deployed", f"{stack.name} is deployed", f"release {look.current}")
+    yield _interrupted(about, stack, look)
+    yield _release(about, stack, look, here.digest)
+    yield _files(about, stack, look)
+    yield from _example(about, stack, look, here)
+    yield from _certificates(about, survey.host.now, look)
+    if survey.engine.problem:
+        yield about.skip("containers", "the engine cannot be asked, so nothing is known of its containers")
+        return
+    yield from _declared(about, look, survey)
+    yield _orphans(about, stack, look, survey)
+    for name in sorted(look.model.services if look.model else ()):
+        yield from check_service(host, stack, name, survey, here.variables.get(name, frozenset()))
+
+
+def _not_deployed(about: About, stack: Stack, look: StackLook) -> Finding:
+    hint = f"inv deploy --stack={stack.name}"
+    if look.cut:
+        return about.fail("deployed", f"the first deploy of {stack.name} was cut", f"run {look.cut}", hint)
+    return about.fail("deployed", f"{stack.name} is not deployed here", hint=hint)
+
+
+def _interrupted(about: About, stack: Stack, look: StackLook) -> Finding:
+    if look.cut:
+        hint = f"inv deploy --stack={stack.name} mends it, or inv rollback"
+        return about.fail("whole", f"a deploy of {stack.name} was cut before its end", f"run {look.cut}", hint)
+    return about.ok("whole", "the last deploy came to its end")
+
+
+def _release(about: About, stack: Stack, look: StackLook, digest: str) -> Finding:
+    evidence = f"release {look.current}" + (f", sent {look.at}" if look.at else "")
+    if look.digest != digest:
+        hint = f"inv plan --stack={stack.name} tells what a deploy would change"
+        return about.warn("release", "the release is not what lies in the working tree", evidence, hint)
+    return about.ok("release", "the release is what lies in the working tree", evidence)
+
+
+def _files(about: About, stack: Stack, look: StackLook) -> Finding:
+    wrong = [f"{path} was edited" for path in look.live.edited]
+    wrong += [f"{path} is missing" for path in look.live.missing]
+    if wrong:
+        hint = f"take the change into the repository, or inv deploy --stack={stack.name} puts the release's files back"
+        return about.fail("files", "the live folder is not as it was released", listed(wrong), hint)
+    return about.ok("files", "the live folder is as it was released")
+
+
+def _example(about: About, stack: Stack, look: StackLook, here: Here) -> Iterator[Finding]:
+    """The live .env has every variable that .env.example names."""
+    if not here.example:
+        return
+    if ".env" in (*look.live.edited, *look.live.missing):
+        yield about.skip("env", f"see {about.prefix}.files")
+        return
+    lacking = sorted(here.example - look.env.keys())
+    if lacking:
+        hint = f"set it in the .env of {stack.name}, and deploy"
+        yield about.fail("env", "the .env lacks variables that .env.example names", listed(lacking), hint)
+    else:
+        yield about.ok("env", "the .env has every variable that .env.example names")
+
+
+def _certificates(about: About, now: float, look: StackLook) -> Iterator[Finding]:
+    for path, der in sorted(look.certs.items()):
+        name = f"certificate.{path}"
+        try:
+            one = certificate.parse(der)
+        except ValueError:
+            yield about.fail(name, f"{path} holds no certificate that can be read")
+            continue
+        days = one.days_left(now)
+        evidence = f"{one.subject}, from {one.issuer}, {days:.0f} days left"
+        if days <= 0:
+            yield about.fail(name, f"the certificate {path} has expired", evidence, "renew it")
+        elif days < FEW_DAYS:
+            yield about.warn(name, f"the certificate {path} expires soon", evidence, "renew it")
+        else:
+            yield about.ok(name, f"the certificate {path} is valid for long enough", evidence)
+
+
+def _declared(about: About, look: StackLook, survey: Survey) -> Iterator[Finding]:
+    """The networks and volumes that compose made for the stack, or that it was told are there."""
+    if look.model is None:
+        return
+    networks = {used for service in look.model.services.values() for used in service.get("networks") or ()}
+    for kind, section, used, there in (
+        ("network", look.model.networks, networks, survey.engine.networks),
+        ("volume", look.model.volumes, _used_volumes(look.model.services.values()), survey.engine.volumes),
+    ):
+        for key in sorted(used & section.keys()):
+            name = str((section[key] or {}).get("name") or key)
+            if name in there:
+                yield about.ok(f"{kind}.{name}", f"the {kind} {name} exists")
+            else:
+                hint = (
+                    f"inv deploy --stack={about.stack} makes it again"
+                    if kind == "network"
+                    else "its content is gone with it: see the backup"
+                )
+                yield about.fail(f"{kind}.{name}", f"the {kind} {name} does not exist", hint=hint)
+
+
+def _used_volumes(services: Sequence[Mapping[str, Any]] | Any) -> set[str]:
+    mounts = (mount for service in services for mount in service.get("volumes") or ())
+    return {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
+
+
+def _orphans(about: About, stack: Stack, look: StackLook, survey: Survey) -> Finding:
+    known = look.model.services if look.model else {}
+    strange = [one.name for one in survey.of(stack.project) if one.service not in known]
+    if strange:
+        hint = f"inv deploy --stack={stack.name} removes what its files no longer name"
+        return about.fail("orphans", "there are containers that no service of the release has", listed(strange), hint)
+    return about.ok("orphans", "every container is of a service of the release")
