@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from towline.deploy.risks import Risk, find_risks, looks_like_file
+from towline.facts.pulling import Unpullable
 from towline.facts.surroundings import Mount, Neighbour, Port, Surroundings
 from towline.variables import used_variables
 
@@ -201,13 +202,45 @@ def test_container_name_of_the_stack_itself_is_free() -> None:
 
 # --- image-missing --------------------------------------------------------------------------------------------------------
 
-LOST = frozenset({"nope:1"})
+LOST = {"nope:1": Unpullable("missing")}
+NOT_THERE = Surroundings(images={"nope:1": ""})
 
 
-def test_image_that_is_nowhere_stops() -> None:
-    found = risks(service(image="nope:1"), Surroundings(images={"nope:1": ""}), unpullable=LOST)
-    assert names(found) == [("image-missing", True)]
-    assert "app: image nope:1 is not on the server and cannot be pulled" in found[0].sentence
+@pytest.mark.parametrize(
+    ("why", "stops", "sentence"),
+    [
+        (Unpullable("missing"), True, "and its registry has no such image; check its name and tag"),
+        (
+            Unpullable("denied"),
+            True,
+            "and its registry does not give it to this login; check its name, or log in there: docker login",
+        ),
+        (
+            Unpullable("unreachable", "no such host"),
+            True,
+            "and its registry cannot be reached from there (no such host); "
+            "see that it can, or load the image there: docker load",
+        ),
+        (
+            Unpullable("unreachable", "no such host", certain=False),
+            False,
+            "and its registry cannot be reached from there (no such host); the engine may get it by its own proxy, "
+            "mirror or plain HTTP; if not, the deploy ends at the pull",
+        ),
+    ],
+    ids=["missing", "denied", "unreachable", "unreachable for the login"],
+)
+def test_image_that_is_nowhere_stops_or_asks_and_the_sentence_says_why(
+    why: Unpullable, stops: bool, sentence: str
+) -> None:
+    found = risks(service(image="nope:1"), NOT_THERE, unpullable={"nope:1": why})
+    assert found == (Risk("image-missing", f"app: image nope:1 is not on the server, {sentence}", stops),)
+
+
+def test_image_that_is_pulled_each_time_has_to_be_had_though_it_is_there() -> None:
+    new = service(image="nope:1", pull_policy="always")
+    (risk,) = risks(new, Surroundings(images={"nope:1": "sha256:1"}), unpullable=LOST)
+    assert risk.sentence.startswith("app: image nope:1 is pulled each time (pull_policy: always), and its registry has")
 
 
 def test_image_that_can_be_pulled_is_no_risk() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from towline.bundle import load_manifest
 from towline.catalog import Catalog, Stack
+from towline.composefile import interpolated
 from towline.deploy.drift import Drift, find_drift
 from towline.deploy.ending import locked
 from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
@@ -20,6 +21,7 @@ from towline.facts import stack as stacks
 from towline.facts.disk import DiskFact
 from towline.facts.live import LiveFact
 from towline.facts.model import Model, read_model
+from towline.facts.pulling import Unpullable, read_unpullable, to_be_pulled
 from towline.facts.stack import StackFact
 from towline.facts.surroundings import Surroundings
 from towline.manifest import Manifest
@@ -39,9 +41,10 @@ class Cargo:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The images that the stack names outright and does not build."""
-        services = self.stack.services
-        return tuple(sorted({one.image for one in services if one.image and not one.builds and "$" not in one.image}))
+        """The images that the stack does not build, but for those whose names only the server can tell."""
+        env = self.stack.root_env or self.stack.folder / ".env"
+        named = {interpolated(one.image, env) for one in self.stack.services if one.image and not one.builds}
+        return tuple(sorted(name for name in named if "$" not in name))
 
 
 def load_cargo(catalog: Catalog, stack: Stack) -> Cargo:
@@ -78,7 +81,8 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
 
 
 def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
-    """The plan for deploying the stack: one session for the facts, one in which compose renders the stack's files.
+    """The plan for deploying the stack: one session for the facts, one in which compose renders the stack's files; when images
+    have to be pulled, one in which their registries are asked for them.
 
     Raises LockHeld, RemoteFailed when compose refuses the files, and TowlineError when Docker cannot be used there or the
     disk is too small.
@@ -91,7 +95,8 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
         pruned = prune(connection, [cargo.stack], really=False)
         would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
         raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
-    return replace(plan, risks=_risks(cargo, plan, facts, model), drift=_drift(plan, facts))
+    unpullable = read_unpullable(connection, to_be_pulled(model, facts.around.images))
+    return replace(plan, risks=_risks(cargo, plan, facts, model, unpullable), drift=_drift(plan, facts))
 
 
 def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
@@ -102,7 +107,9 @@ def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
     return find_drift(plan.project, facts.stack.model.services, facts.live, facts.around, facts.live.kept)
 
 
-def _risks(cargo: Cargo, plan: Plan, facts: Facts, model: Model) -> tuple[Risk, ...]:
+def _risks(
+    cargo: Cargo, plan: Plan, facts: Facts, model: Model, unpullable: Mapping[str, Unpullable]
+) -> tuple[Risk, ...]:
     env = next((entry.source for entry in cargo.manifest.entries if entry.path == ".env"), None)
     texts = [(cargo.stack.folder / name).read_text(encoding="utf-8") for name in cargo.stack.compose_files]
     return find_risks(
@@ -117,6 +124,7 @@ def _risks(cargo: Cargo, plan: Plan, facts: Facts, model: Model) -> tuple[Risk, 
         frozenset(read_env(env.read_bytes())) if env else frozenset(),
         cargo.networks,
         variables=frozenset().union(*map(used_variables, texts)),
+        unpullable=unpullable,
     )
 
 

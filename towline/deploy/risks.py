@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import combinations
 from posixpath import normpath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from towline.catalog import BUILTIN_NETWORKS
+from towline.facts.pulling import Unpullable
 from towline.facts.surroundings import WILDCARDS, Neighbour, Port, Surroundings
 from towline.variables import ALWAYS_SET
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from towline.facts.model import Model
 
 NONE: frozenset[str] = frozenset()
+NO_IMAGES: Mapping[str, Unpullable] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ def find_risks(  # noqa: PLR0913, PLR0917 - each is another fact; all but the fi
     networks_made: frozenset[str],
     *,
     variables: frozenset[str] = NONE,
-    unpullable: frozenset[str] = NONE,
+    unpullable: Mapping[str, Unpullable] = NO_IMAGES,
     absent: frozenset[str] = NONE,
 ) -> tuple[Risk, ...]:
     """Every risk, those that stop the deploy first.
 
-    variables: used_variables() of the compose files. unpullable: images that no registry gives. absent: paths of bind
+    variables: used_variables() of the compose files. unpullable: of the images that would be pulled. absent: paths of bind
     sources that are not in the live folder. All paths relative to the stack's folder.
     """
     sources = _sources(new)
@@ -185,20 +188,32 @@ def _names_taken(new: Model, project: str, around: Surroundings) -> Iterator[Ris
             yield Risk("name-taken", f"{sentence}; choose another, or remove that container", stops=True)
 
 
-def _images_missing(new: Model, around: Surroundings, unpullable: frozenset[str]) -> Iterator[Risk]:
+def _images_missing(new: Model, around: Surroundings, unpullable: Mapping[str, Unpullable]) -> Iterator[Risk]:
     built = {str(keys.get("image")) for keys in new.services.values() if keys.get("build")}
     for service, keys in new.services.items():
-        image = str(keys.get("image") or "")
-        if not image or keys.get("build") or image in built or around.images.get(image):
+        image, policy = str(keys.get("image") or ""), keys.get("pull_policy")
+        if not image or keys.get("build") or image in built or (around.images.get(image) and policy != "always"):
             continue
-        if image in unpullable:
-            sentence = f"{service}: image {image} is not on the server and cannot be pulled"
-            yield Risk(
-                "image-missing", f"{sentence}; check its name and tag, or log in there: docker login", stops=True
-            )
-        elif keys.get("pull_policy") == "never" and image in around.images:
+        if image in unpullable and policy != "never":
+            yield _image_missing(service, image, str(policy), unpullable[image])
+        elif policy == "never" and image in around.images:
             sentence = f"{service}: image {image} is not on the server, and pull_policy: never forbids to pull it"
             yield Risk("image-missing", f"{sentence}; load it there: docker load", stops=True)
+
+
+def _image_missing(service: str, image: str, policy: str, why: Unpullable) -> Risk:
+    start = f"{service}: image {image} "
+    start += "is pulled each time (pull_policy: always), and " if policy == "always" else "is not on the server, and "
+    if why.why == "missing":
+        return Risk("image-missing", f"{start}its registry has no such image; check its name and tag", stops=True)
+    if why.why == "denied":
+        mend = "check its name, or log in there: docker login"
+        return Risk("image-missing", f"{start}its registry does not give it to this login; {mend}", stops=True)
+    sentence = f"{start}its registry cannot be reached from there ({why.said})"
+    mend = "see that it can, or load the image there: docker load"
+    if not why.certain:
+        mend = "the engine may get it by its own proxy, mirror or plain HTTP; if not, the deploy ends at the pull"
+    return Risk("image-missing", f"{sentence}; {mend}", stops=why.certain)
 
 
 def _networks_missing(new: Model, around: Surroundings, made: frozenset[str]) -> Iterator[Risk]:
