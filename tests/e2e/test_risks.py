@@ -86,3 +86,39 @@ def test_images_that_cannot_be_pulled_stop_the_deploy_before_anything_is_touched
     assert "nothing has been touched: b: image" in ran.err
     assert "1 login · 3 sessions, peak 1" in ran.err
     assert list(project.root.iterdir()) == []
+
+
+MOUNTING = """
+services:
+  web:
+    image: busybox:1.37
+    init: true
+    command: sleep 600
+    volumes: ["./data:/data"{more}]
+x-towline: {{strategy: update}}
+"""
+
+
+def test_mounts_and_volumes_that_are_not_on_the_server_are_found(project: Project) -> None:
+    stack = f"--stack={project.name('web')}"
+    project.write("web", {"compose.yaml": MOUNTING.format(more="")})
+    assert project.tow("deploy", stack).code == 0
+    (project.live() / "there.json").write_text("")
+    nowhere = f"{project.root}/nowhere.conf"
+    more = ["./there.json:/a", "./acme.json:/b", f"{nowhere}:/c", "store:/d"]
+    compose = MOUNTING.format(more="".join(f", '{mount}'" for mount in more))
+    compose += f"volumes: {{store: {{external: true, name: {project.name('store')}}}}}\n"
+    project.write("web", {"compose.yaml": compose})
+    (project.live() / "data").rmdir()
+    planned = project.tow("plan", stack, "--format=json")
+    told = [(name, sentence.partition(";")[0], stops) for name, sentence, stops in risks(planned)]
+    assert told == [
+        (
+            "volume-missing",
+            f"the external volume {project.name('store')} does not exist on the server, and Compose makes none",
+            True,
+        ),
+        ("mount-missing", f"web: mounts {nowhere}, which is not on the server", False),
+        ("mount-missing", "web: mounts ./acme.json, which is neither in the release nor on the server", False),
+        ("mount-missing", "web: mounts ./data, which the live release has, and which is gone from the server", False),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterable
@@ -17,7 +18,16 @@ import pytest
 from towline.catalog import Stack
 from towline.commands.shell import Command
 from towline.errors import RemoteFailed, TowlineError
-from towline.facts.model import SCRIPT, Model, command, entries_read, parse_model, read_model, trail
+from towline.facts.model import (
+    SCRIPT,
+    Model,
+    Rendered,
+    command,
+    entries_read,
+    parse_model,
+    read_model,
+    trail,
+)
 from towline.manifest import Entry, Manifest
 from towline.ssh.session import Result
 
@@ -183,8 +193,8 @@ def test_anything_else_is_an_error_that_quotes_nothing(text: str) -> None:
 def test_command_names_project_and_files() -> None:
     words = ("docker", "compose", "--project-name", "shop", "--file", "a.yaml", "--file", "b.yaml")
 
-    assert command("shop", ["a.yaml", "b.yaml"]) == (
-        *("sh", "-c", SCRIPT, "towline", *words),
+    assert command("shop", ["a.yaml", "b.yaml"], "stacks/web") == (
+        *("sh", "-c", SCRIPT, "towline", "stacks/web", *words),
         *("config", "--format", "json"),
     )
 
@@ -204,8 +214,10 @@ def run_with(docker: str, tmp_path: Path, shell: str) -> subprocess.CompletedPro
         tar.addfile(member, io.BytesIO(b"hello"))
     path = f"{tmp_path}/bin:/usr/bin:/bin"
     env = {"PATH": path, "TMPDIR": f"{tmp_path}/tmp", "COMPOSE_FILE": "x", "COMPOSE_PROFILES": "y", "PWD": "/"}
-    _, _, *words = command("shop", ["compose.yaml"])
-    return subprocess.run((shell, "-c", *words), input=packed.getvalue(), env=env, capture_output=True, check=False)
+    _, _, *words = command("shop", ["compose.yaml"], "stacks/web")
+    return subprocess.run(
+        (*shell.split(), "-c", *words), input=packed.getvalue(), env=env, cwd=tmp_path, capture_output=True, check=False
+    )
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -218,6 +230,33 @@ def test_compose_runs_in_a_physical_folder_with_nothing_of_the_logins_settings(t
     assert folder.startswith(f"{tmp_path}/real/")
     assert (rest, end) == (f"{folder} unset unset", "hello 700\n")
     assert list((tmp_path / "real").iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_what_the_model_mounts_and_the_server_lacks_is_told(tmp_path: Path, shell: str) -> None:
+    there = tmp_path / "stacks" / "web"
+    (there / "data").mkdir(parents=True)
+    (there / "here.txt").write_text("")
+    (there / "dangling").symlink_to("nowhere")
+    (tmp_path / "there").mkdir()
+    own = ["here.txt", "data", "dangling", "gone.txt", "gone/deep/x.conf", "here.txt/x"]
+    far = [f"{tmp_path}/there", f"{tmp_path}/gone one", "/", "no/path", f"{tmp_path}/un\\u0026sure", f"{tmp_path}/$$x"]
+    lines = [*(f'  "source": "$PWD/{path}",' for path in own), '  "file": "$PWD/gone.key"']
+    lines += [f'  "source": "{path}",' for path in far]
+    shown = "\n".join(lines).replace("$$", "\\$\\$")
+    folder, *rest = run_with(f"cat <<E\n{shown}\nE", tmp_path, shell).stdout.decode().split("\n")
+
+    absent = [line.partition("\t")[2] for line in rest if line.startswith("absent\t")]
+    assert sorted(absent) == ["./gone.key", "./gone.txt", "./gone/deep/x.conf", f"{tmp_path}/gone one"]
+    assert rest[len(absent)] == f'  "source": "{folder}/here.txt",'
+
+
+def test_what_cannot_be_looked_into_is_not_told_as_absent(tmp_path: Path) -> None:
+    """The engine may see there; root sees everywhere."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o600)
+    done = run_with(f'echo \'  "source": "{closed}/x.conf"\'', tmp_path, "sh")
+    assert ("absent" in done.stdout.decode()) == (os.geteuid() == 0)
 
 
 def test_the_folder_goes_and_the_code_stays_when_compose_fails(tmp_path: Path) -> None:
@@ -280,7 +319,7 @@ def test_a_symlinked_file_comes_with_what_it_leads_to(tmp_path: Path) -> None:
 class Line:
     """A connection that answers one put."""
 
-    host = SimpleNamespace(name="prod")
+    host = SimpleNamespace(name="prod", root="stacks")
 
     def __init__(self, result: Result) -> None:
         self.result = result
@@ -303,10 +342,13 @@ FILES = {
 
 
 def test_one_session_brings_the_model(tmp_path: Path) -> None:
-    line: Any = Line(Result(0, RECORDED.encode()))
+    folder, _, rest = RECORDED.partition("\n")
+    line: Any = Line(Result(0, f"{folder}\nabsent\t./conf/motd\nabsent\t/srv/a b\n{rest}".encode()))
 
-    assert read_model(line, stack(tmp_path), bundle(tmp_path, FILES)) == parse_model(RECORDED)
-    assert (line.sent, line.commands) == (["a.env", "compose.yaml"], [command("shop", ["compose.yaml"])])
+    read = read_model(line, stack(tmp_path), bundle(tmp_path, FILES))
+    assert read == Rendered(parse_model(RECORDED), frozenset({"./conf/motd", "/srv/a b"}))
+    words = command("shop", ["compose.yaml"], "stacks/shop")
+    assert (line.sent, line.commands) == (["a.env", "compose.yaml"], [words])
 
 
 @pytest.mark.parametrize(

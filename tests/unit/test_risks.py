@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from towline.deploy.risks import Risk, find_risks, looks_like_file
+from towline.deploy.mounts import looks_like_file
+from towline.deploy.risk import Risk
+from towline.deploy.risks import find_risks
 from towline.facts.pulling import Unpullable
 from towline.facts.surroundings import Mount, Neighbour, Port, Surroundings
 from towline.variables import used_variables
@@ -436,6 +438,29 @@ def test_bare_variables_are_found_in_any_text(text: str, found: set[str]) -> Non
     assert used_variables(text) == found
 
 
+# --- volume-missing -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "there", "found"),
+    [
+        ({"name": "store", "external": True}, set(), [("volume-missing", True)]),
+        ({"name": "store", "external": True}, {"store"}, []),
+        ({"name": "web_d"}, set(), []),
+    ],
+    ids=["missing", "there", "the stack's own"],
+)
+def test_external_volume_has_to_be_there(
+    declared: dict[str, Any], there: set[str], found: list[tuple[str, bool]]
+) -> None:
+    new = Model({"app": {"volumes": [{"type": "volume", "source": "d", "target": "/d"}]}}, volumes={"d": declared})
+    assert names(risks(new, Surroundings(volumes=dict.fromkeys(there, "")))) == found
+
+
+def test_external_volume_that_no_service_mounts_is_no_risk() -> None:
+    assert risks(Model({"app": {}}, volumes={"d": {"name": "store", "external": True}})) == ()
+
+
 # --- mount-removed and mount-missing --------------------------------------------------------------------------------------
 
 
@@ -491,6 +516,26 @@ def test_mounted_file_that_is_nowhere_is_asked_about() -> None:
     )
 
 
+def test_absolute_file_that_is_not_there_is_asked_about() -> None:
+    (risk,) = risks(bind("/srv/acme.json"), absent=frozenset({"/srv/acme.json"}))
+    assert (risk.name, risk.stops) == ("mount-missing", False)
+    assert risk.sentence.startswith("app: mounts /srv/acme.json, which is not on the server; Docker will make an empty")
+
+
+@pytest.mark.parametrize("source", ["./data", "/srv/data"])
+def test_folder_that_the_live_release_had_and_that_is_gone_is_asked_about(source: str) -> None:
+    (risk,) = risks(bind(source), old=bind(source), absent=frozenset({source}))
+    assert (risk.name, risk.stops) == ("mount-missing", False)
+    assert f"mounts {source}, which the live release has, and which is gone from the server" in risk.sentence
+
+
+@pytest.mark.parametrize(("options", "starts"), [({"create_host_path": True}, True), ({}, False)])
+def test_folder_that_docker_may_not_make_is_asked_about(options: dict[str, bool], starts: bool) -> None:
+    new = service(volumes=[{"type": "bind", "source": "./data", "target": "/x", "bind": options}])
+    found = risks(new, absent=frozenset({"./data"}))
+    assert ["its containers will not start" in risk.sentence for risk in found] == ([] if starts else [True])
+
+
 def test_missing_file_of_a_secret_is_asked_about() -> None:
     new = Model({"app": {"secrets": [{"source": "s"}]}}, secrets={"s": {"file": "./token"}})
     (risk,) = risks(new, absent=frozenset({"token"}))
@@ -504,9 +549,9 @@ def test_missing_file_of_a_secret_is_asked_about() -> None:
         ("./acme.json", set(), set()),
         ("./acme.json", {"acme.json"}, {"acme.json"}),
         ("./data", set(), {"data"}),
-        ("/srv/acme.json", set(), {"/srv/acme.json"}),
+        ("/srv/data", set(), {"/srv/data"}),
     ],
-    ids=["on the server or unknown", "in the release", "a folder", "absolute"],
+    ids=["on the server or unknown", "in the release", "a folder", "an absolute folder"],
 )
 def test_mount_that_docker_makes_rightly_is_no_risk(source: str, here: set[str], absent: set[str]) -> None:
     assert risks(bind(source), manifest_paths=frozenset(here), absent=frozenset(absent)) == ()

@@ -12,7 +12,8 @@ from towline.deploy.drift import Drift, find_drift
 from towline.deploy.ending import locked
 from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
 from towline.deploy.pruning import prune
-from towline.deploy.risks import Risk, find_risks
+from towline.deploy.risk import Risk
+from towline.deploy.risks import find_risks
 from towline.deploy.run import Watch
 from towline.envfile import read_env
 from towline.errors import TowlineError
@@ -20,7 +21,7 @@ from towline.facts import cuts, disk, engine, live, surroundings
 from towline.facts import stack as stacks
 from towline.facts.disk import DiskFact
 from towline.facts.live import LiveFact
-from towline.facts.model import Model, read_model
+from towline.facts.model import Rendered, read_model
 from towline.facts.pulling import Unpullable, read_unpullable, to_be_pulled
 from towline.facts.stack import StackFact
 from towline.facts.surroundings import Surroundings
@@ -88,15 +89,16 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
     disk is too small.
     """
     facts = _look(connection, cargo.stack, options, watch, cargo.images)
-    model = read_model(connection, cargo.stack, cargo.manifest)
-    plan = plan_deploy(Wanted(cargo.stack, cargo.manifest, model, cargo.networks), facts.stack, options)
+    rendered = read_model(connection, cargo.stack, cargo.manifest)
+    wanted = Wanted(cargo.stack, cargo.manifest, rendered.model, cargo.networks)
+    plan = plan_deploy(wanted, facts.stack, options)
     too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
     if too_little:
         pruned = prune(connection, [cargo.stack], really=False)
         would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
         raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
-    unpullable = read_unpullable(connection, to_be_pulled(model, facts.around.images))
-    return replace(plan, risks=_risks(cargo, plan, facts, model, unpullable), drift=_drift(plan, facts))
+    unpullable = read_unpullable(connection, to_be_pulled(rendered.model, facts.around.images))
+    return replace(plan, risks=_risks(cargo, plan, facts, rendered, unpullable), drift=_drift(plan, facts))
 
 
 def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
@@ -108,7 +110,7 @@ def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
 
 
 def _risks(
-    cargo: Cargo, plan: Plan, facts: Facts, model: Model, unpullable: Mapping[str, Unpullable]
+    cargo: Cargo, plan: Plan, facts: Facts, rendered: Rendered, unpullable: Mapping[str, Unpullable]
 ) -> tuple[Risk, ...]:
     env = next((entry.source for entry in cargo.manifest.entries if entry.path == ".env"), None)
     texts = [(cargo.stack.folder / name).read_text(encoding="utf-8") for name in cargo.stack.compose_files]
@@ -117,7 +119,7 @@ def _risks(
         plan.project,
         plan.strategy,
         facts.stack.model,
-        model,
+        rendered.model,
         frozenset(cargo.manifest.by_path),
         frozenset(entry.path for entry in plan.changes.removed),
         facts.around,
@@ -125,6 +127,7 @@ def _risks(
         cargo.networks,
         variables=frozenset().union(*map(used_variables, texts)),
         unpullable=unpullable,
+        absent=rendered.absent,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from towline.catalog import Stack
 from towline.deploy.drift import Drift
-from towline.deploy.risks import Risk
+from towline.deploy.risk import Risk
 from towline.deploy.services import ServicePlan, inputs_of, override, plan_services
 from towline.deploy.strategy import steps, why_not_rolling
 from towline.engines import compose

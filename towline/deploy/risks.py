@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import combinations
-from posixpath import normpath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from towline.catalog import BUILTIN_NETWORKS
+from towline.deploy.mounts import mounts
+from towline.deploy.risk import Risk
 from towline.facts.pulling import Unpullable
 from towline.facts.surroundings import WILDCARDS, Neighbour, Port, Surroundings
 from towline.variables import ALWAYS_SET
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
 NONE: frozenset[str] = frozenset()
 NO_IMAGES: Mapping[str, Unpullable] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Risk:
-    """stops: the deploy does not start; the others are asked about, or --yes."""
-
-    name: str
-    sentence: str
-    stops: bool
 
 
 def find_risks(  # noqa: PLR0913, PLR0917 - each is another fact; all but the first few are sets of names
@@ -51,19 +42,16 @@ def find_risks(  # noqa: PLR0913, PLR0917 - each is another fact; all but the fi
     """Every risk, those that stop the deploy first.
 
     variables: used_variables() of the compose files. unpullable: of the images that would be pulled. absent: paths of bind
-    sources that are not in the live folder. All paths relative to the stack's folder.
+    mounts, configs and secrets that are not on the server. Paths are relative to the stack's folder, or absolute.
     """
-    sources = _sources(new)
-    gone = frozenset(path for path in sources if _was_removed(path, manifest_paths, removed_paths))
-    lost = frozenset(map(normpath, absent)) - gone
     found = [
         *_ports_taken(new, project, around),
         *_ports_wanted_twice(new),
         *_names_taken(new, project, around),
         *_images_missing(new, around, unpullable),
         *_networks_missing(new, around, networks_made),
-        *(_mount_removed(path, sources[path]) for path in sorted(gone)),
-        *_mounts_missing(sources, manifest_paths, lost),
+        *mounts(old, new, manifest_paths, removed_paths, absent),
+        *_volumes_missing(new, around),
         *_volumes_orphaned(old, new, around),
         *(_anonymous_volumes(stack_name, project, around) if strategy == "recreate" else ()),
         *_variables_undefined(stack_name, variables - env_names - ALWAYS_SET),
@@ -226,6 +214,16 @@ def _networks_missing(new: Model, around: Surroundings, made: frozenset[str]) ->
             yield Risk("network-missing", f"{sentence}; make it there: docker network create {name}", stops=True)
 
 
+def _volumes_missing(new: Model, around: Surroundings) -> Iterator[Risk]:
+    mounts = [mount for keys in new.services.values() for mount in keys.get("volumes") or ()]
+    used = {mount.get("source") for mount in mounts if mount.get("type") == "volume"}
+    for key in sorted(used & new.volumes.keys()):
+        name = _volume_name(key, new.volumes[key])
+        if (new.volumes[key] or {}).get("external") and name not in around.volumes:
+            sentence = f"the external volume {name} does not exist on the server, and Compose makes none"
+            yield Risk("volume-missing", f"{sentence}; make it there: docker volume create {name}", stops=True)
+
+
 def _volumes_orphaned(old: Model | None, new: Model, around: Surroundings) -> Iterator[Risk]:
     if old is None:
         return
@@ -265,78 +263,3 @@ def _variables_undefined(stack_name: str, names: frozenset[str]) -> Iterator[Ris
         sentence = f"${{{name}}} is set nowhere, so Compose makes it empty"
         mend = f"set it in the .env of {stack_name}, or write ${{{name}:-}}"
         yield Risk("variable-undefined", f"{sentence}; {mend}", stops=False)
-
-
-# --- files below the stack's folder ---------------------------------------------------------------------------------------
-
-PLACEHOLDERS = frozenset({".gitkeep", ".keep", ".gitignore"})  # what holds a folder in git is not its content
-FILE_NAMES = frozenset(
-    {"caddyfile", "corefile", "dockerfile", "makefile", "procfile", "hosts", "passwd", "shadow", "group", "crontab"}
-    | {".env", ".htpasswd", "htpasswd", ".pgpass", ".netrc", ".npmrc", ".bashrc", ".profile", ".dockerignore"}
-)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A path that containers get: services that do, and whether it is a config or secret, which Docker makes no folder of."""
-
-    services: tuple[str, ...]
-    file_only: bool
-
-    @property
-    def shown(self) -> str:
-        return " and ".join(self.services)
-
-
-def _sources(model: Model) -> dict[str, _Source]:
-    """Path below the stack's folder → who mounts it."""
-    found: dict[str, dict[str, bool]] = {}
-    for service, keys in model.services.items():
-        for path, file_only in _mounted(model, keys):
-            plain = normpath(path)
-            if path and not plain.startswith(("/", "~")) and plain.split("/")[0] not in (".", ".."):
-                found.setdefault(plain, {})[service] = file_only
-    return {path: _Source(tuple(by), all(by.values())) for path, by in found.items()}
-
-
-def _mounted(model: Model, service: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    for mount in service.get("volumes") or ():
-        if mount.get("type") == "bind":
-            yield str(mount.get("source") or ""), False
-    for section, declared in (("configs", model.configs), ("secrets", model.secrets)):
-        for use in service.get(section) or ():
-            yield str((declared.get(use.get("source")) or {}).get("file") or ""), True
-
-
-def _at_or_below(path: str, paths: frozenset[str]) -> list[str]:
-    return [one for one in paths if one == path or one.startswith(path + "/")]
-
-
-def _was_removed(path: str, here: frozenset[str], removed: frozenset[str]) -> bool:
-    content = [one for one in _at_or_below(path, removed) if one.rpartition("/")[2] not in PLACEHOLDERS]
-    return bool(content) and not _at_or_below(path, here)
-
-
-def _mount_removed(path: str, source: _Source) -> Risk:
-    sentence = f"{source.shown}: mounts ./{path}, which the last release had and this one has not"
-    return Risk("mount-removed", f"{sentence}; put it back, or take the mount out", stops=True)
-
-
-def _mounts_missing(sources: Mapping[str, _Source], here: frozenset[str], lost: frozenset[str]) -> Iterator[Risk]:
-    for path in sorted(lost & sources.keys()):
-        source = sources[path]
-        if _at_or_below(path, here) or not (source.file_only or looks_like_file(path)):
-            continue
-        then = "its containers will not start" if source.file_only else "Docker will make an empty folder of it"
-        sentence = f"{source.shown}: mounts ./{path}, which is neither in the release nor on the server; {then}"
-        yield Risk("mount-missing", f"{sentence}: add the file, or make it there first", stops=False)
-
-
-def looks_like_file(path: str) -> bool:
-    """
-    >>> [looks_like_file(path) for path in ("conf/nginx.conf", "Caddyfile", "data", "conf.d", "v1.2", ".ssh")]
-    [True, True, False, False, False, False]
-    """
-    name = path.rstrip("/").rpartition("/")[2]
-    extension = re.search(r"[^.]\.([A-Za-z][A-Za-z0-9]{0,9})$", name)
-    return name.lower() in FILE_NAMES or bool(extension and extension[1] != "d")

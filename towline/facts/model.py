@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import Any
 
 from towline.catalog import Stack
@@ -16,6 +17,7 @@ from towline.commands.shell import Command, script
 from towline.composefile import interpolated
 from towline.errors import RemoteFailed, StackError, TowlineError
 from towline.manifest import Entry, Manifest
+from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.tarball import tar_stream
 from towline.yamlfile import Tagged, load_yaml
@@ -37,11 +39,19 @@ class Model:
     secrets: Section = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """absent: the paths of bind mounts, configs and secrets that are not on the server now, as the model has them."""
+
+    model: Model
+    absent: frozenset[str] = frozenset()
+
+
 # ------------------------------------------------------------------------------------------------ text → model
 
 
 def parse_model(text: str) -> Model:
-    """The model from `command()`'s output: the folder it was rendered in on the first line, the rest JSON.
+    """The model from a text with the folder it was rendered in on the first line, the rest JSON.
 
     Raises TowlineError for anything else, without quoting it: it holds secrets.
     """
@@ -60,6 +70,15 @@ def parse_model(text: str) -> Model:
     _relate_dockerfiles(sections["services"])
     here = re.compile(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])")
     return Model(**{n: {key: _relative(v or {}, here) for key, v in s.items()} for n, s in sections.items()})
+
+
+def parse_rendered(text: str) -> Rendered:
+    """The fact from `command()`'s output: the folder, an `absent` line for each path, JSON. Raises TowlineError."""
+    folder, _, rest = text.partition("\n")
+    lines = rest.split("\n")
+    absent = list(takewhile(lambda line: line.startswith("absent\t"), lines))
+    model = parse_model("\n".join((folder, *lines[len(absent) :])))
+    return Rendered(model, frozenset(line.partition("\t")[2] for line in absent))
 
 
 def _relate_dockerfiles(services: Mapping[str, Any]) -> None:
@@ -83,8 +102,12 @@ def _relative(value: Any, here: re.Pattern[str]) -> Any:
 # --------------------------------------------------------------------------------------------- on the server
 
 # PWD: compose takes its folder from there, and so does ${PWD} in a compose file.
+# A path counts as absent where its nearest folder that is there can be looked into. One that JSON or compose would write with
+# escapes is left out.
 SCRIPT = """
 umask 077
+case $1 in /*) live=$1 ;; *) live=$(pwd)/$1 ;; esac
+shift
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 129' HUP INT PIPE TERM
@@ -95,32 +118,46 @@ unset COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_DIRECTORY
 PWD=$dir COMPOSE_ANSI=never
 export PWD COMPOSE_ANSI
 echo "$dir"
-"$@" </dev/null
+model=$("$@" </dev/null) || exit
+is_absent() {
+    [ ! -e "$1" ] && [ ! -L "$1" ] || return 1
+    above=${1%/*}
+    while [ -n "$above" ] && [ ! -e "$above" ]; do above=${above%/*}; done
+    [ -d "$above/" ] && [ -x "$above/" ]
+}
+printf '%s\\n' "$model" |
+    sed -n -e 's|^ *"source": "\\(/[^"\\$]*\\)",*$|\\1|p' -e 's|^ *"file": "\\(/[^"\\$]*\\)",*$|\\1|p' |
+    sort -u | while IFS= read -r path; do
+        case $path in "$dir"/*) own=${path#"$dir"/}; there=$live/$own path=./$own ;; *) there=$path ;; esac
+        ! is_absent "$there" || printf 'absent\\t%s\\n' "$path"
+    done
+printf '%s\\n' "$model"
 """
 
 
-def command(project: str, files: Sequence[str]) -> Command:
-    """Renders the model of the compose `files` that come as a gzip tar on stdin; for `parse_model`.
+def command(project: str, files: Sequence[str], live: str) -> Command:
+    """Renders the model of the compose `files` that come as a gzip tar on stdin; for `parse_rendered`.
 
-    In a folder of its own, which goes again. Fails as compose fails.
+    In a folder of its own, which goes again; what is absent is looked for in the `live` folder. Fails as compose fails.
     """
     chosen = (word for file in files for word in ("--file", file))
-    return script(SCRIPT, *compose(project, *chosen, "config", "--format", "json"))
+    return script(SCRIPT, live, *compose(project, *chosen, "config", "--format", "json"))
 
 
-def read_model(connection: Connection, stack: Stack, manifest: Manifest) -> Model:
-    """The model that the server's compose makes of the stack's files as they are here; one session.
+def read_model(connection: Connection, stack: Stack, manifest: Manifest) -> Rendered:
+    """The model that the server's compose makes of the stack's files as they are here, and what it lacks there; one session.
 
     Raises RemoteFailed with compose's last lines when it refuses the files.
     """
     entries = entries_read(stack, manifest)
-    result = connection.put(tar_stream(entries), command(stack.project, stack.compose_files), "model")
+    live = StackPaths(connection.host.root, stack.name).live
+    result = connection.put(tar_stream(entries), command(stack.project, stack.compose_files, live), "model")
     if not result.ok:
         folder = result.out.partition("\n")[0]
         said = _blotted(result.err.replace(f"{folder}/", "") if folder else result.err, entries)
         last = " · ".join(line.strip() for line in said.splitlines()[-3:] if line.strip())
         raise RemoteFailed(f"{stack.name}: docker compose config: {last or f'exit code {result.code}'}")
-    return parse_model(result.out)
+    return parse_rendered(result.out)
 
 
 def _blotted(text: str, entries: Sequence[Entry]) -> str:
