@@ -154,19 +154,22 @@ services:
     image: busybox:1.37
     command: ["sh", "-c", "trap 'cat /conf/x >> /data/got' HUP; while :; do sleep 600 & wait; done"]
     volumes: ["./conf:/conf:ro", "./data:/data"]
-  {second}:
+  other:
     <<: *idle
     image: busybox:1.37
-x-towline: {{strategy: update, reload: {{web: HUP}}}}
+x-towline: {strategy: update, reload: {web: HUP}}
 """
 )
 
 
-def test_a_service_that_reloads_gets_its_signal_and_one_that_is_taken_out_goes(project: Project) -> None:
+def test_a_service_that_reloads_gets_its_signal_on_every_way_and_one_that_is_taken_out_goes(project: Project) -> None:
     stack = f"--stack={project.name('web')}"
-    project.write("web", {"compose.yaml": RELOADING.format(second="other"), "conf/x": "one\n"})
+    project.write("web", {"compose.yaml": RELOADING, "conf/x": "one\n"})
     assert project.tow("deploy", stack).code == 0
     before, got = project.containers(), project.live() / "data/got"
+
+    def has_read(text: str) -> bool:
+        return waiting.until(lambda: got.exists() and got.read_text() == text, 5)
 
     project.write("web", {"conf/x": "two\n"})
     planned = project.tow("plan", stack, "--format=json", "--check")
@@ -174,11 +177,25 @@ def test_a_service_that_reloads_gets_its_signal_and_one_that_is_taken_out_goes(p
     ran = project.tow("deploy", stack, "plan", stack, "--check")
     assert ran.code == 0, ran.err
     assert project.containers() == before
-    assert waiting.until(got.exists, 5)
-    assert waiting.until(lambda: got.read_text() == "two\n", 5), got.read_text()
+    assert has_read("two\n"), got.read_text()
 
-    compose = RELOADING.partition("  {second}:")[0] + "x-towline: {{strategy: update, reload: {{web: HUP}}}}\n"
-    project.write("web", {"compose.yaml": compose.format()})
+    # put back: what was told of the new file is told of the old one
+    second = "  other:\n    <<: *idle\n"
+    assert second in RELOADING
+    sick = RELOADING.replace(second, f"{second}    command: sh -c 'exit 3'\n")
+    project.write("web", {"conf/x": "three\n", "compose.yaml": sick})
+    ran = project.tow("deploy", stack)
+    assert ran.code == 5, ran.err
+    assert has_read("two\nthree\ntwo\n"), got.read_text()
+    assert project.containers()["web"] == before["web"]
+
+    ran = project.tow("rollback", stack)
+    assert ran.code == 0, ran.err
+    assert has_read("two\nthree\ntwo\none\n"), got.read_text()
+    assert project.containers()["web"] == before["web"]
+
+    compose = RELOADING.replace(f"{second}    image: busybox:1.37\n", "")
+    project.write("web", {"conf/x": "one\n", "compose.yaml": compose})
     planned = project.tow("plan", stack, "--format=json", "--check")
     assert (planned.code, acting(planned)) == (10, {"other": "remove"})
     ran = project.tow("deploy", stack, "plan", stack, "--check")

@@ -667,3 +667,24 @@ def test_person_s_lock_stops_a_run(either: Server) -> None:
     run = either.run(plan.release, [mark(either, "never")])
     assert (run.result, marks(either)) == ("locked", [])
     assert "holidays" in str(run.events("locked")[0]["holder"])
+
+
+# --- going back ---------------------------------------------------------------------------------------------------------
+
+# Answers for two containers of a service: one that ran before, one that was started since.
+TWO_CONTAINERS = """#!/bin/sh
+case $1 in
+    ps) echo before; echo since ;;
+    inspect) case $4 in before) echo 2026-01-01T00:00:00.123456789Z ;; *) echo 2999-01-01T00:00:00.123456789Z ;; esac ;;
+    kill) echo "$*" >>{killed} ;;
+esac
+"""
+
+
+def test_only_what_ran_before_is_signalled_when_files_are_taken_back(server: Server, tmp_path: Path) -> None:
+    plan, killed = server.send(TREE), tmp_path / "killed"
+    docker = server.shell.asked_docker.parent / "docker"
+    docker.write_text(TWO_CONTAINERS.format(killed=killed))
+    run = server.run(plan.release, [Step("reload", ("signal_back", "web", "HUP"))])
+    assert run.result == "deployed", run.output()
+    assert killed.read_text() == "kill --signal HUP before\n"

@@ -154,6 +154,27 @@ def test_update_takes_nothing_down_on_its_way_there_or_back() -> None:
     assert made.undo == tuple(step for step in go_back("20261101-000000") if step.name != "down")
 
 
+def test_a_service_that_reloads_is_signalled_on_the_way_there_and_back() -> None:
+    mount = {"type": "bind", "source": "./conf", "target": "/conf"}
+    model = Model(services={"web": {"image": "web", "volumes": [mount]}})
+    fact = replace(RUNNING, model=model)
+    new = manifest(*OLD.entries[:1], file("conf/a", "new"), file("conf/b", "b"))
+    stack = replace(STACK, strategy="update", reload={"web": "HUP"})
+    made = plan_deploy(Wanted(stack, new, model), fact, Options())
+    assert Step("reload web", ("signal", "web", "HUP")) in made.steps
+    up, *rest = [step for step in made.undo if step.name in ("up", "reload web", "health")]
+    assert (up.name, rest) == ("up", [Step("reload web", ("signal_back", "web", "HUP")), Step("health", ("health",))])
+
+    recreated = plan_deploy(Wanted(replace(stack, strategy="recreate"), new, model), fact, Options())
+    assert not [step for step in (*recreated.steps, *recreated.undo) if step.name == "reload web"]
+
+
+def test_rollback_has_services_that_reload_read_their_files_again() -> None:
+    made = plan_rollback(replace(STACK, reload={"web": "HUP"}), RUNNING, "", Options(strategy="update"))
+    again = Step("reload web", ("signal_back", "web", "HUP"))
+    assert (again in made.steps, again in made.undo) == (True, True)
+
+
 def test_plan_is_empty_when_the_files_and_the_services_are_as_they_are_there() -> None:
     assert plan(OLD, replace(RUNNING, model=MODEL)).empty
     assert not plan(manifest(file("x")), replace(RUNNING, model=MODEL)).empty

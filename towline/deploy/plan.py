@@ -9,7 +9,7 @@ from towline.catalog import Stack
 from towline.deploy.drift import Drift
 from towline.deploy.risk import Risk
 from towline.deploy.services import ServicePlan, inputs_of, override, plan_services
-from towline.deploy.strategy import steps, why_not_rolling
+from towline.deploy.strategy import signals, steps, why_not_rolling
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import Step
@@ -100,6 +100,7 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         timeout=options.timeout,
         cache=options.cache,
         networks=tuple(sorted(wanted.networks)),
+        signals=signals(strategy, services),
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -158,7 +159,13 @@ def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> P
         raise TowlineError(f"{stack.name}: no release {release} on the server", f"there are: {listed}")
     if known[release].outcome != "good":
         raise TowlineError(f"{stack.name}: release {release} never ran healthy, so there is nothing to go back to")
-    of = Sequence(stack.project, release, timeout=options.timeout, max_downtime=options.max_downtime)
+    of = Sequence(
+        project=stack.project,
+        release=release,
+        timeout=options.timeout,
+        signals=tuple(sorted(stack.reload.items())),  # which files differ is not known here: one too many does no harm
+        max_downtime=options.max_downtime,
+    )
     strategy = stack.strategy or options.strategy
     return Plan(
         stack=stack.name,

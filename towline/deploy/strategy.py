@@ -17,9 +17,14 @@ def steps(strategy: str, of: Sequence, services: Iterable[ServicePlan], model: M
     """The steps of `recreate`, `update` or `rolling`."""
     if strategy == "recreate":
         return compose.recreate(of)
-    signals = tuple((service.name, service.signal) for service in services if service.action == "reload")
     roll = rolling_services(services, model) if strategy == "rolling" else ()
-    return compose.update(replace(of, signals=signals, roll=roll))
+    return compose.update(replace(of, roll=roll))
+
+
+def signals(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
+    """Service and signal, of those that read their files again; `recreate` makes all of them anew."""
+    reloading = (service for service in services if service.action == "reload" and strategy != "recreate")
+    return tuple((service.name, service.signal) for service in reloading)
 
 
 def rolling_services(services: Iterable[ServicePlan], model: Model) -> tuple[str, ...]:

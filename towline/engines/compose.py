@@ -77,7 +77,7 @@ def _settle(of: Sequence) -> tuple[Step, ...]:
 def go_back(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """The steps that make `release`, one that ran before, run again with the images it had.
 
-    down=False leaves containers alone that are as that release has them.
+    down=False leaves containers alone that are as that release has them; those of `signals` read its files again.
     """
     return (
         Step("stage", ("stage", of.release)),
@@ -85,6 +85,7 @@ def go_back(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         Step("apply", ("apply", of.release)),
         Step("images", ("restore_images", of.release)),
         Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
+        *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in of.signals),
         Step("health", ("health",)),
     )
 

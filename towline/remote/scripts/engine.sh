@@ -82,6 +82,15 @@ signal() { # SERVICE SIGNAL: for one that reads its mounted files again by itsel
     in_live docker compose --project-name "$project" kill --signal "$2" "$1"
 }
 
+# When files are taken back: to what ran before this run began, and so may have read those that go. What was started since has
+# not, and may not listen yet: the signal would end it.
+signal_back() { # SERVICE SIGNAL
+    for id in $(containers_of "$1"); do
+        started=$(docker inspect --format '{{.State.StartedAt}}' "$id")
+        ! expr "$started" '<' "$began" >/dev/null || docker kill --signal "$2" "$id" || :
+    done
+}
+
 containers_of() { # SERVICE [--all]
     docker ps -q --no-trunc ${2:+"$2"} --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
 }

@@ -168,7 +168,7 @@ begun=$(uptime_now)
 event start run "${run##*/}" release "$release"
 echo "$release" >"$run/release"
 take_lock
-since=$(date +%s)
+since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
 ! grep -q "${tab}downtime " "$run/steps" || note_serving
 if run_steps "$run/steps"; then finish deployed; fi
 # A release that once ran healthy stays one to go back to, though this run of it failed.
