@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -116,19 +116,17 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def deploy_change(project: Project, what: str, files: dict[str, str | bytes], concerns: set[str]) -> dict[str, str]:
-    """Plan, deploy and plan again: the plan names those it concerns, only they are new after it, and then it is empty."""
+def deploy_change(project: Project, what: str, files: Mapping[str, str | bytes], expected: dict[str, str]) -> None:
+    """Plan, deploy and plan again: the plan has these actions, only what it replaces is new after it, and then it is empty."""
     stack = f"--stack={project.name('web')}"
     before = project.containers()
-    project.write("web", files)
-    planned = project.tow("plan", stack, "--format=json", "--check")
-    assert planned.code == 10, (what, planned.err)
-    actions = acting(planned)
-    assert actions.keys() == concerns, what
-    ran = project.tow("deploy", stack, "plan", stack, "--check")
+    project.write("web", dict(files))
+    ran = project.tow("plan", stack, "--format=json", "deploy", stack, "plan", stack, "--check")
     assert ran.code == 0, (what, ran.err)
-    assert changed(before, project.containers()) == concerns, what
-    return actions
+    assert acting(ran) == expected, what
+    assert not json.loads(ran.out)[0]["empty"], what
+    replaced = {name for name, action in expected.items() if action in ("rebuild", "recreate")}
+    assert changed(before, project.containers()) == replaced, what
 
 
 def test_each_kind_of_change_recreates_exactly_the_services_concerned(project: Project, retagged: str) -> None:
@@ -137,12 +135,74 @@ def test_each_kind_of_change_recreates_exactly_the_services_concerned(project: P
     assert ran.code == 0, ran.err
     for what, (files, concerns) in CHANGES.items():
         filled: dict[str, str | bytes] = {name: text.replace("{retagged}", retagged) for name, text in files.items()}
-        actions = deploy_change(project, what, filled, concerns)
         expected = {name: "rebuild" if name == "web" else "recreate" for name in concerns}
-        assert actions == expected, what
+        deploy_change(project, what, filled, expected)
     containers = project.containers()
     seen = {name: docker("exec", containers[name], "sh", "-c", command) for name, (command, _) in SEEN.items()}
     assert seen == {name: text for name, (_, text) in SEEN.items()}
+
+
+TIED = (
+    HEALTH
+    + """
+services:
+  base:
+    <<: *idle
+    image: busybox:1.37
+    labels: {{meaning: "{label}"}}
+  waits:
+    <<: *idle
+    image: busybox:1.37
+    networks: [side]
+    depends_on: {{base: {{condition: service_started, restart: true}}}}
+  lives:
+    <<: *idle
+    image: busybox:1.37
+    network_mode: service:waits
+  keys:
+    <<: *idle
+    image: busybox:1.37
+    network_mode: none
+    secrets: [token]
+    volumes: ["./conf:/conf:ro"]
+networks: {{side: {{labels: {{meaning: "{network}"}}}}}}
+secrets: {{token: {{environment: TOKEN}}}}
+x-towline: {{strategy: update{reload}}}
+"""
+)
+
+
+def tied(label: str = "1", network: str = "1", reload: str = "") -> dict[str, str]:
+    return {"compose.yaml": TIED.format(label=label, network=network, reload=reload)}
+
+
+def started(project: Project) -> dict[str, str]:
+    """Service → when its container was started, without the Z: texts in the order of time."""
+    found = project.containers()
+    return {name: docker("inspect", "-f", "{{.State.StartedAt}}", container)[:-1] for name, container in found.items()}
+
+
+def test_what_is_tied_to_others_is_restarted_or_left_alone_as_the_plan_says(project: Project) -> None:
+    project.write("web", {**tied(), ".env": "TOKEN=one\n", "conf/x": "one\n"})
+    assert project.tow("deploy", f"--stack={project.name('web')}").code == 0
+
+    actions = {"base": "recreate", "waits": "restart", "lives": "restart"}
+    first = started(project)
+    deploy_change(project, "what is depended on", tied(label="2"), actions)
+    second = started(project)
+    assert second["base"] < second["waits"] < second["lives"]
+    assert {name for name in first if first[name] != second[name]} == actions.keys()
+
+    files = {**tied("2", "2"), ".env": "TOKEN=one\nMORE=1\n"}
+    deploy_change(project, "a network, and a variable that nobody has", files, {"waits": "restart", "lives": "restart"})
+    third = started(project)
+    assert second["waits"] < third["waits"] < third["lives"]
+    assert third["base"] == second["base"]
+    assert "eth0" in docker("exec", project.containers()["lives"], "cat", "/proc/net/dev")
+
+    deploy_change(project, "a secret's variable", {".env": "TOKEN=two\nMORE=1\n"}, {"keys": "recreate"})
+    assert docker("exec", project.containers()["keys"], "cat", "/run/secrets/token") == "two"
+    deploy_change(project, "reload", tied("2", "2", ", reload: {keys: HUP}"), {"keys": "recreate"})
 
 
 RELOADING = (

@@ -688,3 +688,29 @@ def test_only_what_ran_before_is_signalled_when_files_are_taken_back(server: Ser
     run = server.run(plan.release, [Step("reload", ("signal_back", "web", "HUP"))])
     assert run.result == "deployed", run.output()
     assert killed.read_text() == "kill --signal HUP before\n"
+
+
+# Answers for the containers of web (w1 came up before o2, w2 after it) and of other, and notes which are restarted.
+TIED = """#!/bin/sh
+case $* in
+    ps*service=web*) echo w1; echo w2 ;;
+    ps*) echo o1; echo o2 ;;
+    inspect*w1) echo 2026-01-01T00:00:01.5Z w1 ;;
+    inspect*w2) echo 2026-01-01T00:00:01.52Z w2 ;;
+    inspect*o1) echo 2026-01-01T00:00:01Z o1 ;;
+    inspect*o2) echo 2026-01-01T00:00:01.51Z o2 ;;
+    restart*) echo "$2" >>{restarted}; exit {code} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("code", "result"), [(0, "deployed"), (1, "kept")])
+def test_only_what_was_started_before_the_other_is_restarted(
+    server: Server, tmp_path: Path, code: int, result: str
+) -> None:
+    plan, restarted = server.send(TREE), tmp_path / "restarted"
+    docker = server.shell.asked_docker.parent / "docker"
+    docker.write_text(TIED.format(restarted=restarted, code=code))
+    run = server.run(plan.release, [Step("restart", ("restart_after", "web", "other"))])
+    assert restarted.read_text() == "w1\n"
+    assert run.result == result, run.output()

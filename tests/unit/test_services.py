@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.unit.test_model import RECORDED, bundle
-from towline.deploy.services import Inputs, ServicePlan, inputs_of, override, plan_services
+from towline.deploy.inputs import Inputs, inputs_of, override
+from towline.deploy.services import ServicePlan, plan_services
 from towline.dockerignore import ignored_by
 from towline.facts.model import Model, parse_model
 from towline.manifest import Manifest, parse_manifest
@@ -61,7 +62,11 @@ def plans(**changed: ServicePlan | tuple[str, ...]) -> tuple[ServicePlan, ...]:
 
 def follow(*reasons: str, action: str = "rebuild") -> tuple[ServicePlan, ...]:
     """api is done, side shares its network, and web is restarted with it."""
-    return plans(api=(action, *reasons), side=("recreate", "follows api"), web=("recreate", "follows api"))
+    return plans(api=(action, *reasons), side=("recreate", "follows api"), web=restart("api"))
+
+
+def restart(after: str, *reasons: str) -> ServicePlan:
+    return ServicePlan("web", "restart", (*reasons, f"follows {after}"), after=after)
 
 
 def test_unchanged_stack_changes_no_service(tmp_path: Path) -> None:
@@ -102,7 +107,7 @@ def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
                 base=("rebuild", "backend/Base"),
                 api=("rebuild", "backend/Base"),
                 side=("recreate", "follows api"),
-                web=("recreate", "follows api"),
+                web=restart("api"),
             ),
             id="an ignored Dockerfile counts",
         ),
@@ -112,7 +117,7 @@ def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
                 base=("rebuild", "tools/run"),
                 api=("rebuild", "follows base"),
                 side=("recreate", "follows api"),
-                web=("recreate", "follows api"),
+                web=restart("api"),
             ),
             id="source of the image that another is built from",
         ),
@@ -124,8 +129,6 @@ def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
         pytest.param({"conf/motd": "x"}, follow("conf/motd", action="recreate"), id="config"),
         pytest.param({"token.txt": "x"}, follow("token.txt", action="recreate"), id="secret"),
         pytest.param({"cert.pem": "x"}, plans(cert=("recreate", "cert.pem")), id="secret of one"),
-        # the value of a secret out of the environment is not in the model, so the whole .env counts for its users
-        pytest.param({".env": "x"}, follow(".env", action="recreate"), id="secret out of the environment"),
         pytest.param({"api.env": "# x"}, plans(), id="env_file that gives the same values"),
         pytest.param({"README": "x"}, plans(), id="a file that nothing uses"),
         pytest.param({"compose.yaml": "# x"}, plans(), id="the compose file, with the same model"),
@@ -286,11 +289,21 @@ def test_a_volume_of_another_name_recreates_and_other_options_do_not(tmp_path: P
 
 def test_a_changed_network_concerns_all_that_are_in_it(tmp_path: Path) -> None:
     same = manifest(tmp_path)
-    networks = {"default": {"name": "shop_default", "ipam": {}, "internal": True}}
-    new = Model(MODEL.services, MODEL.volumes, networks, MODEL.configs, MODEL.secrets)
-    touched = {name: ("recreate", "network default") for name in ORDER if name != "side"}
+    touched = {name: ("restart", "network default") for name in ORDER if name != "side"}
+    side = ServicePlan("side", "restart", ("follows api",), after="api")
 
-    assert plan_services(MODEL, new, same, same) == plans(**touched, side=("recreate", "follows api"))
+    new = with_network({"name": "shop_default", "ipam": {}, "internal": True})
+    assert plan_services(MODEL, new, same, same) == plans(**touched, side=side)
+    renamed = with_network({"name": "shop_other", "ipam": {}})
+    recreated = dict.fromkeys(touched, ("recreate", "network default"))
+    expected = plans(**recreated, side=("recreate", "follows api"))
+    assert plan_services(MODEL, renamed, same, same) == expected
+    outer = with_network({"name": "shop_default", "external": True})  # compose leaves alone what is not its own
+    assert plan_services(MODEL, outer, same, same) == plans()
+
+
+def with_network(default: Mapping[str, Any]) -> Model:
+    return Model(MODEL.services, MODEL.volumes, {"default": default}, MODEL.configs, MODEL.secrets)
 
 
 def test_services_come_and_go(tmp_path: Path) -> None:
@@ -326,10 +339,17 @@ def test_what_shares_with_a_recreated_service_follows_it_on_and_on() -> None:
         "vol": {"volumes_from": ["api:ro"]},
         "waits": {"depends_on": {"api": restart}},
         "waits2": {"depends_on": {"waits": restart}},
+        "lives": {"network_mode": "service:waits"},
+        "lives2": {"pid": "service:lives"},
+        "vol2": {"volumes_from": ["waits"]},
         "starts": {"depends_on": {"api": {"condition": "service_started"}}},
         "outer": {"volumes_from": ["container:api"], "network_mode": "host"},
     }
-    names = {"recreate": ["net", "net2", "pid", "ipc", "vol", "waits"], "unchanged": ["waits2", "starts", "outer"]}
+    names = {
+        "recreate": ["net", "net2", "pid", "ipc", "vol"],
+        "restart": ["waits", "lives", "lives2"],
+        "unchanged": ["waits2", "vol2", "starts", "outer"],
+    }
 
     found = actions(run(api={}, **others), run(api={"labels": {"a": "1"}}, **others))
     assert found == {"api": "recreate"} | {name: action for action, those in names.items() for name in those}
@@ -362,10 +382,68 @@ def test_anything_else_beside_mounted_files_recreates(tmp_path: Path) -> None:
     more = ("recreate", "image busybox:1.36 → x", "conf/nginx.conf")
 
     assert plan_services(MODEL, model(web={"image": "x"}), before, after, {"web": "HUP"}) == plans(web=more)
-    follower = ("recreate", "conf/nginx.conf", "follows api")
+    follower = restart("api", "conf/nginx.conf")
     built = manifest(tmp_path / "c", {"conf/nginx.conf": "x", "backend/app.py": "2"})
     expected = plans(api=("rebuild", "backend/app.py"), side=("recreate", "follows api"), web=follower)
     assert plan_services(MODEL, MODEL, before, built, {"web": "HUP"}) == expected
+
+
+# -------------------------------------------------------------------------------------------- the label alone
+
+
+def planned(
+    had: Manifest, has: Manifest, reload: Mapping[str, str] | None = None, reloaded: Mapping[str, str] | None = None
+) -> tuple[ServicePlan, ...]:
+    """With containers that are labelled as the release before was; reloaded: its x-towline.reload."""
+    made = labels(MODEL, had, reloaded)
+    there = {name: frozenset({made.get(name, "")}) for name in ORDER}
+    return plan_services(MODEL, MODEL, had, has, reload or {}, there)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ("TAG=1.36\nLEVEL=debug\n", follow("secret level: .env", action="recreate")),
+        ("TAG=1.36\n", follow("secret level: .env", action="recreate")),
+        ("TAG=1.37\nLEVEL=info\nMORE=1\n", plans()),
+    ],
+    ids=["its value", "gone", "others"],
+)
+def test_a_secret_out_of_the_environment_is_concerned_by_its_own_variable(
+    tmp_path: Path, env: str, expected: tuple[ServicePlan, ...]
+) -> None:
+    assert planned(manifest(tmp_path / "a"), manifest(tmp_path / "b", {".env": env})) == expected
+
+
+def test_a_value_made_of_other_variables_is_concerned_by_all_of_env(tmp_path: Path) -> None:
+    made = {".env": "A=1\nLEVEL=${A}\n"}, {".env": "A=2\nLEVEL=${A}\n"}
+    before, after = (manifest(tmp_path / name, env) for name, env in zip("ab", made, strict=True))
+    assert planned(before, after) == follow("secret level: .env", action="recreate")
+
+
+def test_no_value_of_env_is_in_the_override(tmp_path: Path) -> None:
+    assert "sw0rdfish" not in override(MODEL, manifest(tmp_path, {".env": "LEVEL=sw0rdfish\n"}))
+
+
+def test_reload_that_comes_or_goes_recreates_once(tmp_path: Path) -> None:
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"compose.yaml": "# reload"})
+    once = plans(web=("recreate", "x-towline.reload"))
+    hup = {"web": "HUP"}
+
+    assert planned(before, after, reload=hup) == once
+    assert planned(before, after, reloaded=hup) == once
+    assert planned(before, after, reload=hup, reloaded=hup) == plans()
+    changed = manifest(tmp_path / "c", {"conf/nginx.conf": "x"})
+    assert planned(before, changed, reload=hup) == plans(web=("recreate", "conf/nginx.conf", "x-towline.reload"))
+
+
+def test_a_label_that_is_none_of_ours_is_replaced_with_the_next_release_only(tmp_path: Path) -> None:
+    """The override of a release that stays is as it was sent."""
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"README": "x"})
+    there = {"web": frozenset({"as an older towline made it"})}
+
+    assert plan_services(MODEL, MODEL, before, before, {}, there) == plans()
+    assert plan_services(MODEL, MODEL, before, after, {}, there) == plans(web=("recreate", "label towline.inputs"))
 
 
 # ------------------------------------------------------------------------------------------ inputs and override
@@ -379,7 +457,7 @@ def test_inputs_are_the_stacks_own_paths() -> None:
             context="backend",
             dockerfile="backend/Dockerfile",
             contexts=("shared",),
-            files=(".env", "conf/motd", "token.txt"),
+            files=("conf/motd", "token.txt"),
         ),
         "base": Inputs(context=".", dockerfile="backend/Base"),
         "cert": Inputs(files=("cert.pem",)),
@@ -428,7 +506,6 @@ def test_only_services_that_see_files_are_labelled(tmp_path: Path) -> None:
         ("conf/motd", {"api"}),
         ("token.txt", {"api"}),
         ("cert.pem", {"cert"}),
-        (".env", {"api"}),
         ("backend/app.py", set()),
         ("compose.yaml", set()),
     ],

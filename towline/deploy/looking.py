@@ -90,7 +90,9 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
     """
     facts = _look(connection, cargo.stack, options, watch, cargo.images)
     rendered = read_model(connection, cargo.stack, cargo.manifest)
-    wanted = Wanted(cargo.stack, cargo.manifest, rendered.model, cargo.networks)
+    wanted = Wanted(
+        cargo.stack, cargo.manifest, rendered.model, cargo.networks, facts.around.inputs_by_service(cargo.stack.project)
+    )
     plan = plan_deploy(wanted, facts.stack, options)
     too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
     if too_little:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from towline.catalog import Stack
 from towline.deploy.drift import Drift
+from towline.deploy.inputs import inputs_of, override
 from towline.deploy.risk import Risk
-from towline.deploy.services import ServicePlan, inputs_of, override, plan_services
-from towline.deploy.strategy import signals, steps, why_not_rolling
+from towline.deploy.services import Labels, ServicePlan, plan_services
+from towline.deploy.strategy import restarts, signals, steps, why_not_rolling
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import Step
@@ -77,20 +78,21 @@ class Plan:
 class Wanted:
     """What is to stand on the host: the stack's files and what compose makes of them.
 
-    networks: external ones that no stack creates.
+    networks: external ones that no stack creates. labels: `inputs.LABEL` of the containers that are there now, by service.
     """
 
     stack: Stack
     manifest: Manifest
     model: Model
     networks: frozenset[str] = frozenset()
+    labels: Labels = field(default_factory=dict)
 
 
 def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
     """The plan for bringing the stack up as it is wanted."""
     stack, manifest = wanted.stack, wanted.manifest
     changes = diff(fact.manifest, manifest)
-    services = plan_services(fact.model, wanted.model, fact.manifest, manifest, stack.reload)
+    services = plan_services(fact.model, wanted.model, fact.manifest, manifest, stack.reload, wanted.labels)
     run = run_id(fact)
     release = run if changes or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
@@ -101,6 +103,7 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         cache=options.cache,
         networks=tuple(sorted(wanted.networks)),
         signals=signals(strategy, services),
+        restarts=restarts(strategy, services),
         max_downtime=options.max_downtime,
     )
     return Plan(

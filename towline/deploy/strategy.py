@@ -27,6 +27,12 @@ def signals(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, 
     return tuple((service.name, service.signal) for service in reloading)
 
 
+def restarts(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
+    """Service and the one that it has to be started after."""
+    after = ((service.name, service.after) for service in services if service.after)
+    return tuple(after) if strategy != "recreate" else ()
+
+
 def rolling_services(services: Iterable[ServicePlan], model: Model) -> tuple[str, ...]:
     """The services that change and can have the new container beside the old one, in their order."""
     return tuple(

@@ -13,7 +13,8 @@ class Sequence:
     """What the steps are made from.
 
     roll: services whose new container starts beside the old, in their order. signals: service → signal, for those that read
-    changed files again by themselves. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache.
+    changed files again by themselves. restarts: service → the one that it has to be started after. max_downtime: seconds,
+    None for no limit. cache: the rehearsal may use the build cache.
     """
 
     project: str
@@ -23,6 +24,7 @@ class Sequence:
     networks: tuple[str, ...] = ()
     roll: tuple[str, ...] = ()
     signals: tuple[tuple[str, str], ...] = ()
+    restarts: tuple[tuple[str, str], ...] = ()
     max_downtime: float | None = None
 
 
@@ -55,6 +57,7 @@ def update(of: Sequence) -> tuple[Step, ...]:
         Step("apply", ("apply", of.release)),
         *(Step(f"roll {name}", ("roll", name)) for name in of.roll),
         Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
+        *_restarts(of),
         *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in of.signals),
         *_settle(of),
     )
@@ -62,6 +65,11 @@ def update(of: Sequence) -> tuple[Step, ...]:
 
 def _networks(of: Sequence) -> tuple[Step, ...]:
     return tuple(Step("network", ("need_network", name)) for name in sorted(of.networks))
+
+
+def _restarts(of: Sequence) -> tuple[Step, ...]:
+    """Compose restarts some of them itself; then these do nothing."""
+    return tuple(Step(f"restart {name}", ("restart_after", name, other)) for name, other in of.restarts)
 
 
 def _settle(of: Sequence) -> tuple[Step, ...]:
@@ -85,6 +93,7 @@ def go_back(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         Step("apply", ("apply", of.release)),
         Step("images", ("restore_images", of.release)),
         Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
+        *_restarts(of),
         *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in of.signals),
         Step("health", ("health",)),
     )

@@ -84,6 +84,11 @@ class Surroundings:
     volumes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
 
+    def inputs_by_service(self, project: str) -> dict[str, frozenset[str]]:
+        """The label that tells of mounted files, of each service's containers; '' for one without."""
+        own = [one for one in self.containers if one.project == project and not one.oneoff]
+        return {name: frozenset(it.inputs for it in own if it.service == name) for name in {one.service for one in own}}
+
 
 def _label(name: str) -> str:
     return f'{{{{json (index .Config.Labels "{name}")}}}}'

@@ -41,7 +41,7 @@ def _reasons(service: ServicePlan) -> str:
 def cheaper(plan: Plan, outcome: Outcome) -> str:
     """What `update` would have left alone, and that `rolling` would have cost nothing where it can be done."""
     alone = sorted(one.name for one in plan.services if one.action == "unchanged")
-    changing = {one.name for one in plan.services if one.action not in ("unchanged", "remove")}
+    changing = {one.name for one in plan.services if one.action not in ("unchanged", "reload", "remove")}
     longest = max((seconds for name, seconds in outcome.downtime.items() if name in changing), default=0.0)
     spared = f", none for {', '.join(alone)}" if alone else ""
     return f"`strategy: update` would have cost about {longest:.1f} s{spared}; `rolling` none where it can be done"

@@ -78,6 +78,19 @@ use_files() { # RELEASE
     export COMPOSE_FILE
 }
 
+# For one that depends on a container that is new, or lives in the namespaces of one that was started again: compose (2.40) restarts
+# it only where it replaced that container itself, and leaves it without network where it only restarted it.
+restart_after() { # SERVICE OTHER: those containers of SERVICE that were started before the last one of OTHER
+    last=$(started_of "$2" | sort | tail -n 1)
+    started_of "$1" --all | while read -r started id; do
+        ! expr "$started" '<' "$last" >/dev/null || docker restart "$id" || exit 1
+    done
+}
+
+started_of() { # SERVICE [--all]: when and id; without the Z, since 1.2Z is before 1.23Z
+    for id in $(containers_of "$@"); do docker inspect --format "{{.State.StartedAt}} $id" "$id" | tr -d Z; done
+}
+
 signal() { # SERVICE SIGNAL: for one that reads its mounted files again by itself
     in_live docker compose --project-name "$project" kill --signal "$2" "$1"
 }
