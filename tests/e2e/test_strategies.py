@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,72 +29,126 @@ x-idle: &idle
   stop_grace_period: 1s
 """
 
-# One service for each kind of input, or two.
-MANY = (
-    HEALTH
-    + """
-services:
-  web:
+# A service for each kind of input, or two.
+GROUP = """
+  web{n}:
     <<: *idle
-    build: app
-  pages:
+    build: app{n}
+  pages{n}:
     <<: *idle
     image: busybox:1.37
-    volumes: ["./conf/pages.conf:/etc/pages.conf:ro", "./pages:/www:ro"]
-  words:
+    volumes: ["./conf{n}/pages.conf:/etc/pages.conf:ro", "./pages{n}:/www:ro"]
+  words{n}:
     <<: *idle
     image: busybox:1.37
-    env_file: words.env
-  dot:
+    env_file: words{n}.env
+  dot{n}:
     <<: *idle
     image: busybox:1.37
-    environment: {{WORD: "${{WORD}}"}}
-  keys:
+    environment: {{WORD: "${{WORD{n}}}"}}
+  keys{n}:
     <<: *idle
     image: busybox:1.37
-    configs: [settings]
-    secrets: [token]
-  plain:
+    configs: [settings{n}]
+    secrets: [token{n}]
+  plain{n}:
     <<: *idle
     image: {image}
     labels: {{meaning: "{label}"}}
-configs: {{settings: {{file: ./conf/settings.ini}}}}
-secrets: {{token: {{file: ./conf/token}}}}
-x-towline: {{strategy: update}}
 """
-)
+END = """
+configs: {settings1: {file: ./conf1/settings.ini}, settings2: {file: ./conf2/settings.ini}}
+secrets: {token1: {file: ./conf1/token}, token2: {file: ./conf2/token}}
+x-towline: {strategy: update}
+"""
 
-FILES: dict[str, str | bytes] = {
-    "app/Dockerfile": f"FROM {BASE}\nCOPY index.html /www/\n",
-    "app/index.html": "v1\n",
-    "conf/pages.conf": "one\n",
-    "pages/deep/a.html": "one\n",
-    "words.env": "COLOUR=red\n",
-    ".env": "WORD=one\n",
-    "conf/settings.ini": "one\n",
-    "conf/token": "token-one\n",
-}
-# what is changed → the files that do it, and whom it concerns
-CHANGES: dict[str, tuple[dict[str, str], set[str]]] = {
-    "source of a build": ({"app/index.html": "v2\n"}, {"web"}),
-    "Dockerfile": ({"app/Dockerfile": f"FROM {BASE}\nCOPY index.html /www/\nENV MORE=1\n"}, {"web"}),
-    "bind-mounted file": ({"conf/pages.conf": "two\n"}, {"pages"}),
-    "file in a bind-mounted folder": ({"pages/deep/a.html": "two\n"}, {"pages"}),
-    "env_file": ({"words.env": "COLOUR=blue\n"}, {"words"}),
-    "value of .env": ({".env": "WORD=two\n"}, {"dot"}),
-    "config": ({"conf/settings.ini": "two\n"}, {"keys"}),
-    "secret": ({"conf/token": "token-two\n"}, {"keys"}),
-    "image tag": ({"compose.yaml": MANY.format(image="{retagged}", label="old")}, {"plain"}),
-    "label": ({"compose.yaml": MANY.format(image="{retagged}", label="new")}, {"plain"}),
-    "two at once": ({"app/index.html": "v3\n", "words.env": "COLOUR=green\n"}, {"web", "words"}),
+
+def twelve(image: str = BASE, label: str = "old") -> str:
+    """The compose file: six services, and the same six again, which nothing here changes."""
+    first, second = GROUP.format(n=1, image=image, label=label), GROUP.format(n=2, image=BASE, label="old")
+    return f"{HEALTH}services:{first}{second}{END}"
+
+
+def files(n: int) -> dict[str, str]:
+    return {
+        f"app{n}/Dockerfile": f"FROM {BASE}\nCOPY index.html /www/\n",
+        f"app{n}/index.html": "v1\n",
+        f"app{n}/README.md": "one\n",
+        f"conf{n}/pages.conf": "one\n",
+        f"pages{n}/deep/a.html": "one\n",
+        f"words{n}.env": "COLOUR=red\n",
+        f"conf{n}/settings.ini": "one\n",
+        f"conf{n}/token": "token-one\n",
+    }
+
+
+FILES: dict[str, str] = {**files(1), **files(2), ".env": "WORD1=one\nWORD2=one\n"}
+DOCKERFILE = f"FROM {BASE}\nCOPY index.html /www/\nENV MORE=1\n"
+Changes = Mapping[str, tuple[Mapping[str, str], Mapping[str, list[str]]]]
+
+# What is changed → the files that do it, and whom it concerns, why. Kinds at once are of services that share nothing.
+CHANGES: Changes = {
+    "source, env_file, label": (
+        {"app1/index.html": "v2\n", "words1.env": "COLOUR=blue\n", "compose.yaml": twelve(label="new")},
+        {"web1": ["app1/index.html"], "words1": ["environment: COLOUR"], "plain1": ["labels: meaning"]},
+    ),
+    "Dockerfile, a value of .env, a file that no COPY takes": (
+        {"app1/Dockerfile": DOCKERFILE, ".env": "WORD1=two\nWORD2=one\n", "app2/README.md": "two\n"},
+        {"web1": ["app1/Dockerfile"], "dot1": ["environment: WORD"]},
+    ),
+    "bind file, config": (
+        {"conf1/pages.conf": "two\n", "conf1/settings.ini": "two\n"},
+        {"pages1": ["conf1/pages.conf"], "keys1": ["conf1/settings.ini"]},
+    ),
+    "bind folder, secret, image tag": (
+        {"pages1/deep/a.html": "two\n", "conf1/token": "token-two\n", "compose.yaml": twelve("{retagged}", "new")},
+        {"pages1": ["pages1/deep/a.html"], "keys1": ["conf1/token"], "plain1": [f"image {BASE} → {{retagged}}"]},
+    ),
 }
 # What a container sees at the end: a new id alone does not tell that it has the new content.
 SEEN = {
-    "web": ("cat /www/index.html", "v3"),
-    "pages": ("cat /etc/pages.conf /www/deep/a.html", "two\ntwo"),
-    "words": ("echo $COLOUR", "green"),
-    "dot": ("echo $WORD", "two"),
-    "keys": ("cat /settings /run/secrets/token", "two\ntoken-two"),
+    "web1": ("cat /www/index.html; echo $MORE", "v2\n1"),
+    "pages1": ("cat /etc/pages.conf /www/deep/a.html", "two\ntwo"),
+    "words1": ("echo $COLOUR", "blue"),
+    "dot1": ("echo $WORD", "two"),
+    "keys1": ("cat /settings1 /run/secrets/token1", "two\ntoken-two"),
+}
+
+ALONE = """
+services:
+  web:
+    <<: *idle
+    build: app1
+    image: {image}
+    labels: {{meaning: "{label}"}}
+    env_file: words1.env
+    environment: {{WORD: "${{WORD1}}"}}
+    volumes: ["./conf1/pages.conf:/etc/pages.conf:ro", "./pages1:/www2:ro"]
+    configs: [settings]
+    secrets: [token]
+configs: {{settings: {{file: ./conf1/settings.ini}}}}
+secrets: {{token: {{file: ./conf1/token}}}}
+x-towline: {{strategy: update}}
+"""
+
+
+def alone(image: str, label: str = "old") -> str:
+    return HEALTH + ALONE.format(image=image, label=label)
+
+
+CHANGES_ALONE: Changes = {
+    "source, Dockerfile": (
+        {"app1/index.html": "v2\n", "app1/Dockerfile": DOCKERFILE},
+        {"web": ["app1/Dockerfile", "app1/index.html"]},
+    ),
+    "bind file, bind folder, config, secret": (
+        dict.fromkeys(("conf1/pages.conf", "pages1/deep/a.html", "conf1/settings.ini", "conf1/token"), "two\n"),
+        {"web": ["conf1/pages.conf", "pages1/deep/a.html", "conf1/settings.ini", "conf1/token"]},
+    ),
+    "env_file, a value of .env, label, image tag": (
+        {"words1.env": "COLOUR=blue\n", ".env": "WORD1=two\n", "compose.yaml": alone("{built}-2", "new")},
+        {"web": ["image {built} → {built}-2", "environment: COLOUR, WORD", "labels: meaning"]},
+    ),
 }
 
 
@@ -116,30 +172,58 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def deploy_change(project: Project, what: str, files: Mapping[str, str | bytes], expected: dict[str, str]) -> None:
-    """Plan, deploy and plan again: the plan has these actions, only what it replaces is new after it, and then it is empty."""
+def deploy_change(
+    project: Project, what: str, files: Mapping[str, str], expected: dict[str, str]
+) -> dict[str, list[str]]:
+    """Plan, deploy and plan again: the plan has these actions, only what it replaces is new after it, and then it is empty.
+
+    Answers with the plan's reasons.
+    """
     stack = f"--stack={project.name('web')}"
     before = project.containers()
     project.write("web", dict(files))
     ran = project.tow("plan", stack, "--format=json", "deploy", stack, "plan", stack, "--check")
     assert ran.code == 0, (what, ran.err)
     assert acting(ran) == expected, what
-    assert not json.loads(ran.out)[0]["empty"], what
+    (plan,) = json.loads(ran.out)
+    assert not plan["empty"], what
     replaced = {name for name, action in expected.items() if action in ("rebuild", "recreate")}
     assert changed(before, project.containers()) == replaced, what
+    return {one["name"]: one["reasons"] for one in plan["services"] if one["reasons"]}
 
 
-def test_each_kind_of_change_recreates_exactly_the_services_concerned(project: Project, retagged: str) -> None:
-    project.write("web", FILES | {"compose.yaml": MANY.format(image=BASE, label="old")})
+def deploy_changes(project: Project, changes: Changes, builds: str, **names: str) -> None:
+    """Each of them in turn; names: what stands in braces in the files and reasons."""
+
+    def filled(text: str) -> str:
+        return functools.reduce(lambda done, name: done.replace(f"{{{name}}}", names[name]), names, text)
+
+    for what, (files, concerns) in changes.items():
+        reasons = {name: list(map(filled, texts)) for name, texts in concerns.items()}
+        built = {name for name in concerns if name == builds and re.search(r"app1/|→", str(reasons[name]))}
+        expected = {name: "rebuild" if name in built else "recreate" for name in concerns}
+        said = deploy_change(project, what, {path: filled(text) for path, text in files.items()}, expected)
+        assert said == reasons, what
+
+
+def test_each_kind_of_change_recreates_exactly_the_services_concerned_of_twelve(
+    project: Project, retagged: str
+) -> None:
+    project.write("web", FILES | {"compose.yaml": twelve()})
     ran = project.tow("deploy", f"--stack={project.name('web')}", "plan", f"--stack={project.name('web')}", "--check")
     assert ran.code == 0, ran.err
-    for what, (files, concerns) in CHANGES.items():
-        filled: dict[str, str | bytes] = {name: text.replace("{retagged}", retagged) for name, text in files.items()}
-        expected = {name: "rebuild" if name == "web" else "recreate" for name in concerns}
-        deploy_change(project, what, filled, expected)
+    assert len(project.containers()) == 12
+    deploy_changes(project, CHANGES, "web1", retagged=retagged)
     containers = project.containers()
     seen = {name: docker("exec", containers[name], "sh", "-c", command) for name, (command, _) in SEEN.items()}
     assert seen == {name: text for name, (_, text) in SEEN.items()}
+
+
+def test_each_kind_of_change_recreates_the_service_of_a_stack_of_one(project: Project) -> None:
+    built = f"{project.name('web')}-own:1"  # of a name that is cleared away
+    project.write("web", files(1) | {".env": "WORD1=one\n", "compose.yaml": alone(built)})
+    assert project.tow("deploy", f"--stack={project.name('web')}").code == 0
+    deploy_changes(project, CHANGES_ALONE, "web", built=built)
 
 
 TIED = (
@@ -193,8 +277,8 @@ def test_what_is_tied_to_others_is_restarted_or_left_alone_as_the_plan_says(proj
     assert second["base"] < second["waits"] < second["lives"]
     assert {name for name in first if first[name] != second[name]} == actions.keys()
 
-    files = {**tied("2", "2"), ".env": "TOKEN=one\nMORE=1\n"}
-    deploy_change(project, "a network, and a variable that nobody has", files, {"waits": "restart", "lives": "restart"})
+    both = {**tied("2", "2"), ".env": "TOKEN=one\nMORE=1\n"}
+    deploy_change(project, "a network, and a variable that nobody has", both, {"waits": "restart", "lives": "restart"})
     third = started(project)
     assert second["waits"] < third["waits"] < third["lives"]
     assert third["base"] == second["base"]

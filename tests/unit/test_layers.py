@@ -19,6 +19,7 @@ LAYERS = (
     ("yamlfile", "envfile", "hostaddress"),
     ("config",),
     ("composefile", "composepaths", "variables", "dockerignore", "declared"),
+    ("dockerfile",),
     ("catalog",),
     ("manifest", "tarball"),
     ("bundle", "commands"),

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.test_model import RECORDED, bundle
 from towline.deploy.inputs import Inputs, inputs_of, override
 from towline.deploy.services import ServicePlan, plan_services
+from towline.dockerfile import copied_by
 from towline.dockerignore import ignored_by
 from towline.facts.model import Model, parse_model
 from towline.manifest import Manifest, parse_manifest
@@ -23,8 +24,8 @@ FILES = {
     ".env": "TAG=1.36\nLEVEL=info\n",
     "api.env": "API_KEY=hunter22\n",
     "backend/.dockerignore": "*.md\n!README.md\n**/cache\n",
-    "backend/Base": "FROM busybox",
-    "backend/Dockerfile": "FROM busybox",
+    "backend/Base": "FROM busybox\nCOPY . /\n",
+    "backend/Dockerfile": "FROM busybox\nCOPY . /\n",
     "backend/app.py": "1",
     "cert.pem": "k",
     "compose.yaml": "services:",
@@ -92,7 +93,7 @@ def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
         pytest.param({"backend/app.py": None}, follow("-backend/app.py"), id="source removed"),
         pytest.param({"shared/lib.py": "2"}, follow("shared/lib.py"), id="additional context"),
         pytest.param(
-            {"backend/app.py": "2", "backend/Dockerfile": "FROM x"},
+            {"backend/app.py": "2", "backend/Dockerfile": "FROM x\nCOPY . /"},
             follow("backend/Dockerfile", "backend/app.py"),
             id="Dockerfile first",
         ),
@@ -102,7 +103,7 @@ def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
         pytest.param({"backend/.dockerignore": ""}, follow("backend/.dockerignore"), id=".dockerignore"),
         pytest.param({"backend/.dockerignore": None}, follow("-backend/.dockerignore"), id=".dockerignore removed"),
         pytest.param(
-            {"backend/Base": "FROM x"},
+            {"backend/Base": "FROM x\nCOPY . /"},
             plans(
                 base=("rebuild", "backend/Base"),
                 api=("rebuild", "backend/Base"),
@@ -518,6 +519,81 @@ def test_the_label_changes_with_the_files_that_a_service_sees(tmp_path: Path, pa
 
 def test_mounted_files_of_what_reloads_are_left_out_of_the_label(tmp_path: Path) -> None:
     assert sorted(labels(MODEL, manifest(tmp_path), {"web": "HUP"})) == ["api", "cert"]
+
+
+# ------------------------------------------------------------------------------------------------ the Dockerfile
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "concerned"),
+    [
+        ("FROM x\nCOPY app.py /srv/\n", False),
+        ("FROM x\nCOPY app.py *.md /srv/\n", True),
+        ("FROM x\nCOPY . /srv/\n", True),
+        ("FROM x\nCOPY $WHAT /srv/\n", True),
+    ],
+)
+def test_a_file_that_no_copy_takes_rebuilds_nothing(tmp_path: Path, dockerfile: str, concerned: bool) -> None:
+    start = {"backend/Dockerfile": dockerfile, "backend/README.md": "1"}
+    before, after = manifest(tmp_path / "a", start), manifest(tmp_path / "b", start | {"backend/README.md": "2"})
+
+    assert plan_services(MODEL, MODEL, before, after) == (follow("backend/README.md") if concerned else plans())
+    app = manifest(tmp_path / "c", start | {"backend/app.py": "2"})
+    assert plan_services(MODEL, MODEL, before, app) == follow("backend/app.py")
+
+
+def test_a_dockerfile_in_the_compose_file_is_read_too(tmp_path: Path) -> None:
+    build = {"context": "./backend", "dockerfile_inline": "FROM x\nCOPY app.py /srv/\n"}
+    new = model(log={"image": None, "build": build})
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"backend/README.md": "2"})
+    changes = {one.name: one.action for one in plan_services(new, new, before, after)}
+
+    assert changes["log"] == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("text", "taken", "left"),
+    [
+        ("COPY a /x", ["a", "a/b/c"], ["b", "ab", "b/a"]),
+        ("copy ./a/ ../b /c /x/", ["a/z", "b", "c"], ["x", "d"]),
+        ("COPY --chown=1:1 --link a? *.txt /x/", ["ab", "ab/c", "n.txt"], ["a", "abc", "d/n.txt"]),
+        ('ADD ["a", "b c", "/x/"]', ["a", "b c"], ["b"]),
+        ("COPY a \\\n  # why\n\n  b /x/", ["a", "b"], ["x"]),
+        ("COPY --from=build /a /x\nADD https://host/f /x/", [], ["a", "f"]),
+        ("# syntax=docker/dockerfile:1\nCOPY a /x", ["a"], ["b"]),
+        ("RUN --mount=type=cache,target=/c make", [], ["a"]),
+    ],
+)
+def test_what_a_dockerfile_takes(text: str, taken: list[str], left: list[str]) -> None:
+    copied = copied_by(f"{text}\nFROM x\n" if text.startswith("#") else f"FROM x\n{text}\n")
+
+    assert copied
+    assert [path for path in taken if not copied(path)] == []
+    assert [path for path in left if copied(path)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY $A /x",
+        "COPY [ab] /x",
+        "COPY --exclude=a . /x",
+        "COPY --parents a /x",
+        "COPY <<E /x\nhello\nE",
+        "COPY a/** /x",
+        'COPY "a b" /x',
+        "COPY a",
+        "RUN --mount=type=bind,target=/src make",
+        "RUN --mount=target=/src make",
+        "RUN <<E\nCOPY\nE",
+        "INCLUDE a",
+        "COPY\ta /x",
+    ],
+)
+def test_a_dockerfile_that_leaves_a_doubt_tells_nothing(text: str) -> None:
+    assert copied_by(f"FROM x\n{text}\n") is None
+    assert copied_by("# escape=`\nFROM x\nCOPY a /x") is None
+    assert copied_by("# a\n# syntax=example.com/other\nFROM x\nCOPY a /x") is None
 
 
 # ------------------------------------------------------------------------------------------------- .dockerignore

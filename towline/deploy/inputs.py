@@ -1,6 +1,6 @@
 """What of the stack's files a service depends on, and the label that tells compose when they changed.
 
-Pure, but for the .env and the .dockerignore files that it reads.
+Pure, but for the .env, the Dockerfiles and the .dockerignore files that it reads.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from towline.dockerfile import copied_by
 from towline.dockerignore import Belongs, folders_of, ignored_by
 from towline.envfile import read_env
 from towline.facts.model import Model, trail
@@ -91,23 +92,45 @@ def belonging(paths: Iterable[str], *manifests: Manifest) -> Belongs:
 # ---------------------------------------------------------------------------------------------- build contexts
 
 
-def built_from(inputs: Inputs, manifest: Manifest) -> Belongs:
-    """Whether a path counts for the build: the contexts without what their .dockerignore names, and the Dockerfile."""
+def built_from(service: Service, inputs: Inputs, manifest: Manifest) -> Belongs:
+    """Whether a path counts for the build: the Dockerfile, and of the contexts what it may take and .dockerignore leaves."""
     always = {inputs.dockerfile, f"{inputs.dockerfile}.dockerignore"} if inputs.dockerfile else set()
     always |= {step for path in tuple(always) for step in trail(path, manifest)}
     parts: list[Belongs] = [always.__contains__]
-    folders = [(folder, "") for folder in inputs.contexts]
-    folders += [(inputs.context, inputs.dockerfile)] if inputs.context is not None else []
-    for folder, dockerfile in folders:
+    folders: list[tuple[str, str, Belongs]] = [(folder, "", _everything) for folder in inputs.contexts]
+    if inputs.context is not None:
+        folders.append((inputs.context, inputs.dockerfile, _copied(service, inputs, manifest)))
+    for folder, dockerfile, taken in folders:
         *_, root = trail(folder, manifest)
-        parts.append(_in_context(root, _ignored(root, dockerfile, manifest)))
+        parts.append(_in_context(root, _ignored(root, dockerfile, manifest), taken))
     return lambda path: any(part(path) for part in parts)
 
 
-def _in_context(root: str, ignored: Belongs) -> Belongs:
+def _everything(_: str) -> bool:
+    return True
+
+
+def _copied(service: Service, inputs: Inputs, manifest: Manifest) -> Belongs:
+    """What the Dockerfile takes of its context; everything when that cannot be told: then a rebuild may come to nothing."""
+    text = service["build"].get("dockerfile_inline") or ""
+    if inputs.dockerfile:
+        *_, path = trail(inputs.dockerfile, manifest)
+        entry = manifest.by_path.get(path)
+        text = _text_of(entry) if entry and entry.kind == "f" else ""
+    # a symlink in the context may lead to anything in it
+    linked = any(entry.kind == "l" for entry in manifest.entries)
+    return (copied_by(text) if text and not linked else None) or _everything
+
+
+def _in_context(root: str, ignored: Belongs, taken: Belongs) -> Belongs:
     start = "" if root == "." else f"{root}/"
     own = f"{start}.dockerignore"
-    return lambda path: path == own or (path.startswith(start) and not ignored(path[len(start) :]))
+
+    def counts(path: str) -> bool:
+        inside = path[len(start) :]
+        return path == own or (path.startswith(start) and taken(inside) and not ignored(inside))
+
+    return counts
 
 
 def _ignored(root: str, dockerfile: str, manifest: Manifest) -> Belongs:
@@ -117,14 +140,14 @@ def _ignored(root: str, dockerfile: str, manifest: Manifest) -> Belongs:
         *_, path = trail(name, manifest)
         entry = manifest.by_path.get(path)
         if entry and entry.kind == "f":
-            return ignored_by(_ignore_text(entry))
+            return ignored_by(_text_of(entry))
     return lambda _: False
 
 
-def _ignore_text(entry: Entry) -> str:
+def _text_of(entry: Entry) -> str:
     try:
         return entry.source.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError:  # it was there a moment ago, when it was hashed; then nothing is left out
+    except OSError:  # it was there a moment ago, when it was hashed; then nothing is told by it
         return ""
 
 

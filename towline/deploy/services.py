@@ -134,7 +134,7 @@ class _Change:
         was, now = self.old.services[name], self.new.services[name]
         had, has = inputs_of(was, self.old), inputs_of(now, self.new)
         image = _image_reason(was, now)
-        built = [*self._build_files(has), *_build_reasons(was, now)] if now.get("build") else []
+        built = [*self._build_files(now, has), *_build_reasons(was, now)] if now.get("build") else []
         mounted = self._paths(belonging({*had.mounts, *has.mounts}, self.before, self.after))
         files = self._paths(belonging({*had.files, *has.files}, self.before, self.after))
         rest = [*files, *self._definitions(was, now), *_key_reasons(was, now), *self._renamed_networks(was, now)]
@@ -166,8 +166,8 @@ class _Change:
         else:
             yield "label towline.inputs"
 
-    def _build_files(self, has: Inputs) -> list[str]:
-        counts = built_from(has, self.after)
+    def _build_files(self, now: Service, has: Inputs) -> list[str]:
+        counts = built_from(now, has, self.after)
         paths = self._paths(counts)
         return sorted(paths, key=lambda path: path.lstrip("+-") != has.dockerfile)
 
