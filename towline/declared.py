@@ -61,7 +61,10 @@ class Dns(Check, frozen=True):
 
 
 class Tls(Check, frozen=True):
-    """host:port serves a certificate for `server_name` that is good for `min_days` more."""
+    """host:port serves a certificate that is good for `min_days` more, and for `server_name`.
+
+    server_name '': for the host itself, or for any name when the host is one of the stack's services.
+    """
 
     host: str = ""
     port: int = 443
@@ -217,10 +220,8 @@ def _dns(raw: object, _services: Sequence[str], place: Place) -> Check:
 def _tls(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TlsKeys, place)
     host, port = _address(keys.tls if ":" in keys.tls else f"{keys.tls}:443", place.at("tls"))
-    name = keys.server_name or host
-    return Tls(
-        **_common(keys, f"tls.{keys.tls}", place), host=host, port=port, server_name=name, min_days=keys.min_days
-    )
+    common = _common(keys, f"tls.{keys.tls}", place)
+    return Tls(**common, host=host, port=port, server_name=keys.server_name, min_days=keys.min_days)
 
 
 def _address(text: str, place: Place) -> tuple[str, int]:

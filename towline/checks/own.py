@@ -43,6 +43,10 @@ class Where:
         containers = self.survey.of(self.stack.project, name)
         return next((one.address for one in containers if one.running and one.address), "")
 
+    def server_name(self, check: Tls) -> str:
+        """The name that its certificate must be for, '' for any."""
+        return check.server_name or ("" if check.host in {one.name for one in self.stack.services} else check.host)
+
 
 # --------------------------------------------------------------------------------------------- run on the server
 
@@ -194,7 +198,7 @@ def questions(check: Check, where: Where) -> tuple[Question, ...]:
     if isinstance(check, Tcp):
         found = [(where.address(check.host), Question("", check.port, http=False))]
     elif isinstance(check, Tls):
-        found = [(where.address(check.host), Question("", check.port, check.server_name, tls=True, http=False))]
+        found = [(where.address(check.host), Question("", check.port, where.server_name(check), tls=True, http=False))]
     elif isinstance(check, Http) and check.url.startswith("/"):
         return tuple(_on_path(one, check.url) for one in _routes(check, where))
     elif isinstance(check, Http):
@@ -273,18 +277,18 @@ def _wrong_answer(check: Check, question: Question, answer: Answer, now: float) 
     if answer.problem:
         return answer.problem
     if isinstance(check, Tls):
-        return _wrong_certificate(check, answer, now)
+        return _wrong_certificate(check, answer, question.name, now)
     return _wrong_http(check, answer) if isinstance(check, Http) and question.http else ""
 
 
-def _wrong_certificate(check: Tls, answer: Answer, now: float) -> str:
+def _wrong_certificate(check: Tls, answer: Answer, name: str, now: float) -> str:
     served = answer.certificate
     if served is None:
         return "no certificate is served"
     days = served.days_left(now)
     if days < check.min_days:
         return "its certificate has expired" if days <= 0 else f"its certificate is good for {days:.0f} days only"
-    return "" if served.covers(check.server_name) else f"its certificate is for {', '.join(served.names) or 'no name'}"
+    return "" if not name or served.covers(name) else f"its certificate is for {', '.join(served.names) or 'no name'}"
 
 
 def _wrong_http(check: Http, answer: Answer) -> str:
