@@ -73,7 +73,10 @@ class Tls(Check, frozen=True):
 
 
 class Command(Check, frozen=True):
-    """words, run on the server or in a container of `service`, end with exit_code; what they print has `contains` in it."""
+    """words, run in the live folder on the server or in a container of `service`, end with exit_code.
+
+    What they print has `contains` in it. timeout: seconds for each try.
+    """
 
     words: tuple[str, ...] = ()
     service: str = ""

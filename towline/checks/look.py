@@ -147,11 +147,11 @@ def _ask(connection: Connection, seen: _Seen, scope: Scope) -> _Seen:
     if not scope.services_only:
         questions += _port_questions(scope.stacks, seen.survey)
     for stack in scope.stacks:
-        where = _where(stack, seen)
+        where = _where(stack, seen, bad)
         questions += [question for check in stack.checks for question in own.questions(check, where)]
     try:
         answers = ask_all(dial, questions)
-        answers = _asked_again(dial, answers, scope, seen)
+        answers = _asked_again(dial, answers, scope, seen, bad)
     except ForwardingForbidden as error:
         return replace(seen, forbidden=error.message)
     return replace(seen, answers=answers)
@@ -169,18 +169,21 @@ def _from_here(host: Host, seen: _Seen) -> list[Served]:
     return [route.from_here(one, host.address) for one in seen.routes]
 
 
-def _where(stack: Stack, seen: _Seen) -> Where:
+def _where(stack: Stack, seen: _Seen, bad: Mapping[tuple[str, str], str]) -> Where:
+    """Without the routes that cannot answer, for a reason that is told already."""
     routes: dict[str, list[Question]] = {}
     for one in seen.routes:
-        if one.stack.name == stack.name:
+        if one.stack.name == stack.name and not route.because(one, bad):
             routes.setdefault(one.route.router, []).extend(one.questions)
     return Where("", stack, seen.survey, routes)
 
 
-def _asked_again(dial: Dial, answers: dict[Question, Answer], scope: Scope, seen: _Seen) -> dict[Question, Answer]:
+def _asked_again(
+    dial: Dial, answers: dict[Question, Answer], scope: Scope, seen: _Seen, bad: Mapping[tuple[str, str], str]
+) -> dict[Question, Answer]:
     """The answers, where redirects are followed and where a check that fails is to be tried again."""
     for stack in scope.stacks:
-        where = _where(stack, seen)
+        where = _where(stack, seen, bad)
         for check in stack.checks:
             questions = own.questions(check, where)
             for question in questions:
@@ -283,7 +286,7 @@ def _stack_findings(host: Host, scope: Scope, seen: _Seen) -> list[Finding]:
 
 
 # What keeps a service from answering; being behind the working tree does not.
-_WORKS = {"containers", "restarts", "running", "healthy", "memory", "networks"}
+_WORKS = {"containers", "restarts", "running", "healthy", "memory", "networks", "mounts"}
 
 
 def _bad(findings: Iterable[Finding]) -> dict[tuple[str, str], str]:
@@ -303,7 +306,7 @@ def _forbidden(findings: Iterable[Finding], seen: _Seen) -> Iterator[Finding]:
 
 
 def _own(host: str, stack: Stack, seen: _Seen, bad: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
-    where = replace(_where(stack, seen), host=host)
+    where = replace(_where(stack, seen, bad), host=host)
     for check in stack.checks:
         result = seen.results.get((stack.name, check.name))
         if result is not None:
@@ -321,6 +324,6 @@ def _own(host: str, stack: Stack, seen: _Seen, bad: Mapping[tuple[str, str], str
 def _excused(found: Finding, stack: Stack, bad: Mapping[tuple[str, str], str]) -> Finding:
     """A check that fails since a service does not work is told by that service's finding."""
     because = sorted(why for (name, _), why in bad.items() if name == stack.name)
-    if found.result == "fail" and because:
+    if found.result in ("fail", "skip") and because:
         return replace(found, result="skip", sentence=f"see {because[0]}", evidence="", hint="")
     return found

@@ -66,6 +66,12 @@ printf '%s\\n' "$out"
 exit "$code"
 """
 
+_IN_LIVE = """
+cd "$1" 2>/dev/null || :
+shift
+exec "$@"
+"""
+
 _IN_SERVICE = f"""
 id=$(docker ps --quiet --filter "label={PROJECT}=$1" --filter "label={SERVICE}=$2" --filter label={ONEOFF}=False | head -n 1)
 [ -n "$id" ] || exit {NOT_RUNNING}
@@ -94,10 +100,11 @@ def command(_check: Check, _stack: Stack, _root: str) -> shell.Command | None:
 
 
 @command.register
-def _(check: Command, stack: Stack, _root: str) -> shell.Command:
-    words = check.words
+def _(check: Command, stack: Stack, root: str) -> shell.Command:
     if check.service:
-        words = shell.script(_IN_SERVICE, stack.project, check.service, *words)
+        words = shell.script(_IN_SERVICE, stack.project, check.service, *check.words)
+    else:
+        words = shell.script(_IN_LIVE, StackPaths(root, stack.name).live, *check.words)
     return _tried(check, shell.limited(check.timeout, words), str(check.exit_code), check.contains)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from towline.catalog import Stack
 from towline.checks.finding import About, Finding, listed
 from towline.config import Host
+from towline.facts.live import Stale
 from towline.facts.survey import Binding, Container, StackLook, Survey
 from towline.variables import ALWAYS_SET
 
@@ -92,6 +93,12 @@ class _Case:
             held.port == wanted.outside.port and wanted.outside.proto == "tcp" for held in self.survey.listeners
         )
         return "another program" if listening and wanted.outside.port else ""
+
+    @property
+    def stale(self) -> list[Stale]:
+        """Mounts that are not what they should be, and not since the file itself was changed: that is told of the files."""
+        changed = {*self.look.live.edited, *self.look.live.missing}
+        return [one for one in self.look.live.stale if one.service == self.name and not _told(one.path, changed)]
 
     @property
     def stopped(self) -> tuple[Container, ...]:
@@ -189,6 +196,8 @@ def _healthy(about: About, case: _Case) -> Finding:
     if not checked:
         return about.skip("healthy", "it has no health check")
     sick = [one for one in checked if one.health == "unhealthy"]
+    if sick and case.stale:
+        return about.skip("healthy", f"see {about.prefix}.mounts")
     if sick:
         evidence = listed([f"{one.name}: {one.said or 'its check says nothing'}" for one in sick])
         return about.fail("healthy", "it is unhealthy", evidence, f"docker logs {sick[0].name}")
@@ -246,10 +255,10 @@ def _networks(about: About, case: _Case) -> Finding:
 def _mounts(about: About, case: _Case) -> Iterator[Finding]:
     if not any(mount.type == "bind" for one in case.containers for mount in one.mounts):
         return
-    changed = {*case.look.live.edited, *case.look.live.missing}
-    stale = [one for one in case.look.live.stale if one.service == case.name and not _told(one.path, changed)]
-    if stale:
-        evidence = listed([f"{one.container}: {'the live folder' if one.path == '.' else one.path}" for one in stale])
+    if case.stale:
+        evidence = listed(
+            [f"{one.container}: {'the live folder' if one.path == '.' else one.path}" for one in case.stale]
+        )
         yield about.fail("mounts", "it still sees what a mounted file or folder was before", evidence, case.deploy)
     else:
         yield about.ok("mounts", "it sees its mounted files and folders as they are")

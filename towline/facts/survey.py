@@ -6,8 +6,8 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from towline.catalog import Stack
@@ -110,13 +110,15 @@ class Engine:
 
 @dataclass(frozen=True)
 class StackLook:
-    """What stands of one stack. current '': no release. digest: of the manifest that was deployed. env: name → whether it has a
-    value. certs: path → DER; relative paths are in the live folder. cut: the id of a deploy that was cut, '' for none.
+    """What stands of one stack.
+
+    folder: the live one, absolute, '' for none. current '': no release. digest: of the manifest that was deployed. env: name →
+    whether it has a value. certs: path → DER; relative paths are in the live folder. cut: the id of a deploy that was cut, or ''.
     """
 
     name: str
     project: str
-    live_folder: bool = False
+    folder: str = ""
     current: str = ""
     digest: str = ""
     at: str = ""
@@ -193,12 +195,16 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
     info, images, networks, volumes, ooms = _answers(answers)
     killed = {event["Actor"]["ID"] for event in ooms if event.get("time", 0) > told.now - OOM_SECONDS}
     logs = {row[1]: int(row[2]) for row in rows if row[0] == "log"}
+    certs = [(row[1], der) for row in rows if row[0] == "cert" and (der := _der(row[2]))]
     containers = [_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
     return Survey(
         host=told,
         engine=_engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
         containers=tuple(sorted(containers, key=lambda one: one.name)),
-        stacks=_stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
+        stacks={
+            look.name: replace(look, certs=_own_certs(look, containers, certs))
+            for look in _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines()))
+        },
         disks=host.file_systems([row[1:] for row in rows if row[0] == "disk"]),
         names={row[1]: tuple(row[2:]) for row in rows if row[0] == "name"},
         listeners=parse_listening("\n".join(row[1] for row in rows if row[0] == "listen")),
@@ -318,7 +324,7 @@ def _bindings(ports: Mapping[str, list[dict[str, str]] | None] | None) -> Iterat
             yield Binding(inside, Port(one["HostIp"] or WILDCARDS[0], number, inside.partition("/")[2] or "tcp"))
 
 
-def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackLook]:
+def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> Iterator[StackLook]:
     projects = {stack.name: stack.project for stack in stacks}
     parts: dict[str, list[list[str]]] = {}
     for row in rows:
@@ -326,7 +332,23 @@ def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str
             parts[row[1]] = part = []
         elif parts:
             part.append(row)
-    return {name: _look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items()}
+    return (_look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items())
+
+
+def _own_certs(
+    look: StackLook, containers: Iterable[Container], certs: Sequence[tuple[str, bytes]]
+) -> dict[str, bytes]:
+    """Those in the stack's live folder, by their path there, and those that its containers mount from elsewhere."""
+    sources = [
+        mount.source for one in containers if one.project == look.project for mount in one.mounts if mount.source
+    ]
+    own = {}
+    for path, der in certs:
+        if look.folder and path.startswith(f"{look.folder}/"):
+            own[path[len(look.folder) + 1 :]] = der
+        elif any(path == source or path.startswith(f"{source}/") for source in sources):
+            own[path] = der
+    return own
 
 
 def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackLook:
@@ -335,14 +357,13 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
     return StackLook(
         name=name,
         project=project,
-        live_folder=bool(_first(rows, "live")),
+        folder=_first(rows, "live"),
         current=_first(rows, "current"),
         digest=meta.get("digest", ""),
         at=meta.get("at", ""),
         model=parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None,
         live=live.from_rows(rows),
         env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
-        certs={row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
         cut=cut,
     )
 

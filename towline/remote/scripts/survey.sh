@@ -9,7 +9,7 @@
 #   log PATH BYTES                 a container's log
 #   name NAME ADDRESS…             what the host resolves a name to that a Traefik rule has; no address: nothing
 #   cert PATH BASE64               the first certificate of a file in a live folder or mounted into a container
-#   stack STACK                    what follows is of it: current, meta, folder, model, env, and the lines of drift.sh
+#   stack STACK                    what follows is of it: live, current, meta, folder, model, env, and the lines of drift.sh
 #   env NAME set|empty             what the live .env sets; never a value
 # The functions are in seen.sh, which is sent before it.
 # shellcheck disable=SC2034,SC2154
@@ -44,7 +44,7 @@ look_at_stack() { # STACK PROJECT
     mkdir "$scratch"
     real=$(cd "$live" 2>/dev/null && pwd -P) || real=$live
     printf 'stack\t%s\n' "$1"
-    [ ! -d "$live" ] || printf 'live\tyes\n'
+    [ ! -d "$live" ] || printf 'live\t%s\n' "$live"
     read -r current 2>/dev/null <"$home/current" || return 0
     release=$home/releases/$current meta=''
     read -r meta 2>/dev/null <"$release/meta.json"
