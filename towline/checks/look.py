@@ -309,7 +309,9 @@ def _own(host: str, stack: Stack, seen: _Seen, bad: Mapping[tuple[str, str], str
     where = replace(_where(stack, seen, bad), host=host)
     for check in stack.checks:
         result = seen.results.get((stack.name, check.name))
-        if result is not None:
+        if not seen.survey.stacks[stack.name].current:
+            yield where.about(check).skip(check.name, f"see stack.{stack.name}.deployed")
+        elif result is not None:
             yield own.judge_command(check, where, result)
         elif seen.forbidden:
             yield where.about(check).skip(check.name, seen.forbidden)

@@ -110,13 +110,16 @@ def _total(report: Report) -> Text:
 
 
 def side_by_side(before: Report, after: Report) -> str:
-    """A table of what differs or fails in two looks at the same hosts, new failures first, and a line that counts them."""
+    """A table of what differs or fails in two looks at the same hosts, new failures first, and a line that counts them.
+
+    What passes and was not there before is left out: a first deploy brings all of a stack's findings.
+    """
     rows = _pairs(before, after)
     changes = [_change(*pair) for pair in rows.values()]
     found = [
         {"host": host, "id": name, "before": old, "after": new, "change": change}
         for ((host, name), (old, new)), change in zip(rows.items(), changes, strict=True)
-        if old != new or change != "other"
+        if change != "other" or (old != new and (old or new not in ("pass", "skip")))
     ]
     found.sort(key=lambda row: CHANGES.index(row["change"]))
     several = len({host for host, _ in rows}) > 1
