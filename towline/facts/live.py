@@ -59,6 +59,7 @@ def from_rows(rows: Sequence[Sequence[str]]) -> LiveFact:
     def of(key: str) -> list[list[str]]:
         return [words for found, *words in rows if found == key]
 
+    borrowing = {service for (service,) in of("borrows")}
     return LiveFact(
         edited=tuple(path for (path,) in of("edited")),
         missing=tuple(path for (path,) in of("missing")),

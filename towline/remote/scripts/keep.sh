@@ -44,6 +44,7 @@ keep_release() {
     [ -z "$previous" ] || [ "$previous" = "$release" ] || echo "$previous" >"$home/before"
     echo "$release" >"$home/current.new" && mv "$home/current.new" "$home/current" || return 1
     note_end good
+    note_stat           # by now the files are older than when they were applied
     forget_releases
     forget_runs
 }

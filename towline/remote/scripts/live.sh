@@ -141,8 +141,13 @@ bring_in() { # WHAT PATH MODE
     esac
 }
 
+# The state of every live file that has the release's content: it need not be read again as long as it looks the same.
 note_stat() {
     look_at_live "$home/live.manifest" /dev/null
     # A file changed within this very second could change again and look the same: leave it to be hashed next time.
-    awk -F"$tab" -v now="$(date +%s)" '$3 < now - 1' "$scratch/look" >"$home/live.stat.new" && mv "$home/live.stat.new" "$home/live.stat"
+    awk -F"$tab" -v now="$(date +%s)" '
+        FILENAME == ARGV[1] { want[$5] = $1 == "l" ? "link:" $6 : $4; next }
+        FILENAME == ARGV[2] { if ($1 == "d" || $3 == "=" || $3 == want[$4]) ours[$4]; next }
+        $3 < now - 1 && ($5 in ours)
+    ' "$home/live.manifest" "$scratch/now" "$scratch/look" >"$home/live.stat.new" && mv "$home/live.stat.new" "$home/live.stat"
 }

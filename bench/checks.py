@@ -1,0 +1,105 @@
+"""What test-infra costs, as ratios within one run: python bench/checks.py
+
+Deploys this repository's stacks to a sandbox sshd of its own and the running Docker Engine, and looks at them. The measure is one
+`sh -s` session that runs `docker inspect` on the same containers. Prints a line per figure.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.slow_line import slow_line
+from towline import sandbox
+from towline.catalog import load_catalog
+from towline.checks.here import read_here
+from towline.checks.look import Scope, look
+from towline.config import Host, load_settings
+from towline.deploy.looking import load_cargo
+from towline.deploy.plan import Options
+from towline.deploy.tow import deploy
+from towline.sandbox import images
+from towline.ssh.connection import Connection
+
+TOP = Path(__file__).parent.parent
+ROUNDS = 15
+
+
+class Silent:
+    """A watch that says nothing and agrees."""
+
+    def __getattr__(self, _name: str) -> Callable[..., bool]:
+        return lambda *_: True
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def inspect(connection: Connection, names: list[str]) -> None:
+    done = connection.run(("sh", "-s"), stdin=("docker inspect " + " ".join(names) + "\n").encode())
+    assert done.ok, done.err
+
+
+def bench_looks(connection: Connection, scope: Scope, names: list[str]) -> None:
+    first = look(connection, scope)
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(seconds(lambda: look(connection, scope)))
+        theirs.append(seconds(lambda: inspect(connection, names)))
+    print(f"{len(first.findings)} checks over {len(names)} containers, beyond connecting")
+    print(f"  the first look                  {first.seconds:.3f} s")
+    print(f"  a look, median of {ROUNDS}            {median(ours):.3f} s")
+    print(f"  docker inspect in one session   {median(theirs):.3f} s")
+    print(f"  look / docker inspect           {median(ours) / median(theirs):.2f}   (aim: at most 3)")
+
+
+def bench_slow_line(host: Host, scope: Scope, folder: Path) -> None:
+    assert host.port
+    with slow_line(host.port, 0.05) as port:
+        pinned = folder / "known_hosts"
+        pinned.write_text(host.known_hosts[0].read_text().replace(f":{host.port}", f":{port}"))
+        connection = Connection(replace(host, port=port, known_hosts=(pinned,)), note=print)
+        total = seconds(lambda: look(connection, scope))
+        connection.close()
+    print(f"on a line of 50 ms, with the login   {total:.2f} s   (aim: under 2)")
+
+
+def main() -> None:
+    catalog = load_catalog(load_settings(TOP))
+    scope = Scope(catalog.order(), {stack.name: read_here(stack) for stack in catalog.stacks})
+    with tempfile.TemporaryDirectory(prefix="towline-bench-") as place:
+        folder = Path(place)
+        box = sandbox.up(folder=folder / "box", images=images.shipped_images(TOP))
+        connection = Connection(box.host(), note=print)
+        try:
+            for stack in catalog.order():
+                deploy(connection, load_cargo(catalog, stack), Options(cache=True), Silent())  # type: ignore[arg-type]
+            names = [name for stack in catalog.stacks for name in containers(stack.project)]
+            bench_looks(connection, scope, names)
+            bench_slow_line(box.host(), scope, folder)
+        finally:
+            for stack in catalog.stacks:
+                words = ["docker", "compose", "--project-name", stack.project, "down"]
+                subprocess.run(words, capture_output=True, check=False)
+            connection.close()
+            sandbox.down(folder / "box")
+
+
+def containers(project: str) -> list[str]:
+    words = ["docker", "ps", "--quiet", "--filter", f"label=com.docker.compose.project={project}"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+
+
+if __name__ == "__main__":
+    main()
