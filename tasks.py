@@ -274,6 +274,7 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
     from towline.deploy.looking import prepare
     from towline.errors import ChangesPending
     from towline.report import plans
+    from towline.report.secrets import redactor
     from towline.report.tables import as_json
 
     options = _options(work, timeout="", cache=False, lock_wait="0")
@@ -284,7 +285,8 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
             made.append(prepare(work.connection(one), work.cargo(one.name), options, view))
             if format == "table":
                 view.planned(made[-1])
-                view.files(made[-1].changes, _texts(work, one, made[-1]), diff=diff)
+                before = _texts(work, one, made[-1])
+                view.files(made[-1].changes, before, redact=redactor(one, before), diff=diff)
     if format == "json":
         print(as_json([plans.row(one, work.host(two).name) for one, two in zip(made, chosen, strict=True)]), flush=True)
     pending = [one.stack for one in made if not one.empty]

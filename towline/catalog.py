@@ -25,6 +25,7 @@ from towline.composefile import (
     parse_networks,
     parse_services,
 )
+from towline.composepaths import Secretive
 from towline.config import SANDBOX, STACK_FOLDERS, Settings, Strategy, shown_path
 from towline.declared import Check, Waiver, parse_checks, parse_waivers
 from towline.errors import StackError, closest
@@ -38,7 +39,10 @@ BUILTIN_NETWORKS = frozenset({"host", "bridge", "none"})
 
 @dataclass(frozen=True)
 class Stack:
-    """One folder with a compose file. Network names are the real ones, as the engine knows them."""
+    """One folder with a compose file. Network names are the real ones, as the engine knows them.
+
+    env_files, secret_files: what holds secrets, from the folder; names may have variables.
+    """
 
     name: str
     project: str
@@ -58,6 +62,8 @@ class Stack:
     checks: tuple[Check, ...] = field(default=(), hash=False)
     waive: tuple[Waiver, ...] = field(default=(), hash=False)
     reload: Mapping[str, str] = field(default_factory=dict, hash=False)
+    env_files: tuple[str, ...] = ()
+    secret_files: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -186,7 +192,8 @@ def _load_stack(folder: Path, files: tuple[str, ...], settings: Settings) -> Sta
 def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
     root_env = _root_env(folder, settings.top)
     place = Place(f"{label}/{files[0]}", "", StackError)
-    keys = load_compose(folder, files, label, root_env=root_env is not None)
+    secretive = Secretive()
+    keys = load_compose(folder, files, label, secretive, root_env=root_env is not None)
     services = parse_services(keys.get("services"), place.at("services"))
     project = _project(folder.name, keys.get("name"), place)
     own_place = place.at("x-towline")
@@ -210,6 +217,8 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
         checks=parse_checks(own.checks, [service.name for service in services], own_place.at("checks")),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
+        env_files=tuple(sorted(secretive.env_files)),
+        secret_files=tuple(sorted(secretive.secrets)),
     )
 
 

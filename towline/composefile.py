@@ -13,7 +13,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from towline.composepaths import Paths
+from towline.composepaths import Paths, Secretive
 from towline.envfile import read_env
 from towline.errors import StackError
 from towline.yamlfile import Place, Tagged, found, list_at, load_yaml, mapping_at, text_at
@@ -55,13 +55,15 @@ def compose_files(folder: Path) -> tuple[str, ...]:
 # --------------------------------------------------------------------------------------- files → one document
 
 
-def load_compose(folder: Path, files: tuple[str, ...], label: str, *, root_env: bool) -> dict[Any, Any]:
-    """The compose `files` of a stack's `folder` as the one document that Compose makes of them.
+def load_compose(
+    folder: Path, files: tuple[str, ...], label: str, secretive: Secretive, *, root_env: bool
+) -> dict[Any, Any]:
+    """The compose `files` of a stack's `folder` as the one document that Compose makes of them; fills `secretive`.
 
     `root_env`: the stack gets the repository's .env, so its own need not be there. Raises StackError for
     what is broken, and for paths that only this machine has.
     """
-    source = _Source(folder, label, root_env)
+    source = _Source(folder, label, root_env, secretive)
     documents = [document for name in files for document in source.load(folder / name)]
     return mapping_at(_plain(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
 
@@ -73,6 +75,7 @@ class _Source:
     folder: Path
     label: str
     root_env: bool
+    secretive: Secretive
     seen: set[Path] = field(default_factory=set)
 
     def load(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
@@ -83,7 +86,7 @@ class _Source:
         place = Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
         raw = load_yaml(path, StackError, place.file)
         keys = mapping_at(_plain(raw), place)
-        paths = Paths(self.folder, base or path.parent, self.root_env)
+        paths = Paths(self.folder, base or path.parent, self.root_env, self.secretive)
         paths.check(keys, place)
         included = [doc for p, home in paths.includes(keys, place) for doc in self.load(p, home)]
         own = {k: v for k, v in mapping_at(raw, place).items() if k != "include"}

@@ -9,11 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from towline.yamlfile import Place, found, list_at, mapping_at
+
+
+@dataclass(frozen=True)
+class Secretive:
+    """The stack's files that hold secrets: env files, and those of `secrets:`. From its folder; variables as they are written."""
+
+    env_files: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,7 @@ class Paths:
     folder: Path
     base: Path
     root_env: bool
+    secretive: Secretive = field(default_factory=Secretive)
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
         for name, raw in mapping_at(keys.get("services"), place.at("services")).items():
@@ -31,7 +40,10 @@ class Paths:
         for section in ("configs", "secrets"):
             for name, raw in mapping_at(keys.get(section), place.at(section)).items():
                 here = place.at(section).at(name)
-                self.inside(mapping_at(raw, here).get("file"), here.at("file"))
+                file = mapping_at(raw, here).get("file")
+                self.inside(file, here.at("file"))
+                if section == "secrets":
+                    self._note(file, self.secretive.secrets)
 
     def includes(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
         """(file, folder that its paths are relative to) of each `include:` that is a file of ours."""
@@ -42,6 +54,7 @@ class Paths:
             files = [f for name in names or [] if (f := self.existing(name, here)) is not None]
             home = self.inside(entry.get("project_directory"), here.at("project_directory"))
             self._env_files(entry.get("env_file"), here.at("env_file"))
+            self._note(str((home or files[0].parent if files else self.base) / ".env"), self.secretive.env_files)
             yield from ((file, home or files[0].parent) for file in files)
 
     def _service(self, keys: Mapping[str, Any], place: Place) -> None:
@@ -58,9 +71,15 @@ class Paths:
             here = place.at(i) if isinstance(raw, list) else place
             path, required = (item.get("path"), item.get("required")) if isinstance(item, dict) else (item, True)
             file = self.inside(path, here)
+            self._note(path, self.secretive.env_files)
             filled_in = self.root_env and file == self.folder / ".env"
             if file and required is not False and not filled_in and not file.exists():
                 raise here.wrong(f"{path!r}: no such file; make it, or say required: false")
+
+    def _note(self, raw: object, names: set[str]) -> None:
+        path = os.path.relpath(self.base / raw, self.folder) if isinstance(raw, str) and raw else ".."
+        if not path.startswith(".."):  # the server's
+            names.add(path)
 
     def _build(self, raw: object, place: Place) -> None:
         if raw is None:

@@ -447,3 +447,27 @@ def test_a_port_of_another_program_stops_the_deploy_and_a_running_release_stays(
     assert ran.code == 1
     assert (project.containers(), project.page()) == (before, "v1\n")
     assert sorted((project.state() / "releases").iterdir()) == releases
+
+
+def test_a_plan_s_diff_shows_neither_the_secrets_of_here_nor_those_of_there(project: Project) -> None:
+    compose = """
+        services:
+          web: {image: "busybox:1.37", init: true, command: sleep 600, env_file: web.env, secrets: [token]}
+        secrets: {token: {file: ./token}}
+        """
+    stack, secret = f"--stack={project.name('web')}", "correct-horse"
+    texts = {".env": "A_PASSWORD={}-a\n", "web.env": "WEB_KEY={}-b\nLEVEL={}\n", "token": "{}-c\n"}
+
+    def write(word: str) -> None:
+        filled = {path: text.replace("{}-", f"{word}-{secret}-").replace("{}", word) for path, text in texts.items()}
+        project.write("web", {"compose.yaml": compose, **filled})
+
+    write("old")
+    assert project.tow("deploy", stack).code == 0
+    write("new")
+    ran = project.tow("plan", stack, "--diff")
+    assert ran.code == 0, ran.err
+    for line in ("-A_PASSWORD=[secret]", "+WEB_KEY=[secret]", "-LEVEL=old", "+LEVEL=new", "+[secret]"):
+        assert line in ran.err
+    assert ran.err.count("[secret]") == 6
+    assert secret not in ran.err + ran.out

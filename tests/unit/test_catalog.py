@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -187,6 +188,24 @@ def test_included_files_count(tmp_path: Path) -> None:
     found = one(tmp_path, text, **more)
     assert [service.name for service in found.services] == ["db", "more", "web"]
     assert found.creates == {"web_n", "web_default"}
+
+
+def test_files_that_hold_secrets_are_noted(tmp_path: Path) -> None:
+    text = """
+        include: [db/compose.yaml]
+        services:
+          web: {image: x, env_file: [web.env, {path: 'conf/${STAGE}.env', required: false}, /etc/web.env]}
+        secrets: {token: {file: ./conf/token}, key: {file: /etc/key}, env: {environment: X}}
+        configs: {c: {file: ./conf/c}}
+        """
+    more = {
+        "stacks/web/web.env": "",
+        "stacks/web/db/compose.yaml": "services: {db: {image: x, env_file: own.env}}\nsecrets: {s: {file: s}}\n",
+        "stacks/web/db/own.env": "",
+    }
+    found = one(tmp_path, textwrap.dedent(text), **more)
+    assert found.env_files == ("conf/${STAGE}.env", "db/.env", "db/own.env", "web.env")
+    assert found.secret_files == ("conf/token", "db/s")
 
 
 def test_error_names_the_included_file(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""What a stack's .env holds under telling names never shows."""
+"""What a stack's env files hold under telling names never shows, nor what is in its secrets' files."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,36 @@ def test_line_of_a_secret_that_has_several_is_hidden(tmp_path: Path) -> None:
     """Output is shown line by line: a private key must not show for that."""
     redact = redactor(stack(tmp_path, 'PRIVATE_KEY="-----BEGIN-----\nMIIEabcdef\n-----END-----"\n'))
     assert "MIIEabcdef" not in redact("  MIIEabcdef")
+
+
+def holding(
+    folder: Path, files: dict[str, str], env_files: tuple[str, ...] = (), secrets: tuple[str, ...] = ()
+) -> Stack:
+    made = replace(stack(folder, None), env_files=env_files, secret_files=secrets)
+    for name, text in files.items():
+        (made.folder / name).parent.mkdir(exist_ok=True)
+        (made.folder / name).write_text(text)
+    return made
+
+
+def test_every_env_file_of_the_stack_counts(tmp_path: Path) -> None:
+    files = {
+        "app.env": "APP_TOKEN=hunter22\nLEVEL=debug\n",
+        "conf/prod.env": "A_KEY=hunter33\n",
+        "other": "B_KEY=hunter44\n",
+    }
+    redact = redactor(holding(tmp_path, files, ("app.env", "conf/${STAGE:-dev}.env", "gone.env")))
+    assert redact("hunter22 debug hunter33 hunter44") == f"{HIDDEN} debug {HIDDEN} hunter44"
+
+
+def test_the_file_of_a_secret_counts_line_by_line(tmp_path: Path) -> None:
+    redact = redactor(
+        holding(tmp_path, {"token": "abc\n  hunter22 \n", "binary": "\0hunter33"}, secrets=("token", "binary"))
+    )
+    assert redact("abc hunter22. hunter33") == f"abc {HIDDEN}. hunter33"
+
+
+def test_what_the_files_held_on_the_server_counts_too(tmp_path: Path) -> None:
+    made = holding(tmp_path, {"a.env": "A_KEY=hunter22\n", "token": "hunter33\n"}, ("a.env",), ("token",))
+    before = {".env": "PASSWORD=old-one\n", "a.env": "A_KEY=old-two\n", "token": "old-three\n", "x": "A_KEY=old-four\n"}
+    assert redactor(made, before)("old-one old-two old-three old-four") == f"{HIDDEN} {HIDDEN} {HIDDEN} old-four"

@@ -91,13 +91,13 @@ class DeployView:
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
             )
 
-    def files(self, changes: Changes, before: Mapping[str, str], *, diff: bool) -> None:
-        """The files of a plan, and with `diff` the text that changed."""
+    def files(self, changes: Changes, before: Mapping[str, str], *, redact: Callable[[str], str], diff: bool) -> None:
+        """The files of a plan, and with `diff` the text that changed; `redact` knows the secrets of both."""
         for line in file_lines(changes, before):
             self._say(f"  {escape(line)}")
         for line in text_lines(changes, before) if diff else ():
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
-            shown = escape(self._redact(line))
+            shown = escape(redact(line))
             self._say(f"    [{style}]{shown}[/]" if style else f"    {shown}")
 
     def agreed(self, plan: Plan) -> bool:
