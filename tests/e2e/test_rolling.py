@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.conftest import TOP
-from tests.e2e.conftest import DOCKERFILE, PAGE, Project, free_port
+from tests.e2e.conftest import DOCKERFILE, PAGE, Project, clear_project, free_port, new_project
+from towline import sandbox
 from towline.sandbox import images, waiting
 
 pytestmark = pytest.mark.xdist_group("rolling")
@@ -140,17 +141,28 @@ x-towline: {{strategy: rolling, needs: [{self.project.name("traefik")}]}}
         (folder / "compose.yaml").write_text(text)
         ports = {"HTTP_PORT": self.port, "HTTPS_PORT": free_port(), "DASHBOARD_PORT": free_port(), "BIND": "127.0.0.1"}
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in ports.items()))
-        ran = self.project.tow("deploy", f"--stack={self.project.name('traefik')}")
+        ran = self.project.tow("deploy", f"--stack={self.project.name('traefik')}", "--cache")
         assert ran.code == 0, ran.err
 
 
-@pytest.fixture
-def front(project: Project) -> Iterator[Front]:
+@pytest.fixture(scope="module")
+def traefik(box: sandbox.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """One for all tests: it takes longer to come up than what stands behind it."""
     images.ensure(["traefik:v3.7"])
+    project = new_project(box, tmp_path_factory.mktemp("front"), Project)
     made = Front(project, free_port())
     made.start()
     yield made
     project.clear()
+
+
+@pytest.fixture
+def front(traefik: Front) -> Iterator[Front]:
+    """Nothing stands behind it yet."""
+    yield traefik
+    clear_project(traefik.project.name("web"))
+    for folder in (traefik.project.live(), traefik.project.state()):
+        shutil.rmtree(folder)
 
 
 def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(front: Front) -> None:
