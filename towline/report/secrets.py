@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from types import MappingProxyType
 
 from towline.catalog import Stack
 from towline.checks.finding import Report
+from towline.envfile import read_env
 from towline.facts.texts import LARGEST, as_text
 
 _TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)
@@ -54,11 +54,7 @@ def _secrets(stack: Stack, before: Mapping[str, str]) -> Iterator[str]:
 
 
 def _telling(text: str) -> Iterator[str]:
-    from dotenv import dotenv_values
-
-    for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items():
-        if value and _TELLING.search(name):
-            yield value
+    return (value for name, value in read_env(text.encode()).items() if value and _TELLING.search(name))
 
 
 def _root_env(stack: Stack) -> Iterator[str]:
