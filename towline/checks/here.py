@@ -9,6 +9,7 @@ from pathlib import Path
 from towline.bundle import load_manifest
 from towline.catalog import Stack
 from towline.composefile import load_compose
+from towline.composepaths import Secretive
 from towline.envfile import load_env
 from towline.manifest import Entry
 from towline.variables import variables_in
@@ -31,7 +32,9 @@ class Here:
 
 def read_here(stack: Stack) -> Here:
     """Reads every file of the stack. Raises StackError."""
-    keys = load_compose(stack.folder, stack.compose_files, stack.label, root_env=stack.root_env is not None)
+    keys = load_compose(
+        stack.folder, stack.compose_files, stack.label, Secretive(), root_env=stack.root_env is not None
+    )
     used = {str(name): variables_in(service) for name, service in (keys.get("services") or {}).items()}
     example: Path = stack.folder / ".env.example"
     manifest = load_manifest(stack)

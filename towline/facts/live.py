@@ -63,7 +63,7 @@ def from_rows(rows: Sequence[Sequence[str]]) -> LiveFact:
     return LiveFact(
         edited=tuple(path for (path,) in of("edited")),
         missing=tuple(path for (path,) in of("missing")),
-        hashes=dict(of("hash")),
+        hashes={service: value for service, value in of("hash") if service not in borrowing},
         stale=tuple(Stale(service, container, path) for service, container, path in of("stale")),
         once=frozenset(service for (service,) in of("once")),
         kept=dict(of("kept")),
