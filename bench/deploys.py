@@ -17,12 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from towline import sandbox
-from towline.bundle import load_manifest
-from towline.catalog import Stack, load_catalog
+from towline.catalog import Catalog, load_catalog
 from towline.config import load_settings
-from towline.deploy.plan import Options, plan_deploy
+from towline.deploy.looking import load_cargo, prepare
+from towline.deploy.plan import Options
 from towline.deploy.run import Outcome, carry_out, send_release
-from towline.deploy.tow import read_facts
 from towline.ssh.connection import Connection
 from towline.ssh.ledger import size_text
 
@@ -32,10 +31,10 @@ MANY = 20_000  # files
 
 
 class Silent:
-    """A watch that says nothing."""
+    """A watch that says nothing and agrees."""
 
-    def __getattr__(self, _name: str) -> Callable[..., None]:
-        return lambda *_: None
+    def __getattr__(self, _name: str) -> Callable[..., bool]:
+        return lambda *_: True
 
 
 def timed(name: str, work: Callable[[], object]) -> float:
@@ -46,19 +45,18 @@ def timed(name: str, work: Callable[[], object]) -> float:
     return seconds
 
 
-def put(connection: Connection, stack: Stack) -> tuple[float, float, int]:
+def put(connection: Connection, catalog: Catalog, name: str) -> tuple[float, float, int]:
     """Seconds for facts and plan, seconds for the put, bytes sent; the run itself follows untimed."""
     start, before = time.perf_counter(), connection.ledger.bytes_up
-    manifest = load_manifest(stack)
-    fact = read_facts(connection, stack.name).stack
-    plan = plan_deploy(stack, manifest, fact, Options(), frozenset())
+    cargo = load_cargo(catalog, catalog.stack(name))
+    plan = prepare(connection, cargo, Options(), Silent())  # type: ignore[arg-type]
     planned = time.perf_counter() - start
     start = time.perf_counter()
     if plan.new_release:
-        send_release(connection, stack, manifest, plan, Silent())
+        send_release(connection, cargo.stack, cargo.manifest, plan, Silent())  # type: ignore[arg-type]
     sent = time.perf_counter() - start
     size = connection.ledger.bytes_up - before
-    outcome: Outcome = carry_out(connection, plan, Options(), Silent())
+    outcome: Outcome = carry_out(connection, plan, Options(), Silent())  # type: ignore[arg-type]
     assert outcome.result == "deployed", outcome
     return planned, sent, size
 
@@ -70,28 +68,30 @@ def report(name: str, figures: tuple[float, float, int]) -> None:
 
 def bench_context(connection: Connection, folder: Path) -> None:
     print(f"a context of {size_text(BIG)}")
-    stack = stack_in(folder, "towbench-big")
-    with (stack.folder / "big").open("wb") as big:
+    place = stack_in(folder, "towbench-big")
+    catalog = load_catalog(load_settings(folder))
+    with (place / "big").open("wb") as big:
         for _ in range(BIG >> 20):
             big.write(os.urandom(1 << 20))
-    first = put(connection, stack)
+    first = put(connection, catalog, place.name)
     report("first deploy", first)
-    (stack.folder / "small").write_bytes(os.urandom(1024))
-    second = put(connection, stack)
+    (place / "small").write_bytes(os.urandom(1024))
+    second = put(connection, catalog, place.name)
     report("one changed file of 1 KB", second)
     print(f"  second put / first put: {second[1] / first[1]:.3f}   (aim: under 0.1)")
 
 
 def bench_files(connection: Connection, folder: Path) -> None:
     print(f"{MANY} small files")
-    stack = stack_in(folder, "towbench-many")
+    place = stack_in(folder, "towbench-many")
+    catalog = load_catalog(load_settings(folder))
     for number in range(MANY):
-        file = stack.folder / f"d{number % 100}" / f"{number}.txt"
+        file = place / f"d{number % 100}" / f"{number}.txt"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"{number}\n")
-    report("first deploy", put(connection, stack))
-    (stack.folder / "d0" / "0.txt").write_text("changed\n")
-    second = put(connection, stack)
+    report("first deploy", put(connection, catalog, place.name))
+    (place / "d0" / "0.txt").write_text("changed\n")
+    second = put(connection, catalog, place.name)
     report("one changed file", second)
     print(f"  facts, plan and put together: {second[0] + second[1]:.2f} s   (aim: under 3)")
 
@@ -115,11 +115,11 @@ def bench_stream(connection: Connection, folder: Path, box: sandbox.Sandbox) -> 
     print(f"  towline / ssh: {ratio:.2f}")
 
 
-def stack_in(folder: Path, name: str) -> Stack:
-    stack = folder / "stacks" / name
-    stack.mkdir(parents=True)
-    (stack / "compose.yaml").write_text(COMPOSE)
-    return load_catalog(load_settings(folder)).stack(name)
+def stack_in(folder: Path, name: str) -> Path:
+    place = folder / "stacks" / name
+    place.mkdir(parents=True)
+    (place / "compose.yaml").write_text(COMPOSE)
+    return place
 
 
 def main() -> None:
