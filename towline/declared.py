@@ -118,10 +118,13 @@ class _Common(msgspec.Struct):
     retry: Any = None
 
 
+_Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
+
+
 class _HttpKeys(_Common, kw_only=True):
     http: str
     route: str = ""
-    status: int | list[int] = []
+    status: _Status | list[_Status] = []
     contains: str = ""
     header: dict[str, str] = {}
     max_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0
@@ -175,15 +178,14 @@ def _check(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = mapping_at(raw, place)
     kinds = [kind for kind in KINDS if kind in keys]
     if len(kinds) != 1:
-        what = f"both {kinds[0]} and {kinds[1]}" if kinds else f"neither of {', '.join(KINDS)}"
-        raise place.wrong(f"a check has exactly one kind, found {what}")
+        what = " and ".join(kinds) or ", ".join(map(str, keys)) or "nothing"
+        raise place.wrong(f"a check has exactly one of {', '.join(KINDS)}; found {what}")
     return _PARSERS[kinds[0]](keys, services, place)
 
 
 def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _HttpKeys, place)
-    if not keys.http.startswith("/"):
-        _url(keys.http, place.at("http"))
+    _url(keys.http, place.at("http"))
     status = (keys.status,) if isinstance(keys.status, int) else tuple(keys.status)
     return Http(
         **_common(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
@@ -198,12 +200,14 @@ def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
 
 
 def _url(text: str, place: Place) -> None:
+    if re.search(r"[^!-~]", text):
+        raise place.wrong(f"{text!r}: expected blanks and letters beyond ASCII escaped, such as %20")
     try:
         parts = urlsplit(text)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         whole = False
-    if not whole:
+    if not whole and not text.startswith("/"):
         raise place.wrong(f"{text!r}: expected a path such as /health, or a URL such as http://backend:8000/health")
 
 
@@ -237,11 +241,11 @@ def _address(text: str, place: Place) -> tuple[str, int]:
 def _command(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _CommandKeys, place)
     words = ("sh", "-c", keys.command) if isinstance(keys.command, str) else tuple(keys.command)
-    if not any(words) or not words[-1].strip():
-        raise place.at("command").wrong("is empty")
+    shown = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
+    if not shown.strip() or not words[0] or "\0" in shown:
+        raise place.at("command").wrong(f"{shown!r}: expected a command line, or a list of words")
     if keys.service and keys.service not in services:
         raise place.at("service").wrong(f"no service {keys.service!r}; {closest(keys.service, services)}")
-    shown = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
     return Command(
         **_common(keys, f"command.{shown}", place),
         words=words,
@@ -263,7 +267,7 @@ def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
         **_common(keys, f"file.{keys.file}", place),
         path=keys.file,
         exists=keys.exists,
-        mode=mode.lstrip("0"),
+        mode=mode and (mode.lstrip("0") or "0"),
         owner=keys.owner,
         max_age=seconds_of(keys.max_age, place.at("max_age")),
         min_bytes=keys.min_bytes,
@@ -284,11 +288,11 @@ def seconds_of(value: str | int, place: Place) -> float:
 
 def _common(keys: _Common, name: str, place: Place) -> dict[str, Any]:
     """The name, shortened to what an id can be, and the retry."""
-    if keys.name is not None and not re.fullmatch(r"[^\s*?\[\]]{1,80}", keys.name):
+    if keys.name is not None and not (re.fullmatch(r"[^\s*?\[\]]{1,80}", keys.name) and keys.name.isprintable()):
         raise place.at("name").wrong(
             f"{keys.name!r}: expected up to 80 characters without blanks, such as backup-is-fresh"
         )
-    short = re.sub(r"[\s*?\[\]]+", "-", name)
+    short = re.sub(r"[\s\0-\x1f\x7f*?\[\]]+", "-", name)
     return {
         "name": keys.name or (short if len(short) <= 80 else f"{short[:79]}…"),
         "retry": _retry(keys.retry, place.at("retry")),
@@ -300,6 +304,8 @@ def _retry(raw: object, place: Place) -> Retry:
         return Retry()
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = {"times": raw}
+    if not isinstance(raw, dict):
+        raise place.wrong(f"expected a number of times, or {{times: 3, pause: 2}}, got {found(raw)}")
     return parse_keys(raw, Retry, place)
 
 
