@@ -449,31 +449,38 @@ def test_services(
 
 def _looker(work: Work, stack: str, **how: Any) -> Callable[[], Report]:
     """Looks once at every host concerned. What lies here is read now, before any connection."""
+    from towline.checks.front import is_traefik
     from towline.checks.here import read_here
     from towline.checks.look import Scope, look_at
     from towline.report.secrets import redacted
 
     chosen = [work.stack(stack)] if stack else list(work.catalog.order())
-    heres = {one.name: read_here(one) for one in chosen}
+    at_front = [one for one in work.catalog.stacks if any(is_traefik(it.image or "") for it in one.services)]
+    around = [one for one in at_front if one not in chosen]
+    heres = {one.name: read_here(one) for one in (*chosen, *around)}
     hosts = {work.host(one).name: work.host(one) for one in chosen} or {work.host().name: work.host()}
+
+    def on(name: str, stacks: list[Stack]) -> list[Stack]:
+        return [one for one in stacks if work.host_name(one) == name]
+
     places = [
-        (
-            _connections().to(host),
-            Scope([s for s in chosen if work.host(s).name == name], heres, machine=not stack, **how),
-        )
+        (_connections().to(host), Scope(on(name, chosen), heres, on(name, around), machine=not stack, **how))
         for name, host in hosts.items()
     ]
-    return lambda: redacted(look_at(places), chosen)
+    return lambda: redacted(look_at(places), [*chosen, *around])
 
 
 def _tell(look: Callable[[], Report], *, watch: str, wait: str, verbose: bool, files: dict[str, str]) -> None:
     from datetime import UTC, datetime
 
     from towline.checks.look import until_good
+    from towline.errors import UsageError
     from towline.report import findings
     from towline.report.files import write
 
     if watch:
+        if any(files.values()) or wait:
+            raise UsageError("--watch only shows: leave out --wait, --junit, --json and --html")
         findings.watch(look, _seconds("--watch", watch, least=1), verbose=verbose)
         return
     at = datetime.now(UTC)

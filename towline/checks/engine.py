@@ -21,7 +21,7 @@ def check_engine(host: Host, survey: Survey) -> Iterator[Finding]:
     about = About("engine", host.name)
     engine = survey.engine
     if engine.problem:
-        if engine.socket in ("denied", "none"):
+        if engine_trouble(survey) == "host.docker":
             yield about.skip("running", "see host.docker")
         else:
             yield about.fail(
@@ -34,6 +34,13 @@ def check_engine(host: Host, survey: Survey) -> Iterator[Finding]:
     yield _storage(about, survey)
     yield _unnamed(about, survey)
     yield _logs(about, survey)
+
+
+def engine_trouble(survey: Survey) -> str:
+    """The id of the finding that tells why the engine cannot be asked, '' when it can."""
+    if not survey.engine.problem:
+        return ""
+    return "host.docker" if survey.engine.socket in ("denied", "none") else "engine.running"
 
 
 def _compose(about: About, survey: Survey) -> Finding:

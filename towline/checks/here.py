@@ -10,7 +10,8 @@ from towline.bundle import load_manifest
 from towline.catalog import Stack
 from towline.composefile import load_compose
 from towline.composepaths import Secretive
-from towline.envfile import load_env
+from towline.envfile import read_env
+from towline.errors import StackError
 from towline.manifest import Entry
 from towline.variables import variables_in
 
@@ -36,14 +37,20 @@ def read_here(stack: Stack) -> Here:
         stack.folder, stack.compose_files, stack.label, Secretive(), root_env=stack.root_env is not None
     )
     used = {str(name): variables_in(service) for name, service in (keys.get("services") or {}).items()}
-    example: Path = stack.folder / ".env.example"
     manifest = load_manifest(stack)
     return Here(
         digest=manifest.digest,
         variables={name: names for name, names in used.items() if names},
-        example=frozenset(load_env(example)),
+        example=_names(stack.folder / ".env.example", stack.label),
         texts={e.path: e.source.read_text(encoding="utf-8", errors="replace") for e in manifest.entries if _is_text(e)},
     )
+
+
+def _names(example: Path, label: str) -> frozenset[str]:
+    try:
+        return frozenset(read_env(example.read_bytes())) if example.is_file() else frozenset()
+    except UnicodeDecodeError:
+        raise StackError(f"{label}/{example.name}: is not UTF-8 text") from None
 
 
 def _is_text(entry: Entry) -> bool:

@@ -11,7 +11,7 @@ from towline.facts.survey import Survey
 from towline.ssh.ledger import size_text
 
 LEAST_FREE, LITTLE_FREE = 0.03, 0.10  # of a file system or of its inodes: fail, warn
-LEAST_BYTES = 1 << 30  # no warning while so much is free, however large the disk
+LEAST_BYTES = 1 << 30  # no warning while so much is free: a tenth of a large disk is a lot
 LEAST_MEMORY, LITTLE_MEMORY = 0.02, 0.08
 MOST_LOAD = 4.0  # for each CPU, over five minutes
 SKEW, BAD_SKEW = 5.0, 120.0  # seconds; beyond two minutes TOTP codes and short-lived tokens are refused

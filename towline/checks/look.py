@@ -2,86 +2,95 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from towline.catalog import Stack
 from towline.checks import own, route
-from towline.checks.engine import check_engine
+from towline.checks.asking import NOT_ASKED, Named, Seen, ask, ask_from_here, seen_from_here
+from towline.checks.engine import check_engine, engine_trouble
 from towline.checks.finding import About, Finding, Report
+from towline.checks.front import check_front, fronts
 from towline.checks.here import Here
 from towline.checks.host import check_host
-from towline.checks.own import Where
-from towline.checks.route import Served, reached
+from towline.checks.ports import check_ports
 from towline.checks.stack import check_stack
 from towline.checks.waive import waive
 from towline.config import Host
-from towline.declared import Check, Http, Waiver
-from towline.errors import ConnectionFailed, ForwardingForbidden
-from towline.facts.probe import Answer, Dial, Question, ask_all
-from towline.facts.survey import Binding, Container, Survey, read_survey
+from towline.declared import Check, Dns, Http
+from towline.errors import ConnectionFailed, RemoteFailed, UsageError, closest
+from towline.facts.survey import read_survey
 from towline.ssh.connection import Connection
-from towline.ssh.session import Result
 
-MOST_REDIRECTS = 5
 PAUSE = 1.0  # seconds between two looks
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What is looked at. stacks: those of one host, with what lies here of each. only: a pattern of ids, '' for all.
+    """What is looked at. stacks: those of one host; around: others there that a Traefik in front of them may be of, which are
+    only read. heres: what lies here of each. only: a pattern of ids, '' for all.
 
     services_only: routes and declared checks alone. machine False: nothing of the host and its engine (one stack is asked for).
     from_here: routes are asked from this machine too, as their users do. fail_fast: nothing after the first failure.
+    What explains a finding that is asked for is always told.
     """
 
     stacks: Sequence[Stack]
     heres: Mapping[str, Here]
+    around: Sequence[Stack] = ()
     only: str = ""
     services_only: bool = False
     machine: bool = True
     from_here: bool = False
     fail_fast: bool = False
 
+    @property
+    def everything(self) -> Sequence[Stack]:
+        return (*self.stacks, *self.around)
 
-@dataclass(frozen=True)
-class _Seen:
-    """What was read and asked: everything that the findings are made of."""
-
-    survey: Survey
-    results: Mapping[tuple[str, str], Result]
-    routes: Sequence[Served]
-    answers: Mapping[Question, Answer] = field(default_factory=dict)
-    answers_here: Mapping[Question, Answer] = field(default_factory=dict)
-    forbidden: str = ""
+    def has(self, finding: Finding) -> bool:
+        """Whether it is asked for."""
+        if self.only and not fnmatchcase(finding.id, self.only):
+            return False
+        if not finding.stack:
+            return self.machine and not self.services_only
+        part = finding.id.removeprefix(f"stack.{finding.stack}.")
+        asked = not self.services_only or part.startswith(("route.", "check."))
+        return asked and finding.stack in {stack.name for stack in self.stacks}
 
 
 def look_at(places: Sequence[tuple[Connection, Scope]]) -> Report:
-    """The findings of several hosts as one report; of several, one that cannot be reached is a finding too.
+    """The findings of several hosts as one report; of several, one that cannot be looked at is a finding too.
 
-    Raises ConnectionFailed when there is only one.
+    Raises ConnectionFailed and RemoteFailed when there is only one, UsageError when `only` is of no check.
     """
     findings: list[Finding] = []
     seconds = 0.0
+    missed: list[Finding] = []
     for connection, scope in places:
         try:
-            report = look(connection, scope)
-        except ConnectionFailed as error:
+            report, every = look(connection, scope)
+        except (ConnectionFailed, RemoteFailed) as error:
             if len(places) == 1:
                 raise
-            name = connection.host.name
-            report = Report(
-                (About("host", name).fail("reachable", f"{name} cannot be reached", error.message, error.hint),), 0.0
-            )
+            report, every = Report((_unreachable(connection.host.name, error),), 0.0), ()
         findings += report.findings
+        missed += every
         seconds += report.seconds
         if scope.fail_fast and report.count("fail"):
             break
+    only = next((scope.only for _, scope in places if scope.only), "")
+    if only and not findings:
+        near = closest(only, {one.id for one in missed}) if "*" not in only else "`-v` without --only lists them all"
+        raise UsageError(f"--only={only}: no check has such an id; {near}")
     return Report(tuple(findings), seconds)
+
+
+def _unreachable(host: str, error: ConnectionFailed | RemoteFailed) -> Finding:
+    return About("host", host).fail("reachable", f"{host} cannot be reached", error.message, error.hint)
 
 
 def until_good(
@@ -96,35 +105,24 @@ def until_good(
     return report
 
 
-def look(connection: Connection, scope: Scope) -> Report:
-    """The findings of one host: one session, and TCP connections that its sshd opens.
+def look(connection: Connection, scope: Scope) -> tuple[Report, tuple[Finding, ...]]:
+    """The findings of one host that are asked for, and all: one session, and TCP connections that its sshd opens.
 
     Nothing is changed there. Raises ConnectionFailed, LineCut and RemoteFailed when it cannot be looked at.
     """
     connection.fabric()
     begun = time.perf_counter()
     asked = [(stack, check, words) for stack in scope.stacks for check, words in _commands(stack, connection.host.root)]
-    survey, results = read_survey(connection, scope.stacks, [words for _, _, words in asked])
+    survey, results = read_survey(connection, scope.everything, [words for _, _, words in asked])
     named = {(stack.name, check.name): result for (stack, check, _), result in zip(asked, results, strict=True)}
-    seen = _Seen(survey, named, route.served(scope.stacks, scope.heres, survey))
-    findings = _judged(connection, scope, seen) if scope.fail_fast else ()
-    if not any(one.result == "fail" for one in findings):
-        findings = _judged(connection, scope, _ask(connection, seen, scope))
-    return Report(_up_to_failure(findings) if scope.fail_fast else findings, time.perf_counter() - begun)
-
-
-def _judged(connection: Connection, scope: Scope, seen: _Seen) -> tuple[Finding, ...]:
-    found = waive(_findings(connection.host, scope, seen), _waivers(scope.stacks), datetime.now(UTC).date())
-    return tuple(one for one in found if not scope.only or fnmatchcase(one.id, scope.only))
-
-
-def _up_to_failure(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    first = next((i for i, one in enumerate(findings) if one.result == "fail"), len(findings))
-    return findings[: first + 1]
-
-
-def _waivers(stacks: Iterable[Stack]) -> list[Waiver]:
-    return [waiver for stack in stacks for waiver in stack.waive]
+    theirs = {stack.name for stack in scope.stacks}
+    routes = [one for one in route.served(scope.everything, scope.heres, survey) if one.stack.name in theirs]
+    seen = Seen(survey, named, routes)
+    found = _findings(connection.host, scope, seen)
+    if not (scope.fail_fast and any(one.result == "fail" for one in chosen(found, scope))):
+        found = _findings(connection.host, scope, _ask(connection, seen, scope))
+    findings = chosen(found, scope)
+    return Report(_up_to_failure(findings) if scope.fail_fast else findings, time.perf_counter() - begun), found
 
 
 def _commands(stack: Stack, root: str) -> Iterator[tuple[Check, tuple[str, ...]]]:
@@ -134,164 +132,71 @@ def _commands(stack: Stack, root: str) -> Iterator[tuple[Check, tuple[str, ...]]
             yield check, words
 
 
-# --------------------------------------------------------------------------------------------------- over TCP
-
-
-def _ask(connection: Connection, seen: _Seen, scope: Scope) -> _Seen:
-    dial = connection.dial
-    bad = _bad(_stack_findings(connection.host, scope, seen))
+def _ask(connection: Connection, seen: Seen, scope: Scope) -> Seen:
+    bad = _bad(_stack_findings(connection.host, scope, seen), scope, seen)
     if scope.from_here:
-        here = [one for one in _from_here(connection.host, seen) if not route.because(one, bad)]
-        seen = replace(seen, answers_here=ask_all(dial_here, [question for one in here for question in one.questions]))
-    questions = [question for one in seen.routes if not route.because(one, bad) for question in one.questions]
-    if not scope.services_only:
-        questions += _port_questions(scope.stacks, seen.survey)
-    for stack in scope.stacks:
-        where = _where(stack, seen, bad)
-        questions += [question for check in stack.checks for question in own.questions(check, where)]
-    try:
-        answers = ask_all(dial, questions)
-        answers = _asked_again(dial, answers, scope, seen, bad)
-    except ForwardingForbidden as error:
-        return replace(seen, forbidden=error.message)
-    return replace(seen, answers=answers)
+        seen = ask_from_here(connection.host, seen, bad)
+    return ask(connection.dial, connection.host, seen, scope.stacks, bad, listen=not scope.services_only)
 
 
-def dial_here(address: str, port: int, timeout: float) -> socket.socket:
-    """A TCP connection from this machine."""
-    try:
-        return socket.create_connection((address, port), timeout)
-    except socket.gaierror as error:
-        raise ConnectionError(f"this machine does not resolve {address}") from error
+# ------------------------------------------------------------------------------------------------------ what is told
 
 
-def _from_here(host: Host, seen: _Seen) -> list[Served]:
-    return [route.from_here(one, host.address) for one in seen.routes]
+def chosen(found: Sequence[Finding], scope: Scope) -> tuple[Finding, ...]:
+    """Those that are asked for, and the failures that the skipped ones among them speak of."""
+    by_id = {one.id: one for one in found}
+    told = {one.id for one in found if scope.has(one)}
+    asked = [by_id[name] for name in told]
+    while asked:
+        cause = by_id.get(asked.pop().sentence.removeprefix("see "))
+        if cause and cause.id not in told and cause.result != "pass":
+            told.add(cause.id)
+            asked.append(cause)
+    return tuple(one for one in found if one.id in told)
 
 
-def _where(stack: Stack, seen: _Seen, bad: Mapping[tuple[str, str], str]) -> Where:
-    """Without the routes that cannot answer, for a reason that is told already."""
-    routes: dict[str, list[Question]] = {}
-    for one in seen.routes:
-        if one.stack.name == stack.name and not route.because(one, bad):
-            routes.setdefault(one.route.router, []).extend(one.questions)
-    return Where("", stack, seen.survey, routes)
+def _up_to_failure(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    first = next((i for i, one in enumerate(findings) if one.result == "fail"), len(findings))
+    return findings[: first + 1]
 
 
-def _asked_again(
-    dial: Dial, answers: dict[Question, Answer], scope: Scope, seen: _Seen, bad: Mapping[tuple[str, str], str]
-) -> dict[Question, Answer]:
-    """The answers, where redirects are followed and where a check that fails is to be tried again."""
-    for stack in scope.stacks:
-        where = _where(stack, seen, bad)
-        for check in stack.checks:
-            questions = own.questions(check, where)
-            for question in questions:
-                answers[question] = _followed(dial, check, question, answers[question], where)
-            tries = check.retry.times
-            while (
-                tries and own.judge_answers(check, where, [(one, answers[one]) for one in questions]).result == "fail"
-            ):
-                time.sleep(check.retry.pause)
-                tries -= 1
-                again = ask_all(dial, questions)
-                answers |= {one: _followed(dial, check, one, answer, where) for one, answer in again.items()}
-    return answers
-
-
-def _followed(dial: Dial, check: Check, question: Question, answer: Answer, where: Where) -> Answer:
-    if not (isinstance(check, Http) and check.follow):
-        return answer
-    for _ in range(MOST_REDIRECTS):
-        then = own.follow(answer, question, where)
-        if then is None:
-            break
-        question, answer = then, ask_all(dial, [then])[then]
-    return answer
-
-
-# ------------------------------------------------------------------------------------------------------ ports
-
-
-def _ports(survey: Survey, stack: Stack) -> Iterator[tuple[Container, Binding]]:
-    """What running containers were told to publish; Docker tells both families of a wildcard, one is asked."""
-    for one in survey.of(stack.project):
-        if one.running:
-            yield from ((one, binding) for binding in dict.fromkeys(one.wanted))
-
-
-def _held(one: Container, wanted: Binding) -> Binding | None:
-    return next(
-        (held for held in one.held if held.inside == wanted.inside and wanted.outside.port in (0, held.outside.port)),
-        None,
-    )
-
-
-def _port_question(held: Binding) -> Question:
-    return Question(reached(held.outside.address), held.outside.port, http=False)
-
-
-def _port_questions(stacks: Iterable[Stack], survey: Survey) -> list[Question]:
-    found = [_held(one, wanted) for stack in stacks for one, wanted in _ports(survey, stack)]
-    return [_port_question(held) for held in found if held and held.outside.proto == "tcp"]
-
-
-def _check_ports(host: str, stack: Stack, seen: _Seen) -> Iterator[Finding]:
-    """The findings `….service.NAME.port.ADDRESS:PORT/PROTO` of what runs."""
-    for one, wanted in _ports(seen.survey, stack):
-        about = About(f"stack.{stack.name}.service.{one.service}", host, stack.name, one.service)
-        yield _check_port(about, wanted, _held(one, wanted), seen)
-
-
-def _check_port(about: About, wanted: Binding, held: Binding | None, seen: _Seen) -> Finding:
-    shown = f"{wanted.outside.address}:{wanted.outside.port or 'any'}/{wanted.outside.proto}"
-    name = f"port.{shown}"
-    if held is None:
-        hint = f"inv deploy --stack={about.stack}"
-        return about.fail(name, f"its port {shown} is not published, though it runs", hint=hint)
-    if held.outside.proto != "tcp":
-        return about.ok(name, f"its port {shown} is published", "UDP cannot be asked whether anybody listens")
-    answer = seen.answers.get(_port_question(held))
-    if answer is None:
-        return about.skip(name, seen.forbidden or "not asked")
-    if answer.problem:
-        return about.fail(name, f"its port {shown} is published, and nobody answers there", answer.problem)
-    return about.ok(name, f"its port {shown} is published and open", f"{wanted.inside} in the container")
-
-
-# --------------------------------------------------------------------------------------------------- findings
-
-
-def _findings(host: Host, scope: Scope, seen: _Seen) -> list[Finding]:
-    found: list[Finding] = []
-    if scope.machine and not scope.services_only:
-        found += [*check_host(host, seen.survey), *check_engine(host, seen.survey)]
+def _findings(host: Host, scope: Scope, seen: Seen) -> tuple[Finding, ...]:
     stacks = _stack_findings(host, scope, seen)
-    bad = _bad(stacks)
-    found += [] if scope.services_only else stacks
+    bad = _bad(stacks, scope, seen)
+    found = [*check_host(host, seen.survey), *check_engine(host, seen.survey), *stacks]
     found += _forbidden(route.judge(host, seen.routes, seen.answers, bad, seen.survey), seen)
     if scope.from_here:
-        found += route.judge(host, _from_here(host, seen), seen.answers_here, bad, seen.survey)
+        found += route.judge(host, seen_from_here(host, seen), seen.answers_here, bad, seen.survey)
     for stack in scope.stacks:
         found += _own(host.name, stack, seen, bad)
-    return found
+    waivers = [waiver for stack in scope.everything for waiver in stack.waive]
+    return waive(found, waivers, datetime.now(UTC).date())
 
 
-def _stack_findings(host: Host, scope: Scope, seen: _Seen) -> list[Finding]:
+def _stack_findings(host: Host, scope: Scope, seen: Seen) -> list[Finding]:
     found: list[Finding] = []
-    for stack in scope.stacks:
-        found += check_stack(host, stack, scope.heres[stack.name], seen.survey)
-        found += _check_ports(host.name, stack, seen)
+    at_front = fronts(scope.everything, scope.heres, seen.survey)
+    for stack in scope.everything:
+        of_stack = list(check_stack(host, stack, scope.heres[stack.name], seen.survey))
+        bad = _bad(of_stack, scope, seen)
+        of_stack += check_ports(host.name, stack, seen.survey, seen.answers, seen.forbidden or NOT_ASKED, bad)
+        of_stack += [check_front(host.name, one, bad) for one in at_front if one.stack.name == stack.name]
+        found += of_stack
     return found
 
 
 # What keeps a service from answering; being behind the working tree does not.
-_WORKS = {"containers", "restarts", "running", "healthy", "memory", "networks", "mounts"}
+_WORKS = {"containers", "restarts", "running", "healthy", "memory", "networks", "mounts", "traefik"}
 
 
-def _bad(findings: Iterable[Finding]) -> dict[tuple[str, str], str]:
+def _bad(findings: Iterable[Finding], scope: Scope, seen: Seen) -> dict[Named, str]:
     """(stack, service) → the first finding that tells why it cannot answer."""
-    bad: dict[tuple[str, str], str] = {}
+    trouble = engine_trouble(seen.survey)
+    bad: dict[Named, str] = {}
+    for stack in scope.everything:
+        why = "" if seen.survey.stacks[stack.name].current else f"stack.{stack.name}.deployed"
+        if trouble or why:
+            bad |= {(stack.name, service.name): trouble or why for service in stack.services}
     for one in findings:
         part = one.id.removeprefix(f"stack.{one.stack}.service.{one.service}.")
         if one.result == "fail" and one.service and (part in _WORKS or part.startswith("port.")):
@@ -299,33 +204,31 @@ def _bad(findings: Iterable[Finding]) -> dict[tuple[str, str], str]:
     return bad
 
 
-def _forbidden(findings: Iterable[Finding], seen: _Seen) -> Iterator[Finding]:
+def _forbidden(findings: Iterable[Finding], seen: Seen) -> Iterator[Finding]:
     for one in findings:
         unasked = seen.forbidden and one.result == "skip" and not one.sentence.startswith("see ")
         yield replace(one, sentence=seen.forbidden) if unasked else one
 
 
-def _own(host: str, stack: Stack, seen: _Seen, bad: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
-    where = replace(_where(stack, seen, bad), host=host)
+def _own(host: str, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Iterator[Finding]:
+    where = seen.where(host, stack)
     for check in stack.checks:
         result = seen.results.get((stack.name, check.name))
-        if not seen.survey.stacks[stack.name].current:
-            yield where.about(check).skip(check.name, f"see stack.{stack.name}.deployed")
-        elif result is not None:
-            yield own.judge_command(check, where, result)
+        if result is not None:
+            yield _excused(own.judge_command(check, where, result), check, stack, seen, bad)
         elif seen.forbidden:
             yield where.about(check).skip(check.name, seen.forbidden)
         else:
-            questions = own.questions(check, where)
-            found = own.judge_answers(
-                check, where, [(one, seen.answers[one]) for one in questions if one in seen.answers]
-            )
-            yield _excused(found, stack, bad)
+            answers = seen.declared.get((stack.name, check.name), ())
+            yield _excused(own.judge_answers(check, where, answers), check, stack, seen, bad)
 
 
-def _excused(found: Finding, stack: Stack, bad: Mapping[tuple[str, str], str]) -> Finding:
-    """A check that fails since a service does not work is told by that service's finding."""
+def _excused(found: Finding, check: Check, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Finding:
+    """A check that fails, or cannot be made, since a service does not work is told by that service's finding."""
     because = sorted(why for (name, _), why in bad.items() if name == stack.name)
-    if found.result in ("fail", "skip") and because:
+    if isinstance(check, Http) and check.url.startswith("/"):
+        through = [one for one in seen.routes if one.stack.name == stack.name and check.route in ("", one.route.router)]
+        because += [why for one in through if (why := route.because(one, bad))]
+    if found.result in ("fail", "skip") and because and not isinstance(check, Dns):
         return replace(found, result="skip", sentence=f"see {because[0]}", evidence="", hint="")
     return found

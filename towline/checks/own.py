@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from towline.catalog import Stack
 from towline.checks.finding import About, Finding, listed
 from towline.commands import shell
 from towline.commands.docker import ONEOFF, PROJECT, SERVICE
 from towline.declared import Check, Command, Dns, File, Http, Tcp, Tls
+from towline.errors import closest
 from towline.facts.probe import Answer, Question
 from towline.facts.survey import Survey
 from towline.remote.paths import StackPaths
 from towline.ssh.session import Result
 
-NOT_RUNNING = 125
+NOT_RUNNING, NOT_FOUND = 125, 127  # exit codes
+RESOLVING = 10.0  # seconds that a name may take
 MOST_LINES = 10
 
 
@@ -81,7 +83,7 @@ exec docker exec "$id" "$@"
 
 # $1 the live folder, $2 a path or a pattern: mode, owner, bytes, age and name of the newest that it matches
 _NEWEST = """
-cd "$1" 2>/dev/null || :
+case $2 in /*) ;; *) cd "$1" 2>/dev/null || exit 2 ;; esac
 IFS=
 newest=
 for one in $2; do
@@ -117,7 +119,7 @@ def _(check: File, stack: Stack, root: str) -> shell.Command:
 
 @command.register
 def _(check: Dns, _stack: Stack, _root: str) -> shell.Command:
-    return _tried(check, ("getent", "ahosts", check.host), "0", check.address)
+    return _tried(check, shell.limited(RESOLVING, ("getent", "ahosts", check.host)), "0", check.address)
 
 
 def _tried(check: Check, words: shell.Command, right: str, has: str = "") -> shell.Command:
@@ -152,6 +154,8 @@ def _tail(text: str) -> str:
 
 
 def _judge_dns(about: About, check: Dns, result: Result) -> Finding:
+    if result.code == NOT_FOUND:
+        return about.skip(check.name, "the server has no getent to resolve names with")
     addresses = list(dict.fromkeys(line.split()[0] for line in result.out.splitlines() if line.strip()))
     if result.code or not addresses:
         return about.fail(check.name, f"the server does not resolve {check.host}", hint="see `getent ahosts` there")
@@ -235,14 +239,23 @@ def _of_url(url: str, where: Where) -> tuple[str, Question]:
     return where.address(name), Question("", parts.port or (443 if tls else 80), name, tls, path=path)
 
 
+def redirects(answer: Answer) -> bool:
+    return answer.status in (301, 302, 303, 307, 308) and bool(answer.headers.get("location"))
+
+
 def follow(answer: Answer, question: Question, where: Where) -> Question | None:
-    """The question that a redirect asks next; on the same host it stays on the same line."""
-    target = answer.headers.get("location", "")
-    if answer.status not in (301, 302, 303, 307, 308) or not target:
+    """The question that a redirect asks next, None when it cannot be asked; within the same host it stays on the same line."""
+    target = quote(answer.headers["location"], safe="%:/?#[]@!$&'()*+,;=~")
+    try:
+        parts = urlsplit(target)
+        scheme = parts.scheme or ("https" if question.tls else "http")
+        if not parts.netloc and not parts.scheme:
+            return _on_path(question, urljoin(question.path, target).partition("#")[0])
+        if scheme not in ("http", "https") or not parts.hostname:
+            return None
+        address, then = _of_url(parts._replace(scheme=scheme).geturl(), where)
+    except ValueError:
         return None
-    if target.startswith("/"):
-        return _on_path(question, target)
-    address, then = _of_url(target, where)
     known = [one for asked in where.routes.values() for one in asked if (one.name, one.tls) == (then.name, then.tls)]
     return _on_path(known[0], then.path) if known else _at(address, then) if address else None
 
@@ -251,18 +264,24 @@ def judge_answers(check: Check, where: Where, answers: Sequence[tuple[Question, 
     """The finding out of the answers to `questions`."""
     about = where.about(check)
     if not answers:
-        what = (
-            "no route to ask it of"
-            if isinstance(check, Http) and check.url.startswith("/")
-            else "its service does not run"
-        )
-        return about.skip(check.name, what)
+        return _unasked(about, check, where)
     now = where.survey.host.now
     wrong = [(question, why) for question, answer in answers if (why := _wrong_answer(check, question, answer, now))]
     seen = listed([_seen(question, answer) for question, answer in answers])
     if wrong:
         return about.fail(check.name, f"{_subject(wrong[0][0])}: {wrong[0][1]}", seen)
     return about.ok(check.name, _holds(check), seen)
+
+
+def _unasked(about: About, check: Check, where: Where) -> Finding:
+    if not (isinstance(check, Http) and check.url.startswith("/")):
+        return about.skip(check.name, "its service does not run")
+    if not where.routes:
+        hint = "a whole URL, such as http://web:8080/, is asked without a route"
+        return about.fail(check.name, f"no Traefik serves a route of {about.stack} to ask {check.url} of", hint=hint)
+    if check.route and check.route not in where.routes:
+        return about.fail(check.name, f"there is no route {check.route!r}; {closest(check.route, where.routes)}")
+    return about.skip(check.name, "no request to its route could be asked")
 
 
 def _subject(question: Question) -> str:

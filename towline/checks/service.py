@@ -15,6 +15,7 @@ from towline.catalog import Stack
 from towline.checks.finding import About, Finding, listed
 from towline.config import Host
 from towline.facts.live import Stale
+from towline.facts.surroundings import WILDCARDS, Port
 from towline.facts.survey import Binding, Container, StackLook, Survey
 from towline.variables import ALWAYS_SET
 
@@ -23,7 +24,10 @@ RECENT = 600.0  # seconds
 
 
 def check_service(host: Host, stack: Stack, name: str, survey: Survey, variables: frozenset[str]) -> Iterator[Finding]:
-    """The findings `stack.STACK.service.NAME.*`. variables: those that it uses and that have no default."""
+    """The findings `stack.STACK.service.NAME.*`. variables: those that it uses and that have no default.
+
+    Whether ports are open is not among them: that has to be asked, see ports.py.
+    """
     about = About(f"stack.{stack.name}.service.{name}", host.name, stack.name, name)
     look = survey.stacks[stack.name]
     keys = look.model.services[name] if look.model else {}
@@ -69,6 +73,8 @@ class _Case:
         return tuple(one for one in self.containers if one.state == "restarting" or self._again_and_again(one))
 
     def _again_and_again(self, one: Container) -> bool:
+        if self.name in self.look.live.once:
+            return False
         return one.restarts >= LOOPS and bool(one.started) and self.survey.host.now - seconds(one.started) < RECENT
 
     @property
@@ -77,22 +83,16 @@ class _Case:
         return {
             _shown(port): by
             for one in self.containers
-            if not one.running
+            if not one.running and not one.held  # a paused one holds its own
             for port in one.wanted
             if (by := self._holder(one, port))
         }
 
     def _holder(self, one: Container, wanted: Binding) -> str:
         for other in self.survey.containers:
-            if other.id != one.id and any(
-                held.outside.port == wanted.outside.port and held.outside.proto == wanted.outside.proto
-                for held in other.held
-            ):
+            if other.id != one.id and any(_clash(held.outside, wanted.outside) for held in other.held):
                 return f"container {other.name}"
-        listening = any(
-            held.port == wanted.outside.port and wanted.outside.proto == "tcp" for held in self.survey.listeners
-        )
-        return "another program" if listening and wanted.outside.port else ""
+        return "another program" if any(_clash(held, wanted.outside) for held in self.survey.listeners) else ""
 
     @property
     def stale(self) -> list[Stale]:
@@ -112,6 +112,12 @@ def seconds(time: str) -> float:
     60.0
     """
     return datetime.strptime(time[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
+
+
+def _clash(held: Port, wanted: Port) -> bool:
+    """Whether both cannot be: the same number, at the same address or at every one."""
+    same = (held.port, held.proto) == (wanted.port, wanted.proto) and wanted.port > 0
+    return same and (held.address == wanted.address or bool({held.address, wanted.address} & {*WILDCARDS}))
 
 
 def _shown(port: Binding) -> str:
@@ -135,7 +141,7 @@ def _containers(about: About, case: _Case) -> Finding:
 
 
 def _ports_taken(about: About, case: _Case) -> Iterator[Finding]:
-    """Only for what does not run; ports of what runs are asked, see `ports`."""
+    """Only for what does not run; ports of what runs are asked, see ports.py."""
     for shown, by in sorted(case.taken.items()):
         yield about.fail(f"port.{shown}", f"its port {shown} is taken by {by}", hint=f"stop that, then {case.deploy}")
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from towline.catalog import Stack
+from towline.checks.certificate import judge_age
+from towline.checks.engine import engine_trouble
 from towline.checks.finding import About, Finding, listed
 from towline.checks.here import Here
 from towline.checks.service import check_service
 from towline.config import Host
 from towline.facts import certificate
 from towline.facts.survey import StackLook, Survey
-
-FEW_DAYS = 14
 
 
 def check_stack(host: Host, stack: Stack, here: Here, survey: Survey) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def check_stack(host: Host, stack: Stack, here: Here, survey: Survey) -> Iterato
     yield from _example(about, stack, look, here)
     yield from _certificates(about, survey.host.now, look)
     if survey.engine.problem:
-        yield about.skip("containers", "the engine cannot be asked, so nothing is known of its containers")
+        yield about.skip("containers", f"see {engine_trouble(survey)}")
         return
     yield from _declared(about, look, survey)
     yield _orphans(about, stack, look, survey)
@@ -70,8 +70,8 @@ def _files(about: About, stack: Stack, look: StackLook) -> Finding:
 
 
 def _example(about: About, stack: Stack, look: StackLook, here: Here) -> Iterator[Finding]:
-    """The live .env has every variable that .env.example names."""
-    if not here.example:
+    """The live .env has every variable that .env.example names; without a .env the compose file's defaults are what is meant."""
+    if not here.example or not look.env:
         return
     if ".env" in (*look.live.edited, *look.live.missing):
         yield about.skip("env", f"see {about.prefix}.files")
@@ -92,14 +92,13 @@ def _certificates(about: About, now: float, look: StackLook) -> Iterator[Finding
         except ValueError:
             yield about.fail(name, f"{path} holds no certificate that can be read")
             continue
-        days = one.days_left(now)
-        evidence = f"{one.subject}, from {one.issuer}, {days:.0f} days left"
-        if days <= 0:
-            yield about.fail(name, f"the certificate {path} has expired", evidence, "renew it")
-        elif days < FEW_DAYS:
-            yield about.warn(name, f"the certificate {path} expires soon", evidence, "renew it")
-        else:
+        result, why = judge_age(one, now)
+        evidence = f"{one.subject}, from {one.issuer}, {one.days_left(now):.0f} days left"
+        if result == "pass":
             yield about.ok(name, f"the certificate {path} is valid for long enough", evidence)
+        else:
+            make = about.fail if result == "fail" else about.warn
+            yield make(name, f"the certificate {path} {why}", evidence, "renew it")
 
 
 def _declared(about: About, look: StackLook, survey: Survey) -> Iterator[Finding]:
@@ -116,12 +115,14 @@ def _declared(about: About, look: StackLook, survey: Survey) -> Iterator[Finding
             if name in there:
                 yield about.ok(f"{kind}.{name}", f"the {kind} {name} exists")
             else:
-                hint = (
-                    f"inv deploy --stack={about.stack} makes it again"
-                    if kind == "network"
-                    else "its content is gone with it: see the backup"
-                )
+                hint = _made_again(kind, about.stack, external=bool((section[key] or {}).get("external")))
                 yield about.fail(f"{kind}.{name}", f"the {kind} {name} does not exist", hint=hint)
+
+
+def _made_again(kind: str, stack: str, *, external: bool) -> str:
+    if kind == "volume":
+        return "its content is gone with it: see the backup"
+    return "deploy the stack that makes it" if external else f"inv deploy --stack={stack} makes it again"
 
 
 def _used_volumes(services: Sequence[Mapping[str, Any]] | Any) -> set[str]:
@@ -130,7 +131,10 @@ def _used_volumes(services: Sequence[Mapping[str, Any]] | Any) -> set[str]:
 
 
 def _orphans(about: About, stack: Stack, look: StackLook, survey: Survey) -> Finding:
-    known = look.model.services if look.model else {}
+    if look.model is None:
+        return about.skip("orphans", "the release does not tell its services")
+    # a profile's services are left out of the model, and may be started by hand
+    known = {*look.model.services, *(service.name for service in stack.services if service.profiles)}
     strange = [one.name for one in survey.of(stack.project) if one.service not in known]
     if strange:
         hint = f"inv deploy --stack={stack.name} removes what its files no longer name"

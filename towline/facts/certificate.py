@@ -39,7 +39,13 @@ class Certificate:
 
 def parse(der: bytes) -> Certificate:
     """Raises ValueError for what is no certificate."""
-    certificate = x509.load_der_x509_certificate(der)
+    try:
+        return _parsed(x509.load_der_x509_certificate(der))
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(str(error)) from None
+
+
+def _parsed(certificate: x509.Certificate) -> Certificate:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [*extension.get_values_for_type(x509.DNSName)]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Protocol
 
 from towline.facts import certificate
@@ -99,17 +100,21 @@ def ask(dial: Dial, question: Question) -> Answer:
                 return _http(line, question, begun, served)
             problem = "" if question.tls else _hangs_up(line)
             return Answer(problem=problem, seconds=time.perf_counter() - begun, certificate=served)
-    except (OSError, EOFError, HTTPException) as error:
+    except (OSError, EOFError, HTTPException, ValueError) as error:  # ValueError: a name or a path that cannot be sent
         return Answer(problem=_why(error, question), seconds=time.perf_counter() - begun, certificate=served)
 
 
 def _why(error: BaseException, question: Question) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return f"nobody answers on {question.shown}"
+        return f"nobody answers on {question.shown}: {error.strerror or error}"
+    if isinstance(error, socket.gaierror):
+        return f"this machine does not resolve {question.address}"
     if isinstance(error, TimeoutError):
         return f"no answer from {question.shown} within {question.timeout:g} s"
     if isinstance(error, ssl.SSLError):
         return f"{question.shown} does not speak TLS as it should: {error.reason or error}"
+    if isinstance(error, ValueError):
+        return f"{question.shown} cannot be asked: {error}"
     return f"{question.shown} hung up: {error or type(error).__name__}"
 
 
@@ -130,7 +135,7 @@ def _http(line: Line, question: Question, begun: float, served: Certificate | No
     headers = {"Host": question.name or question.shown, "User-Agent": "towline", "Connection": "close"}
     connection.request(question.method, question.path, headers={**headers, **question.headers})
     response = connection.getresponse()
-    body = response.read(MOST_BODY)
+    body = _body(response, begun + question.timeout)
     return Answer(
         status=response.status,
         seconds=time.perf_counter() - begun,
@@ -138,6 +143,17 @@ def _http(line: Line, question: Question, begun: float, served: Certificate | No
         body=body,
         certificate=served,
     )
+
+
+def _body(response: HTTPResponse, end: float) -> bytes:
+    """As much as is there in time: some answers go on for ever."""
+    parts: list[bytes] = []
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        while size < MOST_BODY and time.perf_counter() < end and (part := response.read1(MOST_BODY - size)):
+            parts.append(part)
+            size += len(part)
+    return b"".join(parts)
 
 
 class _Socket:

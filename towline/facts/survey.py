@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -110,15 +110,14 @@ class Engine:
 
 @dataclass(frozen=True)
 class StackLook:
-    """What stands of one stack.
-
-    folder: the live one, absolute, '' for none. current '': no release. digest: of the manifest that was deployed. env: name →
-    whether it has a value. certs: path → DER; relative paths are in the live folder. cut: the id of a deploy that was cut, or ''.
+    """What stands of one stack. current '': no release. digest: of the manifest that was deployed. env: name → whether it has a
+    value. certs: path → DER of what lies in the live folder (relative) or is mounted into a container (absolute). cut: the id of
+    a deploy that was cut, '' for none.
     """
 
     name: str
     project: str
-    folder: str = ""
+    live_folder: str = ""
     current: str = ""
     digest: str = ""
     at: str = ""
@@ -191,26 +190,35 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
         wrong = machine if not machine.ok else looked
         raise RemoteFailed(f"the server could not be looked at: {_last_line(wrong.err)}", "see `inv test-connectivity`")
     rows = [line.split("\t") for line in looked.out.split("\n")]
-    told = host.parse(machine)
+    told = _host(machine)
     info, images, networks, volumes, ooms = _answers(answers)
     killed = {event["Actor"]["ID"] for event in ooms if event.get("time", 0) > told.now - OOM_SECONDS}
     logs = {row[1]: int(row[2]) for row in rows if row[0] == "log"}
-    certs = [(row[1], der) for row in rows if row[0] == "cert" and (der := _der(row[2]))]
     containers = [_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
     return Survey(
         host=told,
         engine=_engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
         containers=tuple(sorted(containers, key=lambda one: one.name)),
-        stacks={
-            look.name: replace(look, certs=_own_certs(look, containers, certs))
-            for look in _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines()))
-        },
+        stacks=_with_certificates(
+            _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
+            {row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
+            containers,
+        ),
         disks=host.file_systems([row[1:] for row in rows if row[0] == "disk"]),
         names={row[1]: tuple(row[2:]) for row in rows if row[0] == "name"},
         listeners=parse_listening("\n".join(row[1] for row in rows if row[0] == "listen")),
         compose=_first(rows, "compose"),
         skew=_skew(told.now, asked),
     )
+
+
+def _host(result: Result) -> HostFact:
+    try:
+        return host.parse(result)
+    except ValueError:
+        raise RemoteFailed(
+            "the server does not tell what it is", "is there a POSIX sh with awk, sed and date?"
+        ) from None
 
 
 def _first(rows: Sequence[Sequence[str]], key: str) -> str:
@@ -324,7 +332,7 @@ def _bindings(ports: Mapping[str, list[dict[str, str]] | None] | None) -> Iterat
             yield Binding(inside, Port(one["HostIp"] or WILDCARDS[0], number, inside.partition("/")[2] or "tcp"))
 
 
-def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> Iterator[StackLook]:
+def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackLook]:
     projects = {stack.name: stack.project for stack in stacks}
     parts: dict[str, list[list[str]]] = {}
     for row in rows:
@@ -332,23 +340,7 @@ def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str
             parts[row[1]] = part = []
         elif parts:
             part.append(row)
-    return (_look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items())
-
-
-def _own_certs(
-    look: StackLook, containers: Iterable[Container], certs: Sequence[tuple[str, bytes]]
-) -> dict[str, bytes]:
-    """Those in the stack's live folder, by their path there, and those that its containers mount from elsewhere."""
-    sources = [
-        mount.source for one in containers if one.project == look.project for mount in one.mounts if mount.source
-    ]
-    own = {}
-    for path, der in certs:
-        if look.folder and path.startswith(f"{look.folder}/"):
-            own[path[len(look.folder) + 1 :]] = der
-        elif any(path == source or path.startswith(f"{source}/") for source in sources):
-            own[path] = der
-    return own
+    return {name: _look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items()}
 
 
 def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackLook:
@@ -357,7 +349,7 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
     return StackLook(
         name=name,
         project=project,
-        folder=_first(rows, "live"),
+        live_folder=_first(rows, "live"),
         current=_first(rows, "current"),
         digest=meta.get("digest", ""),
         at=meta.get("at", ""),
@@ -366,6 +358,26 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
         env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
         cut=cut,
     )
+
+
+def _with_certificates(
+    looks: Mapping[str, StackLook], certs: Mapping[str, bytes], containers: Sequence[Container]
+) -> dict[str, StackLook]:
+    """Each certificate with the stack in whose live folder it lies, else with those whose containers see it."""
+    own = {path: look for path in certs for look in looks.values() if _below(path, look.live_folder)}
+    found: dict[str, dict[str, bytes]] = {name: {} for name in looks}
+    for path, look in own.items():
+        found[look.name][path.removeprefix(f"{look.live_folder}/")] = certs[path]
+    for one in containers:
+        for look in looks.values():
+            if one.project == look.project:
+                seen = {path for path in certs.keys() - own for mount in one.mounts if _below(path, mount.source)}
+                found[look.name] |= {path: certs[path] for path in seen}
+    return {name: replace(look, certs=found[name]) for name, look in looks.items()}
+
+
+def _below(path: str, place: str) -> bool:
+    return bool(place) and (path == place or path.startswith(f"{place}/"))
 
 
 def _der(text: str) -> bytes:

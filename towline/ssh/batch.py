@@ -2,7 +2,7 @@
 
 The commands travel as one script through `sh -s`, inside braces: sh reads all of it before it starts, so a line
 that breaks half-way runs nothing. Each result comes back as a header line `code stdout-size stderr-size` and the
-bytes themselves.
+bytes themselves. Where the temporary folder takes no more, all of it, the commands too, use memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from towline.ssh.session import Result
 
 HEAD = """{
 umask 077
-d=$(mktemp -d) || exit 125
+full() { ! head -c 1000000 /dev/zero >"$1/w" || ! rm "$1/w"; } 2>/dev/null
+d=$(mktemp -d 2>/dev/null) && ! full "$d" || {
+    rm -rf "${d:-}"
+    TMPDIR=/dev/shm
+    export TMPDIR
+    d=$(mktemp -d) || exit 125
+}
 trap 'rm -rf "$d"' 0
 trap 'exit 129' 1 2 13 15
 emit() { printf '%d %d %d\\n' "$2" "$(wc -c <"$d/$1.o")" "$(wc -c <"$d/$1.e")"; cat "$d/$1.o" "$d/$1.e"; }

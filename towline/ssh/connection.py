@@ -200,7 +200,7 @@ class Connection:
                     f"{self.host.name}: sshd forbids TCP forwarding (AllowTcpForwarding no)",
                     "it may be allowed for local forwarding alone: AllowTcpForwarding local",
                 ) from None
-            raise ConnectionRefusedError(f"nobody answers on {address}:{port}") from error
+            raise ConnectionRefusedError(error.text) from error
         except (paramiko.SSHException, EOFError) as error:
             if not self.transport.is_active():
                 raise LineCut(f"{self.host.name}: the line broke") from error

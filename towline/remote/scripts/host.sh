@@ -32,7 +32,7 @@ reboot=no
     echo "@user $(id -un)"
     echo "@kernel $(uname -r) $(uname -m)"
     echo "@reboot $reboot"
-    echo "@config $([ -r "$config" ] && echo readable || echo unreadable)"
+    echo "@config $(cd /etc/ssh 2>/dev/null || exit; for file in $included "$config"; do [ -r "$file" ] || [ ! -e "$file" ] || echo un; done | head -n 1)readable"
     echo @file os; cat /etc/os-release /usr/lib/os-release 2>/dev/null
     echo @file load; cat /proc/loadavg
     echo @file cpu; grep -c '^processor' /proc/cpuinfo
@@ -51,8 +51,8 @@ reboot=no
     part == "os" && !named && sub(/^PRETTY_NAME=/, "") { gsub(/^["\047]|["\047]$/, ""); named = 1; put("os", json($0)); next }
     part == "load" { put("load", "[" $1 "," $2 "," $3 "]") }
     part == "cpu" { put("cpus", number($1)) }
-    part == "memory" && $1 == "MemTotal:" { put("memory", number($2) * 1024) }
-    part == "memory" && $1 == "MemAvailable:" { put("memory_free", number($2) * 1024) }
+    part == "memory" && $1 == "MemTotal:" { put("memory", sprintf("%.0f", number($2) * 1024)) }
+    part == "memory" && $1 == "MemAvailable:" { put("memory_free", sprintf("%.0f", number($2) * 1024)) }
     part == "uptime" { put("uptime", $1) }
     part == "sshd" {
         word = tolower($1)

@@ -78,9 +78,15 @@ read_files() {
         }
         what == "model" { if (FNR == 1) printf "folder\t%s\nmodel\t", $0 >>out[n]; else { gsub(/\t/, ""); printf "%s", $0 >>out[n] }; models[n] }
         what == "meta" { if (n in models) { print "" >>out[n]; delete models[n] } gsub(/\t/, ""); print "meta\t" $0 >>out[n] }
-        what == "env" && match($0, /^(export +)?[A-Za-z_][A-Za-z0-9_]*=/) {
-            name = substr($0, 1, RLENGTH - 1); sub(/^export +/, "", name)
-            print "env\t" name "\t" (substr($0, RLENGTH + 1) ~ /^["\047]?["\047]?[ \t\r]*$/ ? "empty" : "set") >>out[n]
+        # Names alone. A quoted value may go on for lines: what looks like a name in there is none.
+        what == "env" && FNR == 1 { open = "" }
+        what == "env" && open != "" { if (index($0, open)) open = ""; next }
+        what == "env" && match($0, /^[ \t]*(export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*[ \t]*=/) {
+            name = substr($0, 1, RLENGTH - 1); value = substr($0, RLENGTH + 1)
+            sub(/^[ \t]*(export[ \t]+)?/, "", name); sub(/[ \t]+$/, "", name); gsub(/^[ \t]+|[ \t\r]+$/, "", value)
+            print "env\t" name "\t" (value ~ /^(""|\047\047)?[ \t]*(#.*)?$/ ? "empty" : "set") >>out[n]
+            mark = substr(value, 1, 1)
+            if ((mark == "\"" || mark == "\047") && !index(substr(value, 2), mark)) open = mark
         }
         END {
             for (n in models) print "" >>out[n]
@@ -117,8 +123,8 @@ list_containers() {
             print "container\t" substr($0, 6)
             rest = $0
             while (match(rest, /Host(SNI)?\([^)]*\)/)) {
-                count = split(substr(rest, RSTART, RLENGTH), name, "`"); rest = substr(rest, RSTART + RLENGTH)
-                for (n = 2; n <= count; n += 2)
+                count = split(substr(rest, RSTART, RLENGTH), name, /[^A-Za-z0-9.-]+/); rest = substr(rest, RSTART + RLENGTH)
+                for (n = 2; n <= count; n++)
                     if (name[n] ~ /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/ && name[n] !~ /(^|[.])localhost$/ && !(name[n] in named) && ++names <= 100) { named[name[n]]; print name[n] >(all "/names") }
             }
         }
@@ -219,8 +225,10 @@ look_at_certs() {
 
 look_at_names() { # what ends in .localhost is not among them: it is this machine wherever it is asked
     [ -s "$all/names" ] || return 0
+    patient=''
+    ! timeout 1 true 2>/dev/null || patient='timeout 3'      # a resolver that is gone is waited for much longer
     while IFS= read -r name; do
-        { printf 'name\t%s' "$name"; getent ahosts "$name" 2>/dev/null | awk '!($1 in seen) { seen[$1]; printf "\t%s", $1 }'; echo; } >"$all/name.$name" &
+        { printf 'name\t%s' "$name"; $patient getent ahosts "$name" 2>/dev/null | awk '!($1 in seen) { seen[$1]; printf "\t%s", $1 }'; echo; } >"$all/name.$name" &
     done <"$all/names"
     wait
     cat "$all"/name.*
@@ -238,7 +246,7 @@ list_stacks "$@"
 if ! look_at_all >"$all/containers"; then
     if ! command -v docker >/dev/null 2>&1; then socket=none; elif [ ! -S /var/run/docker.sock ]; then socket=absent
     elif [ -w /var/run/docker.sock ]; then socket=open; else socket=denied; fi
-    printf 'engine\t%s\t%s\n' "$(tail -n 1 "$all/engine.err" | tr '\t' ' ')" "$socket"
+    printf 'engine\t%s\t%s\n' "$(grep . "$all/engine.err" | tail -n 1 | tr '\t' ' ')" "$socket"
 fi
 list_containers
 look_at_names >"$all/out.names" &

@@ -1,0 +1,34 @@
+"""Whether a certificate is good: one that is served for a name, or one that lies in a file."""
+
+from __future__ import annotations
+
+from towline.checks.finding import Result
+from towline.facts.certificate import Certificate
+
+FEW_DAYS = 14
+LOCAL = (".localhost", ".local", ".internal", ".test", ".home.arpa")  # no public authority signs for these
+
+
+def judge_age(one: Certificate, now: float) -> tuple[Result, str]:
+    """A result, and why: it has expired, or expires within FEW_DAYS."""
+    days = one.days_left(now)
+    if days <= 0:
+        return "fail", "has expired"
+    return ("warn", f"expires in {days:.0f} days") if days < FEW_DAYS else ("pass", "")
+
+
+def judge_served(name: str, one: Certificate, now: float) -> tuple[Result, str]:
+    """The same of one that is served for `name` ('': for any): the worst that is wrong with it."""
+    age, why = judge_age(one, now)
+    public = bool(name) and "." in name and not name.endswith(LOCAL)
+    if age == "fail" or not public:
+        return age, why and f"the certificate {why}"
+    if one.self_signed:
+        return "warn", "the certificate is signed by nobody but itself"
+    if not one.covers(name):
+        return "fail", f"the certificate is for {', '.join(one.names) or 'no name'}"
+    return age, why and f"the certificate {why}"
+
+
+def shown(one: Certificate, now: float) -> str:
+    return f"{', '.join(one.names) or one.subject}, from {one.issuer or 'nobody'}, {one.days_left(now):.0f} days left"
