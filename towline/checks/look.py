@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from towline.catalog import Stack
@@ -21,7 +22,7 @@ from towline.checks.stack import check_stack
 from towline.checks.waive import waive
 from towline.config import Host
 from towline.declared import Check, Dns, Http
-from towline.errors import ConnectionFailed, RemoteFailed, UsageError, closest
+from towline.errors import ConnectionFailed, RemoteFailed, UsageError
 from towline.facts.survey import read_survey
 from towline.ssh.connection import Connection
 
@@ -67,7 +68,7 @@ def look_at(places: Sequence[tuple[Connection, Scope]]) -> Report:
 
     Raises ConnectionFailed and RemoteFailed when there is only one, UsageError when `only` is of no check.
     """
-    findings: list[Finding] = []
+    told: list[Finding] = []
     seconds = 0.0
     missed: list[Finding] = []
     for connection, scope in places:
@@ -77,16 +78,17 @@ def look_at(places: Sequence[tuple[Connection, Scope]]) -> Report:
             if len(places) == 1:
                 raise
             report, every = Report((_unreachable(connection.host.name, error),), 0.0), ()
-        findings += report.findings
+        told += report.findings
         missed += every
         seconds += report.seconds
         if scope.fail_fast and report.count("fail"):
             break
     only = next((scope.only for _, scope in places if scope.only), "")
-    if only and not findings:
-        near = closest(only, {one.id for one in missed}) if "*" not in only else "`-v` without --only lists them all"
-        raise UsageError(f"--only={only}: no check has such an id; {near}")
-    return Report(tuple(findings), seconds)
+    if only and not told:
+        near = get_close_matches(only, sorted({one.id for one in missed}), n=1)
+        hint = f"did you mean {near[0]}?" if near else "-v without --only lists them all"
+        raise UsageError(f"--only={only}: no check has such an id; {hint}")
+    return Report(tuple(told), seconds)
 
 
 def _unreachable(host: str, error: ConnectionFailed | RemoteFailed) -> Finding:
@@ -118,11 +120,11 @@ def look(connection: Connection, scope: Scope) -> tuple[Report, tuple[Finding, .
     theirs = {stack.name for stack in scope.stacks}
     routes = [one for one in route.served(scope.everything, scope.heres, survey) if one.stack.name in theirs]
     seen = Seen(survey, named, routes)
-    found = _findings(connection.host, scope, seen)
+    found = findings(connection.host, scope, seen)
     if not (scope.fail_fast and any(one.result == "fail" for one in chosen(found, scope))):
-        found = _findings(connection.host, scope, _ask(connection, seen, scope))
-    findings = chosen(found, scope)
-    return Report(_up_to_failure(findings) if scope.fail_fast else findings, time.perf_counter() - begun), found
+        found = findings(connection.host, scope, _ask(connection, seen, scope))
+    told = chosen(found, scope)
+    return Report(_up_to_failure(told) if scope.fail_fast else told, time.perf_counter() - begun), found
 
 
 def _commands(stack: Stack, root: str) -> Iterator[tuple[Check, tuple[str, ...]]]:
@@ -160,7 +162,8 @@ def _up_to_failure(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return findings[: first + 1]
 
 
-def _findings(host: Host, scope: Scope, seen: Seen) -> tuple[Finding, ...]:
+def findings(host: Host, scope: Scope, seen: Seen) -> tuple[Finding, ...]:
+    """All findings, waived ones as such; those too that are not asked for."""
     stacks = _stack_findings(host, scope, seen)
     bad = _bad(stacks, scope, seen)
     found = [*check_host(host, seen.survey), *check_engine(host, seen.survey), *stacks]

@@ -1,0 +1,283 @@
+"""A host where all is as it should be, as facts: Traefik, and a shop of two services behind it. Tests break it, one thing each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from towline.catalog import Stack
+from towline.checks import own, ports, route
+from towline.checks.asking import Seen
+from towline.checks.here import Here
+from towline.checks.look import Scope, chosen, findings
+from towline.composefile import Service
+from towline.config import Host
+from towline.declared import Check
+from towline.facts.certificate import Certificate
+from towline.facts.host import FileSystem, HostFact
+from towline.facts.live import LiveFact
+from towline.facts.model import parse_model
+from towline.facts.probe import Answer, Question
+from towline.facts.surroundings import Mount, Port
+from towline.facts.survey import Binding, Container, Engine, StackLook, Survey
+from towline.ssh.session import Result
+
+NOW = 1_795_000_000.0
+LONG_AGO = "2026-11-01T10:00:00.5Z"  # NOW is 2026-11-18T11:06:40Z
+JUST_NOW = "2026-11-18T11:05:00.5Z"
+HOST = Host("prod", "192.0.2.7")
+IMAGES = {
+    "traefik:v3.7": "sha256:" + "a" * 64,
+    "shop-web:latest": "sha256:" + "b" * 64,
+    "redis:7": "sha256:" + "c" * 64,
+}
+CERTIFICATE = Certificate(("a.example", "*.a.example"), "CN=a.example", "CN=R11", NOW + 60 * 86400, "f" * 64)
+
+
+def image(name: str) -> str:
+    return IMAGES[name]
+
+
+def digest(service: str) -> str:
+    return f"{service:0<64}"
+
+
+def make_stack(name: str, *services: str, **more: Any) -> Stack:
+    top = Path("/project")
+    folder = top / "stacks" / name
+    return Stack(name, name, "stack", folder, top, ("compose.yaml",), tuple(map(Service, services)), **more)
+
+
+def binding(outside: str, inside: str, address: str = "0.0.0.0", proto: str = "tcp") -> Binding:
+    return Binding(f"{inside}/{proto}", Port(address, int(outside), proto))
+
+
+TRAEFIK = Container(
+    "1" * 64,
+    "traefik-traefik-1",
+    "traefik",
+    "traefik",
+    "running",
+    image="traefik:v3.7",
+    image_id=image("traefik:v3.7"),
+    health="healthy",
+    said="OK",
+    started=LONG_AGO,
+    config_hash=digest("traefik"),
+    compose="2.40.3",
+    command=(
+        "--entrypoints.web.address=:80",
+        "--entrypoints.websecure.address=:443",
+        "--entrypoints.websecure.http.tls=true",
+        "--providers.docker.exposedbydefault=false",
+    ),
+    wanted=(binding("80", "80"), binding("443", "443")),
+    held=(binding("80", "80"), binding("443", "443")),
+    networks={"proxy": "172.20.0.2"},
+)
+WEB = Container(
+    "2" * 64,
+    "shop-web-1",
+    "shop",
+    "web",
+    "running",
+    image="shop-web",
+    image_id=image("shop-web:latest"),
+    started=LONG_AGO,
+    config_hash=digest("web"),
+    compose="2.40.3",
+    labels={"traefik.enable": "true", "traefik.http.routers.shop.rule": "Host(`a.example`)"},
+    networks={"proxy": "172.20.0.3", "shop_default": "172.21.0.3"},
+    mounts=(Mount("bind", "", "/srv/stacks/shop/conf", "/etc/web"),),
+)
+DB = Container(
+    "3" * 64,
+    "shop-db-1",
+    "shop",
+    "db",
+    "running",
+    image="redis:7",
+    image_id=image("redis:7"),
+    health="healthy",
+    started=LONG_AGO,
+    config_hash=digest("db"),
+    compose="2.40.3",
+    wanted=(binding("6379", "6379", "127.0.0.1"),),
+    held=(binding("6379", "6379", "127.0.0.1"),),
+    networks={"shop_default": "172.21.0.2"},
+    mounts=(Mount("volume", "shop_data", "/var/lib/docker/volumes/shop_data/_data", "/data"),),
+)
+TRAEFIK_KEYS = {
+    "services": {"traefik": {"image": "traefik:v3.7", "command": list(TRAEFIK.command), "networks": {"proxy": None}}},
+    "networks": {"proxy": {"name": "proxy"}},
+}
+SHOP_KEYS = {
+    "services": {
+        "web": {
+            "networks": {"default": None, "proxy": None},
+            "labels": dict(WEB.labels),
+            "volumes": [{"type": "bind", "source": "./conf", "target": "/etc/web"}],
+        },
+        "db": {
+            "image": "redis:7",
+            "networks": {"default": None},
+            "volumes": [{"type": "volume", "source": "data", "target": "/data"}],
+        },
+    },
+    "networks": {"default": {"name": "shop_default"}, "proxy": {"name": "proxy", "external": True}},
+    "volumes": {"data": {"name": "shop_data"}},
+}
+
+
+def make_look(name: str, keys: Mapping[str, Any], kept: Mapping[str, str]) -> StackLook:
+    return StackLook(
+        name,
+        name,
+        live_folder=f"/srv/stacks/{name}",
+        current="20261101-100000",
+        digest=f"digest of {name}",
+        at="2026-11-01T10:00:00Z",
+        model=parse_model(f"/tmp/x\n{json.dumps(keys)}"),
+        live=LiveFact(hashes={service: digest(service) for service in kept}, kept=kept),
+    )
+
+
+MACHINE = HostFact(
+    now=NOW,
+    user="deploy",
+    os="Debian GNU/Linux 12 (bookworm)",
+    kernel="6.1.0-26-amd64 x86_64",
+    uptime=864000.0,
+    cpus=4,
+    load=(0.5, 0.4, 0.3),
+    memory=8 << 30,
+    memory_free=6 << 30,
+    max_sessions=2,
+    max_startups="2:30:10",
+)
+SURVEY = Survey(
+    host=MACHINE,
+    engine=Engine(
+        version="28.5.2",
+        driver="overlay2",
+        root="/var/lib/docker",
+        images=IMAGES,
+        networks=frozenset({"bridge", "host", "none", "proxy", "shop_default"}),
+        volumes=frozenset({"shop_data"}),
+    ),
+    containers=(DB, WEB, TRAEFIK),
+    stacks={
+        "traefik": make_look("traefik", TRAEFIK_KEYS, {"traefik": image("traefik:v3.7")}),
+        "shop": make_look("shop", SHOP_KEYS, {"web": image("shop-web:latest"), "db": image("redis:7")}),
+    },
+    disks=(FileSystem("/", 100 << 30, 50 << 30, 1_000_000, 900_000),),
+    names={"a.example": ("192.0.2.7",)},
+    compose="/usr/libexec/docker/cli-plugins/docker-compose",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Facts and answers of one look. A question without an answer of its own is answered well."""
+
+    survey: Survey = SURVEY
+    stacks: tuple[Stack, ...] = (make_stack("traefik", "traefik"), make_stack("shop", "web", "db"))
+    heres: Mapping[str, Here] = field(
+        default_factory=lambda: {"traefik": Here("digest of traefik"), "shop": Here("digest of shop")}
+    )
+    answers: Mapping[str, Answer] = field(default_factory=dict)  # ADDRESS:PORT → answer
+    results: Mapping[tuple[str, str], Result] = field(default_factory=dict)
+    forbidden: str = ""
+
+    # breaking it -----------------------------------------------------------------------------------------------------
+
+    def container(self, name: str, **changes: Any) -> Example:
+        found = [replace(one, **changes) if one.name == name else one for one in self.survey.containers]
+        return self.surveyed(containers=tuple(found))
+
+    def without(self, name: str) -> Example:
+        return self.surveyed(containers=tuple(one for one in self.survey.containers if one.name != name))
+
+    def with_container(self, one: Container) -> Example:
+        return self.surveyed(containers=(*self.survey.containers, one))
+
+    def surveyed(self, **changes: Any) -> Example:
+        return replace(self, survey=replace(self.survey, **changes))
+
+    def machine(self, **changes: Any) -> Example:
+        return self.surveyed(host=replace(self.survey.host, **changes))
+
+    def engine(self, **changes: Any) -> Example:
+        return self.surveyed(engine=replace(self.survey.engine, **changes))
+
+    def dead_engine(self, problem: str = "Cannot connect to the Docker daemon", socket: str = "open") -> Example:
+        return self.surveyed(engine=Engine(problem, socket), containers=())
+
+    def look(self, stack: str, **changes: Any) -> Example:
+        look = replace(self.survey.stacks[stack], **changes)
+        return self.surveyed(stacks={**self.survey.stacks, stack: look})
+
+    def live(self, stack: str, **changes: Any) -> Example:
+        return self.look(stack, live=replace(self.survey.stacks[stack].live, **changes))
+
+    def model(self, stack: str, change: Callable[[Any], object]) -> Example:
+        keys = json.loads(json.dumps(TRAEFIK_KEYS if stack == "traefik" else SHOP_KEYS))
+        change(keys)
+        return self.look(stack, model=parse_model(f"/tmp/x\n{json.dumps(keys)}"))
+
+    def here(self, stack: str, **changes: Any) -> Example:
+        return replace(self, heres={**self.heres, stack: replace(self.heres[stack], **changes)})
+
+    def answered(self, where: str, answer: Answer) -> Example:
+        return replace(self, answers={**self.answers, where: answer})
+
+    def checked(self, *checks: Check, **results: Result) -> Example:
+        stacks = tuple(replace(one, checks=checks) if one.name == "shop" else one for one in self.stacks)
+        return replace(self, stacks=stacks, results={("shop", name): result for name, result in results.items()})
+
+    # looking at it ---------------------------------------------------------------------------------------------------
+
+    def scope(self, **more: Any) -> Scope:
+        return Scope(**{"stacks": self.stacks, "heres": self.heres} | more)
+
+    def seen(self) -> Seen:
+        routes = route.served(self.stacks, self.heres, self.survey)
+        seen = Seen(self.survey, self.results, routes, forbidden=self.forbidden)
+        if self.forbidden:
+            return seen
+        asked = [question for one in routes for question in one.questions] + ports.questions(self.stacks, self.survey)
+        here = [question for one in routes for question in route.from_here(one, HOST.address).questions]
+        declared = {
+            (stack.name, check.name): [(it, self.answer(it)) for it in own.questions(check, seen.where("prod", stack))]
+            for stack in self.stacks
+            for check in stack.checks
+        }
+        return replace(
+            seen,
+            answers={question: self.answer(question) for question in asked},
+            answers_here={question: self.answer(question) for question in here},
+            declared=declared,
+        )
+
+    def answer(self, question: Question) -> Answer:
+        good = Answer(status=200 if question.http else 0, certificate=CERTIFICATE if question.tls else None)
+        return self.answers.get(question.shown, good)
+
+    def told(self, **scope: Any) -> dict[str, str]:
+        """Id → result of what is not a pass; for the scope asked for."""
+        of = self.scope(**scope)
+        return {one.id: one.result for one in chosen(findings(HOST, of, self.seen()), of) if one.result != "pass"}
+
+    def sentences(self, **scope: Any) -> dict[str, str]:
+        of = self.scope(**scope)
+        return {one.id: one.sentence for one in findings(HOST, of, self.seen())}
+
+    def wrong(self, **scope: Any) -> list[str]:
+        """The ids of what fails or warns."""
+        return sorted(name for name, result in self.told(**scope).items() if result in ("fail", "warn"))
+
+
+GOOD = Example()
