@@ -52,7 +52,7 @@ def inspect(connection: Connection, names: list[str]) -> None:
 
 
 def bench_looks(connection: Connection, scope: Scope, names: list[str]) -> None:
-    first = look(connection, scope)
+    first, _ = look(connection, scope)
     ours, theirs = [], []
     for _ in range(ROUNDS):
         ours.append(seconds(lambda: look(connection, scope)))

@@ -122,7 +122,7 @@ class Yard:
         return f"{self.project.name(stack)}-{service}-1"
 
     def look(self) -> Report:
-        return look(self.connection, self.scope)
+        return look(self.connection, self.scope)[0]
 
     def failing(self) -> list[str]:
         """The ids of what fails, with the stacks' own names taken out."""

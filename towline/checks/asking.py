@@ -41,11 +41,11 @@ class Seen:
     declared: Mapping[Named, Sequence[tuple[Question, Answer]]] = field(default_factory=dict)
     forbidden: str = ""
 
-    def where(self, host: str, stack: Stack) -> Where:
-        """What the declared checks of a stack are asked of."""
+    def where(self, host: str, stack: Stack, bad: Mapping[Named, str]) -> Where:
+        """What the declared checks of a stack are asked of: no route that cannot answer, for a reason that is told already."""
         routes: dict[str, list[Question]] = {}
         for one in self.routes:
-            if one.stack.name == stack.name:
+            if one.stack.name == stack.name and not route.because(one, bad):
                 routes.setdefault(one.route.router, []).extend(one.questions)
         return Where(host, stack, self.survey, routes)
 
@@ -60,7 +60,7 @@ def ask(dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mappin
         questions += ports.questions(stacks, seen.survey)
     try:
         answers = ask_all(dial, questions)
-        return replace(seen, answers=answers, declared=_ask_declared(dial, host, seen, stacks))
+        return replace(seen, answers=answers, declared=_ask_declared(dial, host, seen, stacks, bad))
     except ForwardingForbidden as error:
         return replace(seen, forbidden=error.message)
 
@@ -84,12 +84,12 @@ def dial_here(address: str, port: int, timeout: float) -> socket.socket:
 
 
 def _ask_declared(
-    dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack]
+    dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mapping[Named, str]
 ) -> dict[Named, Sequence[tuple[Question, Answer]]]:
     """All at once, then those that fail and have retries again, each at its own pace."""
     asked: dict[Named, tuple[Check, Where, tuple[Question, ...]]] = {}
     for stack in stacks:
-        where = seen.where(host.name, stack)
+        where = seen.where(host.name, stack, bad)
         for check in stack.checks:
             if questions := own.questions(check, where):
                 asked[stack.name, check.name] = check, where, questions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,9 @@ MOST_TEXT = 1 << 17
 
 @dataclass(frozen=True)
 class Here:
-    """digest: of the stack's files. variables: service → those it uses that have no default. example: the names in .env.example.
+    """digest: of the stack's files. variables: service → those it uses that have no default.
 
+    example: the names in .env.example that the compose files do not speak of: containers get them by their env_file.
     texts: path → text of the small YAML and TOML files beside the compose files: Traefik's own configuration is among them.
     """
 
@@ -41,7 +43,7 @@ def read_here(stack: Stack) -> Here:
     return Here(
         digest=manifest.digest,
         variables={name: names for name, names in used.items() if names},
-        example=_names(stack.folder / ".env.example", stack.label),
+        example=_names(stack.folder / ".env.example", stack.label) - _spoken_of(stack),
         texts={e.path: e.source.read_text(encoding="utf-8", errors="replace") for e in manifest.entries if _is_text(e)},
     )
 
@@ -51,6 +53,12 @@ def _names(example: Path, label: str) -> frozenset[str]:
         return frozenset(read_env(example.read_bytes())) if example.is_file() else frozenset()
     except UnicodeDecodeError:
         raise StackError(f"{label}/{example.name}: is not UTF-8 text") from None
+
+
+def _spoken_of(stack: Stack) -> frozenset[str]:
+    """The variables that the compose files name anywhere, with defaults and in comments too."""
+    texts = ((stack.folder / name).read_text(encoding="utf-8", errors="replace") for name in stack.compose_files)
+    return frozenset(name for text in texts for name in re.findall(r"\$\{?([A-Za-z_]\w*)", text))
 
 
 def _is_text(entry: Entry) -> bool:

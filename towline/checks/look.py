@@ -214,7 +214,7 @@ def _forbidden(findings: Iterable[Finding], seen: Seen) -> Iterator[Finding]:
 
 
 def _own(host: str, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Iterator[Finding]:
-    where = seen.where(host, stack)
+    where = seen.where(host, stack, bad)
     for check in stack.checks:
         result = seen.results.get((stack.name, check.name))
         if result is not None:
