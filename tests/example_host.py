@@ -188,7 +188,7 @@ class Example:
     heres: Mapping[str, Here] = field(
         default_factory=lambda: {"traefik": Here("digest of traefik"), "shop": Here("digest of shop")}
     )
-    answers: Mapping[str, Answer] = field(default_factory=dict)  # ADDRESS:PORT → answer
+    answers: Mapping[str, Answer] = field(default_factory=dict)  # ADDRESS:PORT, or NAME@ADDRESS:PORT → answer
     results: Mapping[tuple[str, str], Result] = field(default_factory=dict)
     forbidden: str = ""
 
@@ -264,7 +264,7 @@ class Example:
 
     def answer(self, question: Question) -> Answer:
         good = Answer(status=200 if question.http else 0, certificate=CERTIFICATE if question.tls else None)
-        return self.answers.get(question.shown, good)
+        return self.answers.get(f"{question.name}@{question.shown}", self.answers.get(question.shown, good))
 
     def told(self, **scope: Any) -> dict[str, str]:
         """Id → result of what is not a pass; for the scope asked for."""
