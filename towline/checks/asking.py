@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from towline.catalog import Stack
 from towline.checks import own, ports, route
@@ -20,6 +21,7 @@ from towline.ssh.session import Result
 
 MOST_REDIRECTS = 5
 NOT_ASKED = "not asked"
+NONE: Mapping[tuple[str, str], str] = MappingProxyType({})
 
 Answers = Mapping[Question, Answer]
 Named = tuple[str, str]  # stack, and a service or a check of it
@@ -41,7 +43,7 @@ class Seen:
     declared: Mapping[Named, Sequence[tuple[Question, Answer]]] = field(default_factory=dict)
     forbidden: str = ""
 
-    def where(self, host: str, stack: Stack, bad: Mapping[Named, str]) -> Where:
+    def where(self, host: str, stack: Stack, bad: Mapping[Named, str] = NONE) -> Where:
         """What the declared checks of a stack are asked of: no route that cannot answer, for a reason that is told already."""
         routes: dict[str, list[Question]] = {}
         for one in self.routes:
@@ -58,9 +60,12 @@ def ask(dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mappin
     questions = [question for one in seen.routes if not route.because(one, bad) for question in one.questions]
     if listen:
         questions += ports.questions(stacks, seen.survey)
+    declared = _declared(host, seen, stacks, bad)
+    questions += [question for _, _, asked in declared.values() for question in asked]
     try:
         answers = ask_all(dial, questions)
-        return replace(seen, answers=answers, declared=_ask_declared(dial, host, seen, stacks, bad))
+        insisted = {key: _insisting(dial, *it, answers.__getitem__) for key, it in declared.items()}
+        return replace(seen, answers=answers, declared=insisted)
     except ForwardingForbidden as error:
         return replace(seen, forbidden=error.message)
 
@@ -83,18 +88,17 @@ def dial_here(address: str, port: int, timeout: float) -> socket.socket:
 # --------------------------------------------------------------------------------------------------- declared checks
 
 
-def _ask_declared(
-    dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mapping[Named, str]
-) -> dict[Named, Sequence[tuple[Question, Answer]]]:
-    """All at once, then those that fail and have retries again, each at its own pace."""
-    asked: dict[Named, tuple[Check, Where, tuple[Question, ...]]] = {}
+def _declared(
+    host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mapping[Named, str]
+) -> dict[Named, tuple[Check, Where, tuple[Question, ...]]]:
+    """The declared checks that ask something, and what each asks."""
+    asked = {}
     for stack in stacks:
         where = seen.where(host.name, stack, bad)
         for check in stack.checks:
             if questions := own.questions(check, where):
                 asked[stack.name, check.name] = check, where, questions
-    first = ask_all(dial, [question for _, _, questions in asked.values() for question in questions])
-    return {key: _insisting(dial, *it, lambda question: first[question]) for key, it in asked.items()}
+    return asked
 
 
 def _insisting(

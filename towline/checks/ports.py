@@ -32,7 +32,7 @@ def _held(one: Container, wanted: Binding) -> Binding | None:
 
 
 def _question(held: Binding) -> Question:
-    return Question(reached(held.outside.address), held.outside.port, http=False)
+    return Question(reached(held.outside.address), held.outside.port, http=False, proxied=True)
 
 
 def check_ports(

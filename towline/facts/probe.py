@@ -10,7 +10,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +41,10 @@ Dial = Callable[[str, int, float], Line]
 
 @dataclass(frozen=True)
 class Question:
-    """What to ask at address:port. http: whether to ask for `path`; tls: as whom (`name`), else only whether it is open."""
+    """What to ask at address:port. http: whether to ask for `path`; tls: as whom (`name`), else only whether it is open.
+
+    proxied: Docker's proxy takes the connection, also when nothing listens in the container.
+    """
 
     address: str
     port: int
@@ -52,6 +55,12 @@ class Question:
     path: str = "/"
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     timeout: float = TIMEOUT
+    proxied: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether being open is all that is asked."""
+        return not (self.http or self.tls)
 
     @property
     def shown(self) -> str:
@@ -77,10 +86,19 @@ class Answer:
 def ask_all(dial: Dial, questions: Iterable[Question]) -> dict[Question, Answer]:
     """The answers, asked all at once, each question once. Raises ForwardingForbidden and LineCut as `dial` does."""
     each = list(dict.fromkeys(questions))
-    if not each:
+    more = {(one.address, one.port) for one in each if not one.plain}
+    answers = _ask_at_once(dial, [one for one in each if not one.plain or (one.address, one.port) not in more])
+    open_ = {(one.address, one.port): answer for one, answer in answers.items() if not answer.problem}
+    rest = [one for one in each if one not in answers]  # whether it is open, where somebody asked for more
+    answers |= {one: open_[one.address, one.port] for one in rest if (one.address, one.port) in open_}
+    return answers | _ask_at_once(dial, [one for one in rest if one not in answers])
+
+
+def _ask_at_once(dial: Dial, questions: Sequence[Question]) -> dict[Question, Answer]:
+    if not questions:
         return {}
-    with ThreadPoolExecutor(min(AT_ONCE, len(each))) as pool:
-        return dict(zip(each, pool.map(lambda one: ask(dial, one), each), strict=True))
+    with ThreadPoolExecutor(min(AT_ONCE, len(questions))) as pool:
+        return dict(zip(questions, pool.map(lambda one: ask(dial, one), questions), strict=True))
 
 
 def ask(dial: Dial, question: Question) -> Answer:
@@ -98,7 +116,7 @@ def ask(dial: Dial, question: Question) -> Answer:
                 served = line.certificate
             if question.http:
                 return _http(line, question, begun, served)
-            problem = "" if question.tls else _hangs_up(line)
+            problem = _hangs_up(line) if question.proxied else ""
             return Answer(problem=problem, seconds=time.perf_counter() - begun, certificate=served)
     except (OSError, EOFError, HTTPException, ValueError) as error:  # ValueError: a name or a path that cannot be sent
         return Answer(problem=_why(error, question), seconds=time.perf_counter() - begun, certificate=served)

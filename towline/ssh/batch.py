@@ -15,7 +15,7 @@ from towline.ssh.session import Result
 
 HEAD = """{
 umask 077
-full() { ! head -c 1000000 /dev/zero >"$1/w" || ! rm "$1/w"; } 2>/dev/null
+full() { ! head -c 65536 /dev/zero >"$1/w"; } 2>/dev/null
 d=$(mktemp -d 2>/dev/null) && ! full "$d" || {
     rm -rf "${d:-}"
     TMPDIR=/dev/shm
@@ -24,7 +24,7 @@ d=$(mktemp -d 2>/dev/null) && ! full "$d" || {
 }
 trap 'rm -rf "$d"' 0
 trap 'exit 129' 1 2 13 15
-emit() { printf '%d %d %d\\n' "$2" "$(wc -c <"$d/$1.o")" "$(wc -c <"$d/$1.e")"; cat "$d/$1.o" "$d/$1.e"; }
+emit() { wc -c "$d/$1.o" "$d/$1.e" | { read -r o _; read -r e _; echo "$2 $o $e"; }; cat "$d/$1.o" "$d/$1.e"; }
 """
 TAIL = "exit 0\n}\n"
 
@@ -39,7 +39,7 @@ def script(commands: Sequence[Command], *, together: bool, stop: bool, timeout: 
         commands = [limited(timeout, command) for command in commands]
     lines = [_line(i, quote(command), together, stop) for i, command in enumerate(commands)]
     if together:
-        lines += ["wait"] + [f'emit {i} "$(cat "$d/{i}.c")"' for i in range(len(commands))]
+        lines += ["wait"] + [f'read -r c <"$d/{i}.c"; emit {i} "$c"' for i in range(len(commands))]
     return (HEAD + "\n".join(lines) + "\n" + TAIL).encode()
 
 
