@@ -22,6 +22,7 @@ from towline.remote.paths import StackPaths
 from towline.ssh.session import Result
 
 NOT_RUNNING, NOT_FOUND = 125, 127  # exit codes
+TOO_LATE = (124, 143)  # the second is what busybox's timeout gives
 RESOLVING = 10.0  # seconds that a name may take
 MOST_LINES = 10
 
@@ -141,7 +142,7 @@ def _judge_output(about: About, check: Command, result: Result) -> Finding:
         return about.skip(check.name, f"{check.service} does not run")
     said = _tail(result.out)
     if result.code != check.exit_code:
-        late = f"did not end within {check.timeout:g} s" if result.code == 124 else f"ended with {result.code}"
+        late = f"did not end within {check.timeout:g} s" if result.code in TOO_LATE else f"ended with {result.code}"
         return about.fail(check.name, f"the command {late}, expected {check.exit_code}", said)
     if check.contains and check.contains not in result.out:
         return about.fail(check.name, f"the command does not say {check.contains!r}", said)
