@@ -168,7 +168,7 @@ class TowlineTask(Task[Any]):
             if argument.name == "verbose":
                 argument.names = ("verbose", "v")
             if argument.name == "from_where":  # `from` is Python's own word
-                argument.names = ("from",)
+                argument.names, argument.attr_name = ("from",), None
         return arguments
 
 
@@ -177,6 +177,7 @@ def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
 
     def wrap(body: Callable[..., None]) -> Task[Any]:
         def run(c: Context, host: str = "", config: str = "", ledger: str = "", **options: Any) -> None:
+            options = {{"from": "from_where"}.get(name, name): value for name, value in options.items()}
             work = Work(host=host, config=config, ledger=ledger, dry=c.config.run.dry)
             with _errors_in_one_line(work):
                 work.check(**options)

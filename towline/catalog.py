@@ -21,6 +21,7 @@ from towline.composefile import (
     COMPOSE_FILES,
     Service,
     compose_files,
+    filled,
     load_compose,
     parse_networks,
     parse_services,
@@ -199,6 +200,7 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
     own_place = place.at("x-towline")
     own = _towline(keys.get("x-towline"), settings, own_place)
     networks = parse_networks(keys, project, root_env or folder / ".env", place)
+    declared = filled(own.checks, root_env or folder / ".env")
     return Stack(
         name=folder.name,
         project=project,
@@ -214,7 +216,11 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
         host=own.host,
         strategy=own.strategy,
         root_env=root_env,
-        checks=parse_checks(own.checks, [service.name for service in services], own_place.at("checks")),
+        checks=parse_checks(
+            filled(own.checks, root_env or folder / ".env"),
+            [service.name for service in services],
+            own_place.at("checks"),
+        ),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
         env_files=tuple(sorted(secretive.env_files)),

@@ -179,6 +179,15 @@ def _used_networks(services: Mapping[str, Any], place: Place) -> set[str]:
     return used
 
 
+def filled(value: object, env_file: Path) -> Any:
+    """A plain value with its texts as Compose fills them in: variables out of a .env, and `$$` for a dollar."""
+    if isinstance(value, str):
+        return "$".join(interpolated(part, env_file) for part in value.split("$$"))
+    if isinstance(value, dict):
+        return {key: filled(item, env_file) for key, item in value.items()}
+    return [filled(item, env_file) for item in value] if isinstance(value, list) else value
+
+
 def interpolated(text: str, env_file: Path) -> str:
     """`text` with `$X`, `${X}`, `${X:-default}` filled in from a .env; what is not known stays as it is."""
     if "$" not in text:

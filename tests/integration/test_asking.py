@@ -150,9 +150,10 @@ def test_what_cannot_be_sent_is_a_problem_and_no_traceback(bad: dict[str, object
 
 
 def test_open_port_is_told_from_one_that_hangs_up_at_once() -> None:
-    assert asked(lambda line: line.recv(1) and None, http=False).problem == ""
-    assert asked(lambda line: line.sendall(b"220 mail\r\n"), http=False).problem == ""
-    assert "hangs up" in asked(lambda line: None, http=False).problem
+    assert asked(lambda line: line.recv(1) and None, http=False, proxied=True).problem == ""
+    assert asked(lambda line: line.sendall(b"220 mail\r\n"), http=False, proxied=True).problem == ""
+    assert "hangs up" in asked(lambda line: None, http=False, proxied=True).problem
+    assert asked(lambda line: None, http=False).problem == ""  # whoever takes a connection without a proxy is there
 
 
 # --------------------------------------------------------------------------------------------------------------- TLS

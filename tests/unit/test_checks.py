@@ -357,7 +357,7 @@ def test_one_stack_is_looked_at_with_the_traefik_of_another() -> None:
 
 def test_forwarding_that_is_forbidden_is_the_reason_for_what_was_not_asked() -> None:
     told = replace(GOOD, forbidden="sshd forbids TCP forwarding")
-    assert told.wrong() == []
+    assert told.wrong() == ["host.sshd.forwarding"]
     reasons = {name: sentence for name, sentence in told.sentences().items() if told.told().get(name) == "skip"}
     del reasons[f"{WEB_IS}.healthy"]
     assert set(reasons) >= {f"{SHOP}.route.shop.web.answers", f"{DB_IS}.port.127.0.0.1:6379/tcp"}

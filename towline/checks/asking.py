@@ -14,7 +14,6 @@ from towline.checks.own import Where
 from towline.checks.route import Served
 from towline.config import Host
 from towline.declared import Check, Http
-from towline.errors import ForwardingForbidden
 from towline.facts.probe import Answer, Dial, Question, ask_all
 from towline.facts.survey import Survey
 from towline.ssh.session import Result
@@ -32,7 +31,7 @@ class Seen:
     """What was read and asked: everything that the findings are made of.
 
     results: of the declared checks that run there. answers, answers_here: to the routes' questions and the ports'. declared: to
-    those of the declared checks, after redirects and retries. forbidden: why nothing was asked, '' when it was.
+    those of the declared checks, after redirects and retries. forbidden: why not everything was asked, '' when it was.
     """
 
     survey: Survey
@@ -55,19 +54,19 @@ class Seen:
 def ask(dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mapping[Named, str], *, listen: bool) -> Seen:
     """What is seen, with the answers of routes, declared checks and (`listen`) ports of the stacks. bad: what cannot answer.
 
-    Where sshd forwards nothing there are none, and `forbidden` says so. Raises LineCut as `dial` does.
+    Where sshd does not open a connection there is none, and `forbidden` says so. Raises LineCut as `dial` does.
     """
     questions = [question for one in seen.routes if not route.because(one, bad) for question in one.questions]
     if listen:
         questions += ports.questions(stacks, seen.survey)
     declared = _declared(host, seen, stacks, bad)
     questions += [question for _, _, asked in declared.values() for question in asked]
-    try:
-        answers = ask_all(dial, questions)
-        insisted = {key: _insisting(dial, *it, answers.__getitem__) for key, it in declared.items()}
-        return replace(seen, answers=answers, declared=insisted)
-    except ForwardingForbidden as error:
-        return replace(seen, forbidden=error.message)
+    asked = ask_all(dial, questions)
+    answers = {one: answer for one, answer in asked.items() if not answer.forbidden}
+    allowed = {key: it for key, it in declared.items() if answers.keys() >= set(it[2])}
+    insisted = {key: _insisting(dial, *it, answers.__getitem__) for key, it in allowed.items()}
+    forbidden = next((answer.problem for answer in asked.values() if answer.forbidden), "")
+    return replace(seen, answers=answers, declared=insisted, forbidden=forbidden)
 
 
 def ask_from_here(host: Host, seen: Seen, bad: Mapping[Named, str]) -> Seen:

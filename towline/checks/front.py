@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from towline.catalog import Stack
@@ -14,6 +14,8 @@ from towline.facts.surroundings import WILDCARDS
 from towline.facts.survey import Container, Survey
 from towline.traefik.routes import Route, parse_dynamic
 from towline.traefik.static import ConfigFile, EntryPoint, Traefik, config_paths, parse_traefik
+
+UNDEPLOYED = "its file may be another one on the server: the working tree is not what was deployed"
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,12 @@ def routes_in_files(front: Front, here: Here, survey: Survey) -> Iterator[Route]
     """The routers of the file provider's files, as far as they are the stack's own."""
     model = survey.stacks[front.stack.name].model
     keys = model.services[front.service] if model else {}
+    deployed = here.digest == survey.stacks[front.stack.name].digest
     for path, text in _seen(keys, here):
         if path.endswith((".yml", ".yaml", ".toml")) and path not in config_paths(()):
             for route in parse_dynamic(text, front.traefik, project=front.stack.project, name=posixpath.basename(path)):
                 if route.router:
-                    yield route
+                    yield route if deployed else replace(route, asks=(), reasons=(UNDEPLOYED,))
 
 
 def check_front(host: str, front: Front, bad: Mapping[tuple[str, str], str]) -> Finding:

@@ -167,6 +167,9 @@ def findings(host: Host, scope: Scope, seen: Seen) -> tuple[Finding, ...]:
     stacks = _stack_findings(host, scope, seen)
     bad = _bad(stacks, scope, seen)
     found = [*check_host(host, seen.survey), *check_engine(host, seen.survey), *stacks]
+    if seen.forbidden:
+        hint = "AllowTcpForwarding local in sshd_config lets routes, ports and declared checks be asked"
+        found.append(About("host", host.name).warn("sshd.forwarding", seen.forbidden, hint=hint))
     found += _forbidden(route.judge(host, seen.routes, seen.answers, bad, seen.survey), seen)
     if scope.from_here:
         found += route.judge(host, seen_from_here(host, seen), seen.answers_here, bad, seen.survey)
@@ -192,7 +195,7 @@ def _stack_findings(host: Host, scope: Scope, seen: Seen) -> list[Finding]:
 _WORKS = {"containers", "restarts", "running", "healthy", "memory", "networks", "mounts", "traefik"}
 
 
-def _bad(findings: Iterable[Finding], scope: Scope, seen: Seen) -> dict[Named, str]:
+def _bad(findings: Sequence[Finding], scope: Scope, seen: Seen) -> dict[Named, str]:
     """(stack, service) → the first finding that tells why it cannot answer."""
     trouble = engine_trouble(seen.survey)
     bad: dict[Named, str] = {}
@@ -200,8 +203,12 @@ def _bad(findings: Iterable[Finding], scope: Scope, seen: Seen) -> dict[Named, s
         why = "" if seen.survey.stacks[stack.name].current else f"stack.{stack.name}.deployed"
         if trouble or why:
             bad |= {(stack.name, service.name): trouble or why for service in stack.services}
+    up = {one.id for one in findings if one.result == "pass"}
     for one in findings:
-        part = one.id.removeprefix(f"stack.{one.stack}.service.{one.service}.")
+        prefix = f"stack.{one.stack}.service.{one.service}."
+        part = one.id.removeprefix(prefix)
+        if part == "memory" and f"{prefix}running" in up:  # it was killed, and runs again
+            continue
         if one.result == "fail" and one.service and (part in _WORKS or part.startswith("port.")):
             bad.setdefault((one.stack, one.service), one.id)
     return bad
@@ -219,7 +226,7 @@ def _own(host: str, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Itera
         result = seen.results.get((stack.name, check.name))
         if result is not None:
             yield _excused(own.judge_command(check, where, result), check, stack, seen, bad)
-        elif seen.forbidden:
+        elif seen.forbidden and (stack.name, check.name) not in seen.declared:
             yield where.about(check).skip(check.name, seen.forbidden)
         else:
             answers = seen.declared.get((stack.name, check.name), ())

@@ -112,7 +112,9 @@ def _declared(about: About, look: StackLook, survey: Survey) -> Iterator[Finding
     ):
         for key in sorted(used & section.keys()):
             name = str((section[key] or {}).get("name") or key)
-            if name in there:
+            if name not in there and kind == "network" and not survey.of(look.project):
+                yield about.skip(f"{kind}.{name}", f"see {about.prefix}.service.{min(look.model.services)}.containers")
+            elif name in there:
                 yield about.ok(f"{kind}.{name}", f"the {kind} {name} exists")
             else:
                 hint = _made_again(kind, about.stack, external=bool((section[key] or {}).get("external")))

@@ -17,6 +17,7 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Protocol
 
+from towline.errors import ForwardingForbidden
 from towline.facts import certificate
 from towline.facts.certificate import Certificate
 
@@ -69,7 +70,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a question. problem: why there is no answer, '' otherwise. seconds: from dialling to the whole answer."""
+    """What came of a question. problem: why there is no answer, '' otherwise. seconds: from dialling to the whole answer.
+
+    forbidden: the host's sshd does not open such a connection, so nothing was asked.
+    """
 
     problem: str = ""
     status: int = 0
@@ -77,6 +81,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     body: bytes = b""
     certificate: Certificate | None = None
+    forbidden: bool = False
 
     @property
     def text(self) -> str:
@@ -84,7 +89,7 @@ class Answer:
 
 
 def ask_all(dial: Dial, questions: Iterable[Question]) -> dict[Question, Answer]:
-    """The answers, asked all at once, each question once. Raises ForwardingForbidden and LineCut as `dial` does."""
+    """The answers, asked all at once, each question once. Raises LineCut as `dial` does."""
     each = list(dict.fromkeys(questions))
     more = {(one.address, one.port) for one in each if not one.plain}
     answers = _ask_at_once(dial, [one for one in each if not one.plain or (one.address, one.port) not in more])
@@ -106,6 +111,8 @@ def ask(dial: Dial, question: Question) -> Answer:
     begun = time.perf_counter()
     try:
         line = dial(question.address, question.port, question.timeout)
+    except ForwardingForbidden as error:
+        return Answer(problem=error.message, forbidden=True)
     except OSError as error:
         return Answer(problem=_why(error, question), seconds=time.perf_counter() - begun)
     served: Certificate | None = None
