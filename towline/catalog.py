@@ -217,7 +217,7 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
         strategy=own.strategy,
         root_env=root_env,
         checks=parse_checks(
-            filled(own.checks, root_env or folder / ".env"),
+            declared,
             [service.name for service in services],
             own_place.at("checks"),
         ),
