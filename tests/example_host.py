@@ -17,12 +17,13 @@ from towline.composefile import Service
 from towline.config import Host
 from towline.declared import Check
 from towline.facts.certificate import Certificate
+from towline.facts.container import Binding, Container
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.live import LiveFact
 from towline.facts.model import parse_model
 from towline.facts.probe import Answer, Question
 from towline.facts.surroundings import Mount, Port
-from towline.facts.survey import Binding, Container, Engine, StackLook, Survey
+from towline.facts.survey import Engine, StackLook, Survey
 from towline.ssh.session import Result
 
 NOW = 1_795_000_000.0

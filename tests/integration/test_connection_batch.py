@@ -141,3 +141,12 @@ def test_batch_keeps_its_results_in_memory_where_the_temporary_folder_takes_noth
     text = batches.script([("sh", "-c", "echo $TMPDIR")], together=False, stop=False, timeout=None)
     result = line.connection.run(("sh", "-c", "TMPDIR=/nonexistent sh -s"), stdin=text)
     assert (result.code, result.stdout) == (0, b"0 9 0\n/dev/shm\n")
+
+
+def test_batch_that_cannot_keep_its_results_runs_nothing(line: Line, tmp_path: Path) -> None:
+    text = batches.script([("touch", str(tmp_path / "mark"))], together=False, stop=False, timeout=None)
+    (tmp_path / "mktemp").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "mktemp").chmod(0o755)
+    result = line.connection.run(("sh", "-c", 'PATH="$0:$PATH" sh -s', str(tmp_path)), stdin=text)
+    assert (result.code, result.stdout) == (125, b"")
+    assert not (tmp_path / "mark").exists()

@@ -26,11 +26,12 @@ from tests.integration.test_scripts_drift import (
     replaced,
 )
 from towline.catalog import Stack
-from towline.checks import own
+from towline.checks import ran
 from towline.declared import Check, Command, File, Retry
 from towline.facts import api, certificate, host, survey
+from towline.facts.container import Container
 from towline.facts.live import Stale
-from towline.facts.survey import Container, StackLook, Survey
+from towline.facts.survey import StackLook, Survey
 from towline.ssh import batch
 from towline.ssh.batch import Frames
 from towline.ssh.session import Result
@@ -340,7 +341,7 @@ STACK = make_stack("shop")
 def run(
     shell: Shell, check: Check, root: Path = Path("stacks"), stack: Stack = STACK, cwd: Path | None = None
 ) -> Result:
-    words = own.command(check, stack, str(root))
+    words = ran.command(check, stack, str(root))
     assert words is not None
     return shell.command(words, cwd=cwd)
 
@@ -352,7 +353,7 @@ def test_command_s_code_and_output_come_back(shell: Shell) -> None:
 
 def test_command_that_takes_too_long_is_ended(shell: Shell) -> None:
     begun = time.monotonic()
-    assert run(shell, Command("x", words=("sleep", "30"), timeout=1)).code in own.TOO_LATE
+    assert run(shell, Command("x", words=("sleep", "30"), timeout=1)).code in ran.TOO_LATE
     assert time.monotonic() - begun < 5
 
 
@@ -379,7 +380,7 @@ def test_command_runs_in_a_service_and_says_when_there_is_none(live: Live) -> No
     inside = run(shell, Command("x", words=("sh", "-c", "echo $0 $(cat '/etc/a b.conf')"), service="web"), stack=stack)
     assert inside == Result(0, b"sh old\n")
     assert run(shell, Command("x", words=("false",), service="web"), stack=stack).code == 1
-    assert run(shell, Command("x", words=("true",), service="plain"), stack=stack).code == own.NOT_RUNNING
+    assert run(shell, Command("x", words=("true",), service="plain"), stack=stack).code == ran.NOT_RUNNING
 
 
 @pytest.fixture

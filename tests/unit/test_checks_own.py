@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.example_host import CERTIFICATE, GOOD, HOST, NOW, Example
-from towline.checks import asking, own
+from towline.checks import asking, own, ran
 from towline.checks.asking import MOST_REDIRECTS, Seen, ask
 from towline.checks.finding import Finding
 from towline.checks.look import findings
@@ -32,7 +32,7 @@ def finding(example: Example, name: str) -> Finding:
 
 
 def judged(check: Check, result: Result) -> tuple[str, str]:
-    found = own.judge_command(check, where(), result)
+    found = ran.judge_command(check, where(), result)
     return found.result, found.sentence
 
 
@@ -40,7 +40,7 @@ def judged(check: Check, result: Result) -> tuple[str, str]:
 
 
 def words_of(check: Check) -> Words:
-    words = own.command(check, SHOP, "stacks")
+    words = ran.command(check, SHOP, "stacks")
     assert words is not None
     return words
 
@@ -73,7 +73,7 @@ def test_name_is_resolved_by_the_server_s_own_means() -> None:
 
 @pytest.mark.parametrize("check", [Http("x"), Tcp("x", host="db", port=1), Tls("x", host="db")])
 def test_what_is_asked_over_tcp_runs_nothing_there(check: Check) -> None:
-    assert own.command(check, SHOP, "stacks") is None
+    assert ran.command(check, SHOP, "stacks") is None
 
 
 COMMAND = Command("x", words=("true",), contains="PONG", timeout=10)
@@ -115,7 +115,7 @@ def test_what_ran_is_judged(name: str) -> None:
 
 def test_evidence_is_the_end_of_what_was_said() -> None:
     said = "".join(f"line {n}\n" for n in range(30)).encode()
-    assert own.judge_command(COMMAND, where(), Result(1, said)).evidence.split("\n") == [
+    assert ran.judge_command(COMMAND, where(), Result(1, said)).evidence.split("\n") == [
         f"line {n}" for n in range(20, 30)
     ]
 

@@ -126,7 +126,7 @@ PURE += ["towline.deploy.risks", "towline.deploy.strategy", "towline.variables",
 PURE += [f"towline.traefik.{name}" for name in ("asks", "labels", "defaultrule", "dotted", "matchers", "regexps")]
 PURE += [f"towline.traefik.{name}" for name in ("routes", "rules", "serving", "static")]
 PURE += [f"towline.checks.{name}" for name in ("engine", "finding", "host", "service", "stack", "waive")]
-PURE += [f"towline.checks.{name}" for name in ("certificate", "front", "own", "ports", "route")]
+PURE += [f"towline.checks.{name}" for name in ("certificate", "front", "own", "ports", "ran", "route")]
 IO = {
     "subprocess",
     "socket",

@@ -12,11 +12,11 @@ import pytest
 
 from tests.example_host import make_stack
 from towline.errors import RemoteFailed
-from towline.facts import survey
+from towline.facts.container import COMPOSE_VERSION, Binding, Container
 from towline.facts.host import FileSystem
 from towline.facts.live import LiveFact
 from towline.facts.surroundings import Mount, Port
-from towline.facts.survey import Binding, Container, Survey, commands, parse
+from towline.facts.survey import Survey, commands, parse
 from towline.ssh.session import Result
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -254,4 +254,4 @@ def test_commands_name_root_stacks_and_projects() -> None:
     named = commands("stacks", [make_stack("a.b", "x")])[2]
     assert named[4:] == ("stacks", "a.b", "a.b")
     assert commands("stacks", [])[2][4:] == ("stacks",)
-    assert survey.COMPOSE_VERSION in LOOKED
+    assert COMPOSE_VERSION in LOOKED

@@ -10,8 +10,9 @@ from typing import Any
 from towline.catalog import Stack
 from towline.checks.finding import About, Finding
 from towline.checks.here import Here
+from towline.facts.container import Container
 from towline.facts.surroundings import WILDCARDS
-from towline.facts.survey import Container, Survey
+from towline.facts.survey import Survey
 from towline.traefik.routes import Route, parse_dynamic
 from towline.traefik.static import ConfigFile, EntryPoint, Traefik, config_paths, parse_traefik
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from towline.catalog import Stack
-from towline.checks import own, route
+from towline.checks import own, ran, route
 from towline.checks.asking import NOT_ASKED, Named, Seen, ask, ask_from_here, seen_from_here
 from towline.checks.engine import check_engine, engine_trouble
 from towline.checks.finding import About, Finding, Report
@@ -129,7 +129,7 @@ def look(connection: Connection, scope: Scope) -> tuple[Report, tuple[Finding, .
 
 def _commands(stack: Stack, root: str) -> Iterator[tuple[Check, tuple[str, ...]]]:
     for check in stack.checks:
-        words = own.command(check, stack, root)
+        words = ran.command(check, stack, root)
         if words is not None:
             yield check, words
 
@@ -225,7 +225,7 @@ def _own(host: str, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Itera
     for check in stack.checks:
         result = seen.results.get((stack.name, check.name))
         if result is not None:
-            yield _excused(own.judge_command(check, where, result), check, stack, seen, bad)
+            yield _excused(ran.judge_command(check, where, result), check, stack, seen, bad)
         elif seen.forbidden and (stack.name, check.name) not in seen.declared:
             yield where.about(check).skip(check.name, seen.forbidden)
         else:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from towline.catalog import Stack
 from towline.checks.finding import RESULTS, About, Finding
 from towline.checks.front import reached
+from towline.facts.container import Binding, Container
 from towline.facts.probe import Answer, Question
-from towline.facts.survey import Binding, Container, Survey
+from towline.facts.survey import Survey
 
 
 def questions(stacks: Iterable[Stack], survey: Survey) -> list[Question]:

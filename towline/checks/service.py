@@ -14,9 +14,10 @@ from typing import Any
 from towline.catalog import Stack
 from towline.checks.finding import About, Finding, listed
 from towline.config import Host
+from towline.facts.container import Binding, Container
 from towline.facts.live import Stale
 from towline.facts.surroundings import WILDCARDS, Port
-from towline.facts.survey import Binding, Container, StackLook, Survey
+from towline.facts.survey import StackLook, Survey
 from towline.variables import ALWAYS_SET
 
 LOOPS = 3  # restarts
