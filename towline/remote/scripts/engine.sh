@@ -138,9 +138,11 @@ out_of_rotation() ( # ID
     if ! docker inspect --format '{{range $name, $_ := .Config.Labels}}{{println $name}}{{end}}' "$1" | grep -q '^traefik[.]'; then
         sleep 3
     elif docker pause "$1" >/dev/null; then
+        begun=$(uptime_now)
         docker run --rm --network none --init --no-healthcheck --log-driver none --entrypoint /sbin/docker-init \
             "$(docker inspect --format '{{.Image}}' "$1")" --version >/dev/null 2>&1
-        sleep 1
+        # a busy server takes longer for it, and so will Traefik
+        sleep "$(echo "$begun $(uptime_now)" | awk '{ t = 2 * ($2 - $1); print t < 1 ? 1 : t > 5 ? 5 : t }')"
         docker unpause "$1" >/dev/null
         sleep 2
     else
