@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from towline import sandbox
+from towline.sandbox import Sandbox
+from towline.sandbox.waiting import until
 
 STEPS = ["rehearse", "pull", "stage", "down", "apply", "build", "up", "health", "keep"]
 TOP = Path(__file__).parent.parent
@@ -63,6 +71,22 @@ def clean_environment(home: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "COLUMNS": "200",
     }
+
+
+@contextmanager
+def running_box(folder: Path, **choices: Any) -> Iterator[Sandbox]:
+    """A sandbox without an engine of its own. Its bash reads no .bashrc (SHLVL): some take 0.1 s a session."""
+    box = sandbox.up(folder=folder, engine=False, say=lambda _: None, **choices)
+    try:
+        config = folder / "sshd_config"
+        text = config.read_text()
+        only_one = text.replace("SetEnv ", "SetEnv SHLVL=5 ") if "SetEnv " in text else f"{text}SetEnv SHLVL=5\n"
+        config.write_text(only_one)  # sshd takes the first SetEnv and no other
+        os.kill(box.pid, signal.SIGHUP)
+        assert until(lambda: box.log.read_text().count("Server listening") >= 2, 5)
+        yield box
+    finally:
+        sandbox.down(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,7 +10,7 @@ from towline.deploy.plan import Plan
 from towline.errors import DeployRolledBack, TowlineError
 from towline.report.findings import side_by_side, text
 
-SETTLE = 10.0  # seconds that a new failure has to pass by: a proxy takes a moment to see new containers
+SETTLE = 5.0  # seconds that a new failure has to pass by: a proxy takes a moment to see new containers
 
 
 def pass_through(

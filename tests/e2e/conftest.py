@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.conftest import CONSOLE, Ran, clean_environment, run_towline
+from tests.conftest import CONSOLE, Ran, clean_environment, run_towline, running_box
 from towline import sandbox
 from towline.sandbox import images, sshd, waiting
 
@@ -182,9 +182,8 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def box(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Sandbox]:
     """This worker's sshd: MaxSessions 2, MaxStartups 2."""
-    folder = tmp_path_factory.mktemp("sandbox")
-    yield sandbox.up(folder=folder, engine=False, say=lambda text: None)
-    sandbox.down(folder)
+    with running_box(tmp_path_factory.mktemp("sandbox")) as made:
+        yield made
 
 
 _numbers = itertools.count()
@@ -211,12 +210,10 @@ def project(box: sandbox.Sandbox, tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture
 def tight_project(engine: None, tmp_path: Path) -> Iterator[Project]:
     """The same on a server with MaxSessions 1 and MaxStartups 1."""
-    folder = tmp_path / "tight"
-    box = sandbox.up(folder=folder, engine=False, max_sessions=1, max_startups=1, say=lambda text: None)
-    made = new_project(box, tmp_path, Project)
-    yield made
-    made.clear()
-    sandbox.down(folder)
+    with running_box(tmp_path / "tight", max_sessions=1, max_startups=1) as box:
+        made = new_project(box, tmp_path, Project)
+        yield made
+        made.clear()
 
 
 # --- an engine of the tests' own, to be restarted under them ---------------------------------------------------------
@@ -297,11 +294,9 @@ def own_engine(engine: None) -> Iterator[OwnEngine]:
 @contextmanager
 def own_project(own_engine: OwnEngine, tmp_path: Path) -> Iterator[OwnProject]:
     """A project whose host's engine is the test's own."""
-    folder = tmp_path / "box"
-    box = sandbox.up(folder=folder, engine=False, docker_host=own_engine.address, say=lambda text: None)
-    made = new_project(box, tmp_path, OwnProject)
-    made.space = own_engine.space
-    yield made
-    for container in own_engine.docker("ps", "-aq").split():
-        own_engine.docker("rm", "-f", "-v", container)
-    sandbox.down(folder)
+    with running_box(tmp_path / "box", docker_host=own_engine.address) as box:
+        made = new_project(box, tmp_path, OwnProject)
+        made.space = own_engine.space
+        yield made
+        for container in own_engine.docker("ps", "-aq").split():
+            own_engine.docker("rm", "-f", "-v", container)

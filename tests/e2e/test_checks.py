@@ -19,10 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.conftest import TOP
+from tests.conftest import TOP, running_box
 from tests.e2e.conftest import BASE, Project, docker, free_port, new_project
 from tests.e2e.faults import wait_for
-from towline import sandbox
 from towline.catalog import load_catalog
 from towline.checks.finding import Finding, Report
 from towline.checks.here import read_here
@@ -193,8 +192,11 @@ def write_stacks(project: Project, ports: dict[str, int]) -> None:
 @pytest.fixture(scope="module")
 def yard(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     images.ensure(["traefik:v3.7"])
-    box = sandbox.up(folder=tmp_path_factory.mktemp("yard-box"), engine=False, say=lambda text: None)
-    project = new_project(box, tmp_path_factory.mktemp("yard"), Project)
+    with running_box(tmp_path_factory.mktemp("yard-box")) as box:
+        yield from standing(new_project(box, tmp_path_factory.mktemp("yard"), Project))
+
+
+def standing(project: Project) -> Iterator[Yard]:
     ports = {name: free_port() for name in ("web", "raw", "http", "https", "board")}
     write_stacks(project, ports)
     ran = project.tow("deploy-all", "--yes", "--cache")
@@ -211,7 +213,6 @@ def yard(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yar
     connection.close()
     project.clear()
     subprocess.run(["umount", "-l", live / "disk"], check=True)
-    sandbox.down(box.folder)
 
 
 def write_data(live: Path) -> None:

@@ -12,13 +12,13 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from towline import sandbox
+from tests.conftest import running_box
 from towline.bundle import load_manifest
 from towline.catalog import Stack
 from towline.commands.shell import Command
@@ -64,33 +64,17 @@ class Line:
         return True
 
 
-@contextmanager
-def running_box(folder: Path, max_sessions: int = 1, max_startups: int = 1) -> Iterator[Sandbox]:
-    """A sandbox without an engine. Its bash reads no .bashrc (SHLVL): some take 0.1 s a session."""
-    box = sandbox.up(
-        folder=folder, engine=False, max_sessions=max_sessions, max_startups=max_startups, say=lambda _: None
-    )
-    try:
-        with (folder / "sshd_config").open("a", encoding="ascii") as config:
-            config.write("SetEnv SHLVL=5\n")
-        os.kill(box.pid, signal.SIGHUP)
-        assert until(lambda: box.log.read_text().count("Server listening") >= 2, 5)
-        yield box
-    finally:
-        sandbox.down(folder)
-
-
 @pytest.fixture(scope="session")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox at MaxSessions 1 and MaxStartups 1."""
-    with running_box(tmp_path_factory.mktemp("tight")) as box:
+    with running_box(tmp_path_factory.mktemp("tight"), max_sessions=1, max_startups=1) as box:
         yield box
 
 
 @pytest.fixture(scope="session")
 def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox at MaxSessions 2 and MaxStartups 2, as `inv sandbox.up` makes it."""
-    with running_box(tmp_path_factory.mktemp("roomy"), 2, 2) as box:
+    with running_box(tmp_path_factory.mktemp("roomy")) as box:
         yield box
 
 
