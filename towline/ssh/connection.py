@@ -47,6 +47,7 @@ class Connection:
         self._unreachable: ConnectionFailed | None = None  # not tried anew for each of many stacks
         self._opening = threading.Lock()
         self._slots = threading.BoundedSemaphore(host.max_sessions)
+        self._closed_one = False  # a session, and sshd may not have freed its slot yet
 
     @property
     def used(self) -> bool:
@@ -97,6 +98,7 @@ class Connection:
                 code = session.channel.exit_status if session.channel.exit_status_ready() else None
             finally:
                 session.close()
+                self._closed_one = True
                 self.ledger.session_closed(name, code, session.up, session.down)
 
     def _started(self, command: Command, name: str) -> Session:
@@ -133,6 +135,7 @@ class Connection:
         for last in (False, True):
             transport = self.transport
             try:
+                self._see_it_closed(transport)
                 return transport.open_session(window_size=WINDOW)
             except paramiko.ChannelException as error:
                 # 2 is "connect failed", sshd's answer when MaxSessions is reached; 1 is a policy, which stays.
@@ -144,6 +147,15 @@ class Connection:
                 if last:
                     raise LineCut(f"{self.host.name}: the line broke as a session was asked for") from error
         raise AssertionError("unreachable")
+
+    def _see_it_closed(self, transport: paramiko.Transport) -> None:
+        """Wait until sshd has freed the slot of the session before.
+
+        It does so between two reads of the line (OpenSSH 9.2): closing and opening in one would count as two sessions at once.
+        """
+        if self._closed_one:
+            self._closed_one = False
+            transport.global_request("keepalive@openssh.com", wait=True)
 
     def run(self, command: Command, *, stdin: bytes = b"", timeout: float | None = None, name: str = "") -> Result:
         """The result of one command in one session. After `timeout` seconds it is ended, there too: code 124."""
