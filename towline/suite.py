@@ -14,7 +14,7 @@ from towline.errors import TowlineError, UsageError
 if TYPE_CHECKING:
     from towline.sandbox import packages
 
-WORKERS = 3  # on two cores: half of the time a test waits for Docker
+WORKERS = 2
 
 # Any one of them will do for the tests of the HTML report
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
