@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +29,34 @@ def ensure(names: Iterable[str], say: Callable[[str], None] = print) -> list[str
     does not answer either, no other pull is tried. `say` gets one line per image that was pulled or built.
     Raises TowlineError for an image that can neither be pulled nor be stood in for.
     """
-    pulling = True
     names = list(dict.fromkeys(names))
+    if any(stand_in_label(name) is None for name in names):
+        with _alone():
+            _make([name for name in names if stand_in_label(name) is None], say)
+    return [name for name in names if stand_in_label(name)]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One program of this user at a time: two that build the same image take each other's files away."""
+    path = Path(tempfile.gettempdir(), f"towline-images-{os.getuid()}.lock")
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _make(names: Iterable[str], say: Callable[[str], None]) -> None:
+    pulling = True
     for name in names:
-        if stand_in_label(name) is not None:
-            continue
         refusal = _pull(name) if pulling else "no registry can be reached"
         if not refusal:
             say(f"pulled {name}")
             continue
         pulling = pulling and _registry_answers(name)
         say(f"stand-in for {name}: {build(name, refusal)}")
-    return [name for name in names if stand_in_label(name)]
 
 
 def shipped_images(top: Path) -> list[str]:
