@@ -36,7 +36,7 @@ HELP = {
     "format": "table or json",
     "timeout": "seconds that the services have to become healthy",
     "cache": "let the rehearsal of the build use the build cache",
-    "verbose": "show all output of the commands",
+    "verbose": "show all output of the commands; of checks: list every one",
     "lock-wait": "seconds to wait while somebody else deploys the stack",
     "to": "release to go back to; default: the good one before the live one",
     "message": "why the stack is locked; whoever tries to deploy it reads this",
