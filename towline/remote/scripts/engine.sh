@@ -144,11 +144,29 @@ out_of_rotation() ( # ID
         # a busy server takes longer for it, and so will Traefik
         sleep "$(echo "$begun $(uptime_now)" | awk '{ t = 2 * ($2 - $1); print t < 1 ? 1 : t > 5 ? 5 : t }')"
         docker unpause "$1" >/dev/null
-        sleep 2
+        sleep 1
+        until_quiet "$1"
     else
         sleep 3
     fi
 )
+
+# Until no TCP segment has come to the container for a second, ten seconds at most: as long as some come, a proxy still has it.
+until_quiet() { # ID
+    pid=$(docker inspect --format '{{.State.Pid}}' "$1")
+    tries=0 quiet=0 before=$(segments "$pid")
+    [ -n "$before" ] || { sleep 1; return 0; }
+    while [ "$tries" -lt 20 ] && [ "$quiet" -lt 2 ]; do
+        sleep 0.5 2>/dev/null || sleep 1
+        now=$(segments "$pid")
+        if [ "$now" = "$before" ]; then quiet=$((quiet + 1)); else quiet=0; fi
+        before=$now tries=$((tries + 1))
+    done
+}
+
+segments() { # PID: how many TCP segments have come into its network so far; nothing where only root may look
+    awk '/^Tcp:/ { if (found) { print $found; exit } for (n = 2; n <= NF; n++) if ($n == "InSegs") found = n }' "/proc/$1/net/snmp" 2>/dev/null
+}
 
 healthy_ones() { # IDS: 0 when all of them are healthy in time
     deadline=$(uptime_now) deadline=$((${deadline%.*} + timeout))
