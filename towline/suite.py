@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from ctypes.util import find_library
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,9 +90,12 @@ def missing_browser() -> packages.Recipe | None:
     """
     from towline.sandbox import packages
 
-    if find_browser():
-        return None
-    if packages.read_system().id == "ubuntu":
-        command = (sys.executable, "-m", "playwright", "install", "--with-deps", "--only-shell", "chromium")
-        return packages.Recipe("Chromium's headless shell", commands=(command,))
-    return packages.Recipe(BROWSERS[0], commands=(packages.UPDATE, (*packages.INSTALL, BROWSERS[0])))
+    lacking = [] if find_library("atomic") else ["libatomic1"]  # the driver's own Node.js (playwright 1.65) wants it
+    found = find_browser()
+    ubuntu = packages.read_system().id == "ubuntu"
+    wanted = lacking if found or ubuntu else [BROWSERS[0], *lacking]
+    commands = (packages.UPDATE, (*packages.INSTALL, *wanted)) if wanted else ()
+    if ubuntu and not found:
+        commands += ((sys.executable, "-m", "playwright", "install", "--with-deps", "--only-shell", "chromium"),)
+    what = ", ".join(wanted) or "Chromium's headless shell"
+    return packages.Recipe(what, commands=commands) if commands else None
