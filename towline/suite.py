@@ -94,7 +94,7 @@ def missing_browser() -> packages.Recipe | None:
     found = find_browser()
     ubuntu = packages.read_system().id == "ubuntu"
     wanted = lacking if found or ubuntu else [BROWSERS[0], *lacking]
-    commands = (packages.UPDATE, (*packages.INSTALL, *wanted)) if wanted else ()
+    commands: tuple[tuple[str, ...], ...] = (packages.UPDATE, (*packages.INSTALL, *wanted)) if wanted else ()
     if ubuntu and not found:
         commands += ((sys.executable, "-m", "playwright", "install", "--with-deps", "--only-shell", "chromium"),)
     what = ", ".join(wanted) or "Chromium's headless shell"
