@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.conftest import TOP
-from tests.e2e.conftest import DOCKERFILE, PAGE, Project, clear_project, free_port, new_project
+from tests.e2e.conftest import BASE, DOCKERFILE, PAGE, Project, clear_project, docker, free_port, new_project
 from towline import sandbox
 from towline.sandbox import images, waiting
 
@@ -115,7 +116,7 @@ class Front:
         return once.answers[0].text if not once.failed else ""
 
     def write(self, text: str, *, command: str = "httpd -f -p 8080 -h /www", more: str = "") -> None:
-        """The page's stack: no host port, and a retry for what is under way when the old container goes."""
+        """The page's stack: no host port, and no retry, so that a request which fails is seen."""
         prefix, router = self.project.prefix, f"traefik.http.routers.{self.project.prefix}"
         compose = re.sub(r"\n +ports: .*", "", PAGE).replace("httpd -f -p 8080 -h /www", command)
         compose += f"""
@@ -123,9 +124,7 @@ class Front:
     labels:
       traefik.enable: "true"
       {router}.rule: Host(`{self.host}`)
-      {router}.middlewares: {prefix}retry
       traefik.http.services.{prefix}.loadbalancer.server.port: "8080"
-      traefik.http.middlewares.{prefix}retry.retry.attempts: "3"
 {more}
 networks: {{proxy: {{external: true, name: {self.network}}}}}
 x-towline: {{strategy: rolling, needs: [{self.project.name("traefik")}]}}
@@ -165,12 +164,30 @@ def front(traefik: Front) -> Iterator[Front]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def neighbours() -> Iterator[None]:
+    """Containers that come and go beside it: each time Traefik reads anew which of them there are."""
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.wait(0.3):
+            docker("run", "--rm", "--network=none", BASE, "true")
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        try:
+            yield
+        finally:
+            over.set()
+        coming.result()
+
+
 def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(front: Front) -> None:
     project, stack = front.project, f"--stack={front.project.name('web')}"
     front.write("page 0\n")
     assert project.tow("deploy", stack).code == 0
     assert waiting.until(lambda: front.page() == "page 0\n", 15)
-    with front.client() as client:
+    with neighbours(), front.client() as client:
         for number in range(1, 11):
             before = project.containers()
             front.write(f"page {number}\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.catalog import Stack
@@ -10,7 +10,7 @@ from towline.deploy.drift import Drift
 from towline.deploy.inputs import inputs_of, override
 from towline.deploy.risk import Risk
 from towline.deploy.services import Labels, ServicePlan, plan_services
-from towline.deploy.strategy import restarts, signals, steps, why_not_rolling
+from towline.deploy.strategy import restarts, rolling_notes, signals, steps
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import Step
@@ -119,19 +119,11 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         send=(*changes.added, *changes.changed),
         links=_links(fact, manifest, changes),
         drop=_paths_to_drop(fact.manifest, changes),
-        steps=steps(strategy, of, services, wanted.model),
+        steps=steps(strategy, of, services, fact.model, wanted.model),
         undo=_undo(of, fact.current, strategy),
-        notes=_notes(strategy, services, wanted.model),
+        notes=rolling_notes(services, fact.model, wanted.model) if strategy == "rolling" else (),
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
-
-
-def _notes(strategy: str, services: Iterable[ServicePlan], model: Model) -> tuple[str, ...]:
-    if strategy != "rolling":
-        return ()
-    changing = [service.name for service in services if service.action in ("rebuild", "recreate")]
-    why = {name: why_not_rolling(model.services[name]) for name in changing}
-    return tuple(f"{name} cannot be rolled, so it is updated: {reason}" for name, reason in why.items() if reason)
 
 
 def _lists(stack: Stack, model: Model, manifest: Manifest) -> dict[str, str]:

@@ -90,7 +90,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "by": sender(),
     }
     texts = {
-        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "keep", "follow")},
+        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "roll", "keep", "follow")},
         "drift.sh": script("seen", "drift"),
         "settings": assignments(dict(settings)),
         "steps": "".join(step.line() for step in plan.steps),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,13 @@ from towline.engines.steps import Step
 from towline.facts.model import Model
 
 
-def steps(strategy: str, of: Sequence, services: Iterable[ServicePlan], model: Model) -> tuple[Step, ...]:
-    """The steps of `recreate`, `update` or `rolling`."""
+def steps(
+    strategy: str, of: Sequence, services: Iterable[ServicePlan], old: Model | None, model: Model
+) -> tuple[Step, ...]:
+    """The steps of `recreate`, `update` or `rolling`. old: what runs."""
     if strategy == "recreate":
         return compose.recreate(of)
-    roll = rolling_services(services, model) if strategy == "rolling" else ()
+    roll = rolling_services(services, old, model) if strategy == "rolling" else ()
     return compose.update(replace(of, roll=roll))
 
 
@@ -33,13 +35,41 @@ def restarts(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str,
     return tuple(after) if strategy != "recreate" else ()
 
 
-def rolling_services(services: Iterable[ServicePlan], model: Model) -> tuple[str, ...]:
+def rolling_services(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:
     """The services that change and can have the new container beside the old one, in their order."""
-    return tuple(
-        service.name
-        for service in services
-        if service.action in ("rebuild", "recreate") and not why_not_rolling(model.services[service.name])
+    return tuple(name for name, why in _changing(services, old, model) if not why)
+
+
+def rolling_notes(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:
+    """A line for each service that cannot be rolled, and for each whose roll can be seen."""
+    changing = tuple(_changing(services, old, model))
+    not_rolled = (f"{name} cannot be rolled, so it is updated: {why}" for name, why in changing if why)
+    seen = (
+        f"{name} has other labels for Traefik, which leaves out what two containers say differently: "
+        "its routes may be gone for less than a second"
+        for name, why in changing
+        if not why and old and _traefik_labels(old.services[name]) != _traefik_labels(model.services[name])
     )
+    return (*not_rolled, *seen)
+
+
+def _changing(services: Iterable[ServicePlan], old: Model | None, model: Model) -> Iterator[tuple[str, str]]:
+    """Each service that gets new containers, and why it cannot be rolled, '' when it can."""
+    for service in services:
+        if service.action in ("rebuild", "recreate"):
+            why = why_not_rolling(model.services[service.name])
+            if not why and old and not _has_health_check(old.services[service.name]):
+                why = "what runs has no health check"
+            yield service.name, why
+
+
+def _traefik_labels(service: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in (service.get("labels") or {}).items() if name.startswith("traefik.")}
+
+
+def _has_health_check(service: Mapping[str, Any]) -> bool:
+    check = service.get("healthcheck") or {}
+    return bool(check.get("test")) and check["test"][0] != "NONE" and not check.get("disable")
 
 
 def why_not_rolling(service: Mapping[str, Any]) -> str:
@@ -54,7 +84,6 @@ def why_not_rolling(service: Mapping[str, Any]) -> str:
     written = [mount for mount in service.get("volumes") or () if not mount.get("read_only")]
     if written:
         return f"{written[0].get('source', 'a volume')} at {written[0]['target']} may have one writer"
-    check = service.get("healthcheck") or {}
-    if not check.get("test") or check.get("disable"):
+    if not _has_health_check(service):
         return "it has no health check"
     return ""

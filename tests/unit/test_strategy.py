@@ -1,0 +1,79 @@
+"""Which services are rolled, which are not and why, and whose roll can be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from towline.deploy.services import ServicePlan
+from towline.deploy.strategy import rolling_notes, rolling_services
+from towline.facts.model import Model
+
+CHECK = {"test": ["CMD", "true"], "interval": "2s"}
+WEB = {"image": "web:1", "healthcheck": CHECK}
+CHANGED = ServicePlan("web", "recreate", ("image web:2",))
+
+
+def model(**web: Any) -> Model:
+    return Model({"web": {**WEB, **web}})
+
+
+def test_a_changed_service_with_a_health_check_is_rolled_without_a_word() -> None:
+    assert rolling_services([CHANGED], model(), model(image="web:2")) == ("web",)
+    assert rolling_notes([CHANGED], model(), model(image="web:2")) == ()
+
+
+def test_what_does_not_get_new_containers_is_not_rolled() -> None:
+    services = [ServicePlan("web", action) for action in ("unchanged", "create", "reload", "restart", "remove")]
+    assert rolling_services(services, model(), model(image="web:2")) == ()
+    assert rolling_notes(services, model(), model(image="web:2")) == ()
+
+
+CANNOT: list[tuple[dict[str, Any], str]] = [
+    ({"container_name": "web"}, "its container_name can be had once"),
+    ({"network_mode": "host"}, "it is on the host's network"),
+    ({"ports": [{"target": 80, "published": "8080"}]}, "host port 8080 can be had once"),
+    (
+        {"volumes": [{"type": "volume", "source": "files", "target": "/files"}]},
+        "files at /files may have one writer",
+    ),
+    ({"healthcheck": {}}, "it has no health check"),
+    ({"healthcheck": {**CHECK, "disable": True}}, "it has no health check"),
+    ({"healthcheck": {"test": ["NONE"]}}, "it has no health check"),
+]
+
+
+@pytest.mark.parametrize(("has", "why"), CANNOT, ids=[why for _, why in CANNOT])
+def test_a_service_that_cannot_be_rolled_is_named_with_its_reason(has: dict[str, Any], why: str) -> None:
+    assert rolling_services([CHANGED], model(), model(**has)) == ()
+    assert rolling_notes([CHANGED], model(), model(**has)) == (f"web cannot be rolled, so it is updated: {why}",)
+
+
+@pytest.mark.parametrize(
+    "has",
+    [
+        {"ports": [{"target": 80}]},
+        {"ports": [{"target": 80, "published": "0"}]},
+        {"volumes": [{"type": "bind", "source": "/etc/x", "target": "/x", "read_only": True}]},
+    ],
+    ids=["a port of the engine's choice", "port 0", "a folder that it only reads"],
+)
+def test_what_two_containers_may_share_does_not_keep_a_service_from_being_rolled(has: dict[str, Any]) -> None:
+    assert rolling_services([CHANGED], model(), model(**has)) == ("web",)
+
+
+def test_what_runs_without_a_health_check_cannot_be_taken_out_of_rotation() -> None:
+    old = model(healthcheck={})
+    assert rolling_services([CHANGED], old, model()) == ()
+    assert rolling_notes([CHANGED], old, model()) == (
+        "web cannot be rolled, so it is updated: what runs has no health check",
+    )
+
+
+def test_other_labels_for_traefik_are_named_since_two_containers_then_say_it_differently() -> None:
+    old, new = model(labels={"traefik.enable": "true", "a": "1"}), model(labels={"traefik.enable": "false", "a": "1"})
+    assert rolling_services([CHANGED], old, new) == ("web",)
+    (note,) = rolling_notes([CHANGED], old, new)
+    assert note.startswith("web has other labels for Traefik, ")
+    assert rolling_notes([CHANGED], old, model(labels={"traefik.enable": "true", "a": "2"})) == ()
