@@ -20,13 +20,13 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 if TYPE_CHECKING:
-    from towline.catalog import Catalog, Stack
+    from towline.catalog import Stack
     from towline.checks.finding import Report
-    from towline.config import Host, Settings
     from towline.deploy.looking import Cargo
     from towline.deploy.plan import Options, Plan
     from towline.report.deploying import DeployView
-    from towline.ssh.connection import Connection, Connections
+    from towline.ssh.connection import Connections
+    from towline.work import Work
 
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
@@ -69,89 +69,6 @@ def _connections() -> Connections:
     return holder
 
 
-class Work:
-    """What a task works with: settings and catalogue, read at first use, and the hosts' connections."""
-
-    def __init__(self, *, host: str, config: str, ledger: str, dry: bool) -> None:
-        self._host, self._config, self._ledger, self.dry = host, config, ledger, dry
-
-    def check(self, **options: Any) -> None:
-        """Bad options end here, before any connection. Raises UsageError."""
-        from towline.errors import UsageError
-
-        for flag in ("junit", "json", "html"):
-            _writable(f"--{flag}", options.get(flag, ""))
-        _writable("--ledger", self._ledger)
-        if options.get("format", "table") not in ("table", "json"):
-            raise UsageError(f"--format={options['format']}: known: json, table")
-
-    @functools.cached_property
-    def settings(self) -> Settings:
-        from towline.config import load_settings
-
-        return load_settings(config=self._config or None)
-
-    @functools.cached_property
-    def catalog(self) -> Catalog:
-        from towline.catalog import load_catalog
-
-        return load_catalog(self.settings)
-
-    def use_host(self, name: str) -> None:
-        self._host = name
-
-    def stack(self, name: str) -> Stack:
-        from towline.errors import UsageError, closest
-
-        if not name:
-            known = closest("", (stack.name for stack in self.catalog.stacks))
-            raise UsageError(f"--stack=NAME is missing; {known}")
-        return self.catalog.stack(name)
-
-    def cargo(self, name: str) -> Cargo:
-        from towline.deploy.looking import load_cargo
-
-        return load_cargo(self.catalog, self.stack(name))
-
-    def host(self, stack: Stack | None = None) -> Host:
-        """The host that --host names, else the stack's own, else the default one, else the sandbox."""
-        from towline.hosts import choose_host
-
-        return choose_host(self.settings, self._host or (stack.host if stack else None))
-
-    def host_name(self, stack: Stack) -> str:
-        """Its name without asking whether it runs; '-' when several hosts are configured and none is the default."""
-        named = self._host or stack.host or self.settings.default_host
-        return named or ("-" if self.settings.hosts else "sandbox")
-
-    def connection(self, stack: Stack | None = None) -> Connection:
-        return _connections().to(self.host(stack))
-
-    def hosts(self) -> list[Host]:
-        """The one that --host names, else every host that a stack is for."""
-        hosts = [self.host(stack) for stack in self.catalog.stacks] or [self.host()]
-        return list({host.name: host for host in hosts}.values())
-
-    def end(self) -> None:
-        """The ledger's line for each connection, and the file that --ledger names."""
-        if "towline.ssh.connection" not in sys.modules:
-            return
-        ledgers = _connections().ledgers
-        for ledger in ledgers:
-            _say(ledger.line())
-        if self._ledger:
-            Path(self._ledger).write_text("".join(ledger.json_lines() for ledger in ledgers))
-
-
-def _writable(flag: str, name: str) -> None:
-    from towline.errors import UsageError
-
-    file = Path(name)
-    if name and (file.is_dir() or not file.absolute().parent.is_dir()):
-        wrong = "is a folder" if file.is_dir() else f"there is no folder {file.parent}"
-        raise UsageError(f"{flag}={name}: {wrong}; expected the name of a file to write")
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -178,7 +95,9 @@ def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
     def wrap(body: Callable[..., None]) -> Task[Any]:
         def run(c: Context, host: str = "", config: str = "", ledger: str = "", **options: Any) -> None:
             options = {{"from": "from_where"}.get(name, name): value for name, value in options.items()}
-            work = Work(host=host, config=config, ledger=ledger, dry=c.config.run.dry)
+            from towline.work import Work
+
+            work = Work(_connections, _say, host=host, config=config, ledger=ledger, dry=c.config.run.dry)
             with _errors_in_one_line(work):
                 work.check(**options)
                 body(work, **options)
@@ -251,7 +170,7 @@ def get_containers(work: Work, format: str = "table") -> None:
     """List the stacks' containers on their hosts: state, health, image, ports."""
     from towline.facts.containers import read_containers
 
-    rows = [row for host in work.hosts() for row in read_containers(_connections().to(host), work.catalog, _say)]
+    rows = [row for host in work.hosts() for row in read_containers(work.to(host), work.catalog, _say)]
     _show(rows, ["host", "stack", "service", "name", "state", "health", "status", "ports"], format)
 
 
@@ -278,8 +197,8 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
     from towline.report.secrets import redactor
     from towline.report.tables import as_json
 
-    options = _options(work, timeout="", cache=False, lock_wait="0")
-    chosen = [work.stack(stack)] if stack else list(work.catalog.order())
+    options = work.options(timeout="", cache=False, lock_wait="0")
+    chosen = work.stacks(stack)
     made = []
     for one in chosen:
         with _view(one) as view:
@@ -306,28 +225,6 @@ def _texts(work: Work, stack: Stack, plan: Plan) -> dict[str, str]:
 # --- deploying ------------------------------------------------------------------------------------------------------------
 
 
-def _options(work: Work, *, timeout: str, cache: bool, lock_wait: str, max_downtime: str = "") -> Options:
-    from towline.deploy.plan import Options
-
-    defaults = work.settings.defaults
-    return Options(
-        timeout=_seconds("--timeout", timeout, least=1) if timeout else defaults.timeout,
-        keep_releases=defaults.keep_releases,
-        cache=cache,
-        lock_wait=_seconds("--lock-wait", lock_wait, least=0),
-        strategy=defaults.strategy,
-        max_downtime=_seconds("--max-downtime", max_downtime, least=0) if max_downtime else None,
-    )
-
-
-def _seconds(flag: str, text: str, least: int) -> int:
-    from towline.errors import UsageError
-
-    if not text.isdecimal() or not least <= int(text) <= 86400:
-        raise UsageError(f"{flag}={text}: expected whole seconds from {least} to 86400, such as {flag}=60")
-    return int(text)
-
-
 def _view(stack: Stack, *, verbose: bool = False, yes: bool = False) -> DeployView:
     from towline.report.deploying import DeployView
     from towline.report.secrets import redactor
@@ -349,7 +246,7 @@ def _deploy_one(
             from towline.gate import pass_through
 
             pass_through(
-                _looker(work, cargo.stack.name),
+                work.looker(cargo.stack.name),
                 lambda: deploy(connection, cargo, options, view),
                 lambda to: rollback(connection, cargo.stack, to, options, view),
                 _say,
@@ -371,7 +268,7 @@ def deploy(
     gate: bool = False,
 ) -> None:
     """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
-    options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait, max_downtime=max_downtime)
+    options = work.options(timeout=timeout, cache=cache, lock_wait=lock_wait, max_downtime=max_downtime)
     _deploy_one(work, work.cargo(stack), options, verbose=verbose, yes=yes, gate=gate)
 
 
@@ -389,7 +286,7 @@ def deploy_all(
     from towline.deploy.tow import deploy_in_order
     from towline.errors import DeployedInPart
 
-    options = _options(work, timeout=timeout, cache=cache, lock_wait=lock_wait)
+    options = work.options(timeout=timeout, cache=cache, lock_wait=lock_wait)
     catalog = work.catalog
     if not catalog.stacks:
         _say("no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/")
@@ -421,7 +318,7 @@ def test_infra(
     html: str = "",
 ) -> None:
     """Check all that should be so on the server: host, engine, stacks, services, routes. Exit code 1 when something fails."""
-    look = _looker(work, stack, only=only, fail_fast=fail_fast)
+    look = work.looker(stack, only=only, fail_fast=fail_fast)
     _tell(look, watch=watch, wait=wait, verbose=verbose, files={"junit": junit, "json": json, "html": html})
 
 
@@ -444,31 +341,8 @@ def test_services(
 
     if from_where not in ("", "here", "server"):
         raise UsageError(f"--from={from_where}: known: here, server")
-    look = _looker(work, stack, only=only, fail_fast=fail_fast, services_only=True, from_here=from_where == "here")
+    look = work.looker(stack, only=only, fail_fast=fail_fast, services_only=True, from_here=from_where == "here")
     _tell(look, watch=watch, wait=wait, verbose=verbose, files={"junit": junit, "json": json, "html": html})
-
-
-def _looker(work: Work, stack: str, **how: Any) -> Callable[[], Report]:
-    """Looks once at every host concerned. What lies here is read now, before any connection."""
-    from towline.checks.front import is_traefik
-    from towline.checks.here import read_here
-    from towline.checks.look import Scope, look_at
-    from towline.report.secrets import redacted
-
-    chosen = [work.stack(stack)] if stack else list(work.catalog.order())
-    at_front = [one for one in work.catalog.stacks if any(is_traefik(it.image or "") for it in one.services)]
-    around = [one for one in at_front if one not in chosen]
-    heres = {one.name: read_here(one) for one in (*chosen, *around)}
-    hosts = {work.host(one).name: work.host(one) for one in chosen} or {work.host().name: work.host()}
-
-    def on(name: str, stacks: list[Stack]) -> list[Stack]:
-        return [one for one in stacks if work.host_name(one) == name]
-
-    places = [
-        (_connections().to(host), Scope(on(name, chosen), heres, on(name, around), machine=not stack, **how))
-        for name, host in hosts.items()
-    ]
-    return lambda: redacted(look_at(places), [*chosen, *around])
 
 
 def _tell(look: Callable[[], Report], *, watch: str, wait: str, verbose: bool, files: dict[str, str]) -> None:
@@ -478,14 +352,15 @@ def _tell(look: Callable[[], Report], *, watch: str, wait: str, verbose: bool, f
     from towline.errors import UsageError
     from towline.report import findings
     from towline.report.files import write
+    from towline.work import seconds
 
     if watch:
         if any(files.values()) or wait:
             raise UsageError("--watch only shows: leave out --wait, --junit, --json and --html")
-        findings.watch(look, _seconds("--watch", watch, least=1), verbose=verbose)
+        findings.watch(look, seconds("--watch", watch, least=1), verbose=verbose)
         return
     at = datetime.now(UTC)
-    report = until_good(look, _seconds("--wait", wait, least=0) if wait else 0)
+    report = until_good(look, seconds("--wait", wait, least=0) if wait else 0)
     findings.show(report, verbose=verbose)
     write(report, at, **files)
     if report.count("fail"):
@@ -503,7 +378,7 @@ def rollback(
     from towline.deploy.looking import prepare_rollback
     from towline.deploy.tow import rollback
 
-    chosen, options = work.stack(stack), _options(work, timeout=timeout, cache=True, lock_wait=lock_wait)
+    chosen, options = work.stack(stack), work.options(timeout=timeout, cache=True, lock_wait=lock_wait)
     with _view(chosen, verbose=verbose) as view:
         if work.dry:
             view.planned(prepare_rollback(work.connection(chosen), chosen, to, options, view))
@@ -568,7 +443,7 @@ def prune(work: Work, stack: str = "") -> None:
     chosen = [work.stack(stack)] if stack else list(work.catalog.stacks)
     for host in {host.name: host for host in map(work.host, chosen)}.values():
         here = [stack for stack in chosen if work.host(stack).name == host.name]
-        print(sentence(host.name, prune(_connections().to(host), here, really=not work.dry), really=not work.dry))
+        print(sentence(host.name, prune(work.to(host), here, really=not work.dry), really=not work.dry))
 
 
 # --- the sandbox ------------------------------------------------------------------------------------------------------------

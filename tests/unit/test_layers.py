@@ -29,7 +29,7 @@ LAYERS = (
     ("facts", "traefik"),
     ("deploy", "engines", "checks"),
     ("report",),
-    ("ssh_manager", "suite", "gate", "testing"),
+    ("ssh_manager", "suite", "gate", "testing", "work"),
     ("pytest_plugin",),
     ("tasks", "console"),
 )
