@@ -206,7 +206,7 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
             if format == "table":
                 view.planned(made[-1])
                 before = _texts(work, one, made[-1])
-                view.files(made[-1].changes, before, redact=redactor(one, before), diff=diff)
+                view.details(made[-1], before, redact=redactor(one, before), diff=diff)
     if format == "json":
         print(as_json([plans.row(one, work.host(two).name) for one, two in zip(made, chosen, strict=True)]), flush=True)
     pending = [one.stack for one in made if not one.empty]

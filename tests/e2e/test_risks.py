@@ -99,6 +99,34 @@ x-towline: {{strategy: update}}
 """
 
 
+def test_a_plan_names_what_it_pulls_and_creates_and_a_deploy_leaves_nothing_of_it(
+    project: Project, registry: str
+) -> None:
+    name = project.name("web")
+    compose = MOUNTING.format(more=", 'store:/store'") + "volumes: {store: {}}\n"
+    project.write("web", {"compose.yaml": compose})
+
+    def additions(ran: Ran) -> dict[str, object]:
+        (plan,) = json.loads(ran.out)
+        return {key: plan[key] for key in ("images", "networks", "volumes", "steps")}
+
+    made = {"networks": {"create": [f"{name}_default"]}, "volumes": {"create": [f"{name}_store"]}}
+    planned = project.tow("plan", f"--stack={name}", "--format=json")
+    assert additions(planned) == {
+        "images": {"pull": []},
+        **made,
+        "steps": ["build", "pull", "stage", "apply", "up", "health", "mounts", "downtime", "keep"],
+    }
+    shown = project.tow("plan", f"--stack={name}")
+    assert f"  create: network {name}_default, volume {name}_store\n" in shown.err
+    assert "  steps: build, pull, stage, apply, up, " in shown.err
+    assert project.tow("deploy", f"--stack={name}").code == 0
+    nothing = {"images": {"pull": []}, "networks": {"create": []}, "volumes": {"create": []}, "steps": []}
+    assert additions(project.tow("plan", f"--stack={name}", "--format=json")) == nothing
+    project.write("web", {"compose.yaml": compose.replace("busybox:1.37", f"{registry}/there:1")})
+    assert f"  pull: {registry}/there:1\n" in project.tow("plan", f"--stack={name}").err
+
+
 def test_mounts_and_volumes_that_are_not_on_the_server_are_found(project: Project) -> None:
     stack = f"--stack={project.name('web')}"
     project.write("web", {"compose.yaml": MOUNTING.format(more="")})

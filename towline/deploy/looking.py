@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from towline.bundle import load_manifest
 from towline.catalog import Catalog, Stack
 from towline.composefile import interpolated
+from towline.deploy.additions import find_additions
 from towline.deploy.drift import Drift, find_drift
 from towline.deploy.ending import locked
 from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
@@ -100,7 +101,12 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
         would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
         raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
     unpullable = read_unpullable(connection, to_be_pulled(rendered.model, facts.around.images))
-    return replace(plan, risks=_risks(cargo, plan, facts, rendered, unpullable), drift=_drift(plan, facts))
+    return replace(
+        plan,
+        additions=find_additions(rendered.model, facts.around, cargo.networks),
+        risks=_risks(cargo, plan, facts, rendered, unpullable),
+        drift=_drift(plan, facts),
+    )
 
 
 def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.catalog import Stack
+from towline.deploy.additions import Additions
 from towline.deploy.drift import Drift
 from towline.deploy.inputs import inputs_of, override
 from towline.deploy.risk import Risk
@@ -38,8 +39,8 @@ class Options:
 class Plan:
     """One run on the server. `previous` is the release to go back to, '' when there is none.
 
-    services, risks, drift, notes, last_seconds (what the live release took): for who decides and who reads. lists: files of the
-    release beside its own, by name.
+    services, additions, risks, drift, notes, last_seconds (what the live release took): for who decides and who reads. lists: files
+    of the release beside its own, by name.
     """
 
     stack: str
@@ -53,6 +54,7 @@ class Plan:
     links: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     services: tuple[ServicePlan, ...] = ()
+    additions: Additions = field(default_factory=Additions)
     risks: tuple[Risk, ...] = ()
     drift: tuple[Drift, ...] = ()
     notes: tuple[str, ...] = ()

@@ -13,7 +13,6 @@ from towline.deploy.following import Event
 from towline.deploy.plan import Plan
 from towline.deploy.run import Outcome
 from towline.deploy.services import ServicePlan
-from towline.manifest import Changes
 from towline.report.diffs import file_lines, text_lines
 from towline.ssh.ledger import size_text
 
@@ -32,6 +31,14 @@ def service_lines(plan: Plan) -> list[str]:
     lines = [f"{one.name:<{width}}  {one.action}" + _reasons(one) for one in changing]
     same = [one.name for one in plan.services if one.action == "unchanged"]
     return lines + ([f"unchanged: {', '.join(same)}"] if same and plan.previous else [])
+
+
+def addition_lines(plan: Plan) -> list[str]:
+    """What is not on the host yet: images to pull, networks and volumes to create."""
+    more = plan.additions
+    created = [*(f"network {name}" for name in more.networks), *(f"volume {name}" for name in more.volumes)]
+    kinds = {"pull": more.images, "create": created}
+    return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
 
 
 def _reasons(service: ServicePlan) -> str:
@@ -81,7 +88,7 @@ class DeployView:
         took = f" ({plan.last_seconds:.1f} s)" if plan.last_seconds else ""
         before = f"live: {plan.previous}{took}" if plan.previous else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
-        for line in (*service_lines(plan), *plan.notes):
+        for line in (*service_lines(plan), *addition_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
         for drift in plan.drift:
             whose = f"{drift.service}: " if drift.service else ""
@@ -91,14 +98,16 @@ class DeployView:
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
             )
 
-    def files(self, changes: Changes, before: Mapping[str, str], *, redact: Callable[[str], str], diff: bool) -> None:
-        """The files of a plan, and with `diff` the text that changed; `redact` knows the secrets of both."""
-        for line in file_lines(changes, before):
+    def details(self, plan: Plan, before: Mapping[str, str], *, redact: Callable[[str], str], diff: bool) -> None:
+        """The files of a plan, with `diff` the text that changed, and the steps; `redact` knows the secrets of both texts."""
+        for line in file_lines(plan.changes, before):
             self._say(f"  {escape(line)}")
-        for line in text_lines(changes, before) if diff else ():
+        for line in text_lines(plan.changes, before) if diff else ():
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
             shown = escape(redact(line))
             self._say(f"    [{style}]{shown}[/]" if style else f"    {shown}")
+        if not plan.empty:
+            self._say(f"  steps: {escape(', '.join(step.name for step in plan.steps))}")
 
     def agreed(self, plan: Plan) -> bool:
         """The person's answer; without a terminal, or with --yes, the risks have been shown and that is all."""

@@ -18,6 +18,11 @@ def row(plan: Plan, host: str) -> dict[str, object]:
             for kind, entries in (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
         },
         "services": [{"name": one.name, "action": one.action, "reasons": list(one.reasons)} for one in plan.services],
+        "images": {"pull": list(plan.additions.images)},
+        "networks": {"create": list(plan.additions.networks)},
+        "volumes": {"create": list(plan.additions.volumes)},
+        "steps": [] if plan.empty else [step.name for step in plan.steps],
+        "seconds_last": plan.last_seconds,
         "drift": [{"service": drift.service, "sentence": drift.sentence} for drift in plan.drift],
         "risks": [{"name": risk.name, "sentence": risk.sentence, "stops": risk.stops} for risk in plan.risks],
     }
