@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,22 +9,12 @@ import pytest
 from towline.deploy.mounts import looks_like_file
 from towline.deploy.risk import Risk
 from towline.deploy.risks import find_risks
+from towline.facts.model import Model
 from towline.facts.pulling import Unpullable
 from towline.facts.surroundings import Mount, Neighbour, Port, Surroundings
 from towline.variables import used_variables
 
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"
-
-
-@dataclass(frozen=True)
-class Model:
-    """As towline.facts.model has it."""
-
-    services: Mapping[str, Any] = field(default_factory=dict)
-    volumes: Mapping[str, Any] = field(default_factory=dict)
-    networks: Mapping[str, Any] = field(default_factory=dict)
-    configs: Mapping[str, Any] = field(default_factory=dict)
-    secrets: Mapping[str, Any] = field(default_factory=dict)
 
 
 def risks(new: Model, around: Surroundings | None = None, **given: Any) -> tuple[Risk, ...]:
@@ -320,6 +308,19 @@ def test_renamed_project_leaves_its_volume_behind() -> None:
     assert risk.sentence == (
         "volume data is now site_data, so the content of web_data stays behind; "
         "keep it with `name: web_data` under volumes.data"
+    )
+
+
+def test_containers_of_a_renamed_project_would_go_on_beside_the_new_ones() -> None:
+    around = Surroundings((container("web-db-1", "web"), container("web-app-1", "web", state="exited")))
+    old = Model(project="web")
+    assert names(risks(Model(), around, old=old)) == []
+    assert names(risks(Model(), Surroundings(), old=old, project="site")) == []
+    (risk,) = risks(Model(), around, old=old, project="site")
+    assert (risk.name, risk.stops) == ("project-renamed", True)
+    assert risk.sentence == (
+        "the project was web and is now site: the containers of web (web) would go on beside it; keep the name, or take them "
+        "down first, there: docker compose --project-name web down"
     )
 
 

@@ -114,7 +114,8 @@ def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
     last = facts.stack.last_run
     if facts.stack.model is None or (last and last.outcome in ("cut", "running")):
         return ()
-    return find_drift(plan.project, facts.stack.model.services, facts.live, facts.around, facts.live.kept)
+    project = facts.stack.model.project or plan.project
+    return find_drift(project, facts.stack.model.services, facts.live, facts.around, facts.live.kept)
 
 
 def _risks(

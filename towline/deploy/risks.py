@@ -45,6 +45,7 @@ def find_risks(  # noqa: PLR0913, PLR0917 - each is another fact; all but the fi
     mounts, configs and secrets that are not on the server. Paths are relative to the stack's folder, or absolute.
     """
     found = [
+        *_project_renamed(old, project, around),
         *_ports_taken(new, project, around),
         *_ports_wanted_twice(new),
         *_names_taken(new, project, around),
@@ -165,6 +166,16 @@ def _ports_wanted_twice(new: Model) -> Iterator[Risk]:
 
 
 # --- names, images, networks, volumes, variables --------------------------------------------------------------------------
+
+
+def _project_renamed(old: Model | None, project: str, around: Surroundings) -> Iterator[Risk]:
+    """No step takes down what compose knows by another name: it would go on, half of a proxy's requests with it."""
+    was = old.project if old else ""
+    left = sorted({one.service for one in around.containers if one.project == was and not one.oneoff})
+    if was not in ("", project) and left:
+        sentence = f"the project was {was} and is now {project}: the containers of {was} ({', '.join(left)}) would go on beside it"
+        mend = f"keep the name, or take them down first, there: docker compose --project-name {was} down"
+        yield Risk("project-renamed", f"{sentence}; {mend}", stops=True)
 
 
 def _names_taken(new: Model, project: str, around: Surroundings) -> Iterator[Risk]:

@@ -30,6 +30,7 @@ class Model:
     """What compose makes of a stack's files. Paths below its folder are relative: `./conf/x`, `.` for the folder itself.
 
     Holds the values of the environment: not to be shown. A build's dockerfile is relative to its context, as in compose.
+    project: its name for compose.
     """
 
     services: Section = field(default_factory=dict)
@@ -37,6 +38,10 @@ class Model:
     networks: Section = field(default_factory=dict)
     configs: Section = field(default_factory=dict)
     secrets: Section = field(default_factory=dict)
+    project: str = ""
+
+
+SECTIONS = ("services", "volumes", "networks", "configs", "secrets")
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,13 @@ def parse_model(text: str) -> Model:
         raise TowlineError(
             "docker compose config did not answer with a folder and JSON", "see `docker compose version`"
         )
-    sections = {name: raw.get(name) or {} for name in Model.__dataclass_fields__}
+    sections = {name: raw.get(name) or {} for name in SECTIONS}
     if not all(isinstance(value, dict) for value in sections.values()):
         raise TowlineError("docker compose config answered with a section that is no mapping")
     _relate_dockerfiles(sections["services"])
     here = re.compile(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])")
-    return Model(**{n: {key: _relative(v or {}, here) for key, v in s.items()} for n, s in sections.items()})
+    relative = {n: {key: _relative(v or {}, here) for key, v in s.items()} for n, s in sections.items()}
+    return Model(**relative, project=str(raw.get("name") or ""))
 
 
 def parse_rendered(text: str) -> Rendered:
