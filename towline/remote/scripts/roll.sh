@@ -20,11 +20,11 @@ roll() { # SERVICE
     half=$(docker inspect --format '{{with .Config.Healthcheck}}{{printf "%d" .Interval}}{{end}}' $old |
         awk '{ half = ($1 ? $1 / 1e9 : 30) / 2; if (!least || half < least) least = half } END { print least }')
     if blink; then
-        take_out
+        leave_rotation
         tries=1
-        until keep_out sleep "$until_used" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
+        until stay_away sleep "$until_used" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
         # shellcheck disable=SC2086
-        keep_out docker stop $old
+        stay_away docker stop $old
     else    # an engine that cannot pause
         sleep 3
         # shellcheck disable=SC2086
@@ -37,7 +37,7 @@ roll() { # SERVICE
 # Stopped as they are, the old ones' addresses are gone before Traefik hears of it: requests to them hang for 3 s each. But it sends
 # nothing to what is unhealthy, and so Docker calls what was paused (moby, container/health.go), for a blink here, until its health
 # check has passed again. That comes an interval later.
-take_out() { # $old
+leave_rotation() { # $old
     blink
     nudged=$(uptime_now)
     nudge
@@ -45,13 +45,13 @@ take_out() { # $old
     until_used=$(echo "$nudged $(uptime_now)" | awk '{ t = 2.5 + $2 - $1; print (t < 8 ? int(t + 0.99) : 8) }')
 }
 
-# The command, and before an interval has passed a blink again. 1 when $old was healthy in between: then it has been taken out anew.
-keep_out() { # COMMAND [WORD]…
+# The command, and before an interval has passed a blink again. 1 when $old was healthy in between: then it has left anew.
+stay_away() { # COMMAND [WORD]…
     was_in=''
     "$@" &
-    while still_runs $! "$half"; do if any_healthy; then was_in=yes; take_out; else blink; fi; done
+    while still_runs $! "$half"; do if any_healthy; then was_in=yes; leave_rotation; else blink; fi; done
     wait $!
-    ! any_healthy || { was_in=yes; take_out; }
+    ! any_healthy || { was_in=yes; leave_rotation; }
     [ -z "$was_in" ]
 }
 
