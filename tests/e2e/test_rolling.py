@@ -199,11 +199,16 @@ def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(fro
             assert after.keys() == {"web"}
             assert after != before
         assert waiting.until(lambda: front.page() == "page 10\n", 5)
+        assert project.tow("plan", stack, "--check").code == 0
+        ran = project.tow("rollback", stack)
+        assert ran.code == 0, ran.err
+        assert "✓ roll web" in ran.err
+        assert "down:" not in ran.err
+        assert waiting.until(lambda: front.page() == "page 9\n", 5)
     assert client.failed == [], collections.Counter(client.failed)
     assert len(client.answers) > 500
     assert {answer.text for answer in client.answers} == {f"page {number}\n" for number in range(11)}
-    assert client.answers[-1].text == "page 10\n"
-    assert project.tow("plan", stack, "--check").code == 0
+    assert client.answers[-1].text == "page 9\n"
 
 
 SICK = {"unhealthy": "sh -c 'echo I serve nothing; sleep 600'", "crashing": "sh -c 'echo I serve nothing; exit 3'"}
@@ -226,6 +231,36 @@ def test_a_roll_that_never_gets_healthy_touches_nothing_of_the_old(front: Front)
     assert client.failed == [], collections.Counter(client.failed)
     assert {answer.text for answer in client.answers} == {"old\n"}
     assert front.page() == "old\n"
+
+
+BESIDE = """  last:
+    build: .
+    init: true
+    depends_on: [web]
+    command: {command}
+    healthcheck: {{test: [CMD, test, -e, /tmp/well], interval: 2s, start_period: 30s, start_interval: 200ms}}
+"""
+
+
+def test_what_was_rolled_is_rolled_back_when_the_next_service_fails(front: Front) -> None:
+    project, stack = front.project, f"--stack={front.project.name('web')}"
+    front.write("old\n", more=BESIDE.format(command="sh -c 'touch /tmp/well; sleep 600'"))
+    assert project.tow("deploy", stack).code == 0
+    before = project.containers()
+    assert waiting.until(lambda: front.page() == "old\n", 15)
+    with front.client() as client:
+        front.write("new\n", more=BESIDE.format(command="sleep 600"))
+        ran = project.tow("deploy", stack, "--timeout=3")
+        assert ran.code == 5, ran.err
+        assert "✓ roll web" in ran.err
+        assert "failed at 'roll last'" in ran.err
+        assert "✓ ↩ roll web" in ran.err
+        after = project.containers()
+        assert after.keys() == {"web", "last"}
+        assert after["last"] == before["last"]
+        assert waiting.until(lambda: front.page() == "old\n", 15)
+    assert client.failed == [], collections.Counter(client.failed)
+    assert {answer.text for answer in client.answers} == {"old\n", "new\n"}
 
 
 def test_a_service_that_cannot_roll_is_named_with_its_reason_and_updated(front: Front) -> None:

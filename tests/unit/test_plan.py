@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 
 from towline.catalog import Stack
-from towline.deploy.plan import Options, Plan, Wanted, plan_deploy, plan_rollback, run_id
+from towline.deploy.plan import (
+    Back,
+    Options,
+    Plan,
+    Wanted,
+    plan_deploy,
+    plan_rollback,
+    release_to_go_back_to,
+    run_id,
+)
+from towline.deploy.services import ServicePlan
 from towline.engines.steps import Step
 from towline.errors import TowlineError
 from towline.facts.model import Model
+from towline.facts.release import ReleaseFiles
 from towline.facts.stack import ReleaseFact, RunFact, StackFact
 from towline.manifest import Entry, Manifest
 
@@ -170,7 +181,7 @@ def test_a_service_that_reloads_is_signalled_on_the_way_there_and_back() -> None
 
 
 def test_rollback_has_services_that_reload_read_their_files_again() -> None:
-    made = plan_rollback(replace(STACK, reload={"web": "HUP"}), RUNNING, "", Options(strategy="update"))
+    made = plan_rollback(replace(STACK, reload={"web": "HUP"}), RUNNING, BACK, Options(strategy="update"))
     again = Step("reload web", ("signal_back", "web", "HUP"))
     assert (again in made.steps, again in made.undo) == (True, True)
 
@@ -227,8 +238,12 @@ def test_run_id_is_not_one_of_a_release_or_of_the_last_run() -> None:
 # --- a rollback -----------------------------------------------------------------------------------------------------------
 
 
+BACK = Back("20261001-000000")
+
+
 def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
-    made = plan_rollback(STACK, RUNNING, "", Options())
+    assert release_to_go_back_to(STACK, RUNNING, "") == BACK.release
+    made = plan_rollback(STACK, RUNNING, BACK, Options())
     assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
     kept = (Step("mounts", ("mounts",)), Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
     assert made.steps == (*go_back("20261001-000000"), *kept)
@@ -239,22 +254,64 @@ def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
 def test_rollback_passes_over_releases_that_were_never_good() -> None:
     releases = (*RUNNING.releases, ReleaseFact("20261110-000000", "failed"), ReleaseFact("20261111-000000", "-"))
     fact = replace(RUNNING, releases=releases)
-    assert plan_rollback(STACK, fact, "", Options()).release == "20261001-000000"
+    assert release_to_go_back_to(STACK, fact, "") == "20261001-000000"
 
 
 @pytest.mark.parametrize("to", ["nonsense", "20261101-00000", "../x"])
 def test_rollback_to_a_release_that_is_not_there_is_refused(to: str) -> None:
     with pytest.raises(TowlineError, match="no release"):
-        plan_rollback(STACK, RUNNING, to, Options())
+        release_to_go_back_to(STACK, RUNNING, to)
 
 
 def test_rollback_to_a_release_that_failed_is_refused() -> None:
     fact = replace(RUNNING, releases=(*RUNNING.releases, ReleaseFact("20261110-000000", "failed")))
     with pytest.raises(TowlineError, match="never ran healthy"):
-        plan_rollback(STACK, fact, "20261110-000000", Options())
+        release_to_go_back_to(STACK, fact, "20261110-000000")
 
 
 def test_rollback_without_another_good_release_is_refused() -> None:
     fact = replace(RUNNING, before="", releases=(RUNNING.releases[1],))
     with pytest.raises(TowlineError, match="no good release before"):
-        plan_rollback(STACK, fact, "", Options())
+        release_to_go_back_to(STACK, fact, "")
+
+
+# --- rolling: there and back --------------------------------------------------------------------------------------------
+
+
+def serving(image: str, **more: object) -> Model:
+    return Model({"web": {"image": image, "healthcheck": {"test": ["CMD", "true"]}, **more}})
+
+
+ROLL = Step("roll web", ("roll", "web"))
+
+
+def test_what_is_rolled_is_rolled_back_when_the_deploy_fails() -> None:
+    fact = replace(RUNNING, model=serving("web:1"))
+    made = plan_deploy(Wanted(STACK, OLD, serving("web:2")), fact, Options(strategy="rolling"))
+    assert [step.name for step in made.steps][4:6] == ["roll web", "up"]
+    assert [step.name for step in made.undo] == ["stage", "apply", "images", "roll web", "up", "health"]
+
+
+def test_what_could_not_stand_beside_the_new_one_is_not_rolled_back() -> None:
+    fact = replace(RUNNING, model=serving("web:1", ports=[{"target": 80, "published": "80"}]))
+    made = plan_deploy(Wanted(STACK, OLD, serving("web:2")), fact, Options(strategy="rolling"))
+    assert ROLL in made.steps
+    assert ROLL not in made.undo
+
+
+def test_rollback_builds_nothing_it_has_the_images() -> None:
+    built = Model({"web": {"build": {"context": "."}}})
+    changed = manifest(*OLD.entries[:2], file("conf/b", "other"))
+    back = Back(BACK.release, ReleaseFiles(changed, built))
+    (web,) = plan_rollback(STACK, replace(RUNNING, model=built), back, Options()).services
+    assert (web.action, web.reasons) == ("recreate", ("conf/b",))
+
+
+def test_rollback_tells_what_happens_to_each_service_and_rolls_where_the_strategy_does() -> None:
+    fact = replace(RUNNING, model=serving("web:2"))
+    back = Back(BACK.release, ReleaseFiles(OLD, serving("web:1")))
+    for strategy, rolls in (("rolling", (ROLL,)), ("update", ()), ("recreate", ())):
+        made = plan_rollback(STACK, fact, back, Options(strategy=strategy))
+        assert made.services == (ServicePlan("web", "recreate", ("image web:2 → web:1",)),), strategy
+        assert tuple(step for step in made.steps if step == ROLL) == rolls, strategy
+        assert tuple(step for step in made.undo if step == ROLL) == rolls, strategy

@@ -11,7 +11,16 @@ from towline.composefile import interpolated
 from towline.deploy.additions import find_additions
 from towline.deploy.drift import Drift, find_drift
 from towline.deploy.ending import locked
-from towline.deploy.plan import Options, Plan, Wanted, disk_problem, plan_deploy, plan_rollback
+from towline.deploy.plan import (
+    Back,
+    Options,
+    Plan,
+    Wanted,
+    disk_problem,
+    plan_deploy,
+    plan_rollback,
+    release_to_go_back_to,
+)
 from towline.deploy.pruning import prune
 from towline.deploy.risk import Risk
 from towline.deploy.risks import find_risks
@@ -24,6 +33,7 @@ from towline.facts.disk import DiskFact
 from towline.facts.live import LiveFact
 from towline.facts.model import Rendered, read_model
 from towline.facts.pulling import Unpullable, read_unpullable, to_be_pulled
+from towline.facts.release import read_release
 from towline.facts.stack import StackFact
 from towline.facts.surroundings import Surroundings
 from towline.manifest import Manifest
@@ -141,8 +151,13 @@ def _risks(
 
 
 def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
-    """The plan for going back, from one session's facts. Raises LockHeld, TowlineError."""
-    return plan_rollback(stack, _look(connection, stack, options, watch).stack, to, options)
+    """The plan for going back: one session for the facts, one for what the release holds. Raises LockHeld, TowlineError."""
+    facts = _look(connection, stack, options, watch)
+    release = release_to_go_back_to(stack, facts.stack, to)
+    files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
+    return plan_rollback(
+        stack, facts.stack, Back(release, files, facts.around.inputs_by_service(stack.project)), options
+    )
 
 
 def _look(connection: Connection, stack: Stack, options: Options, watch: Watch, images: tuple[str, ...] = ()) -> Facts:

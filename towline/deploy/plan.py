@@ -11,13 +11,14 @@ from towline.deploy.drift import Drift
 from towline.deploy.inputs import inputs_of, override
 from towline.deploy.risk import Risk
 from towline.deploy.services import Labels, ServicePlan, plan_services
-from towline.deploy.strategy import restarts, rolling_notes, signals, steps
+from towline.deploy.strategy import restarts, rolling_notes, rolling_services, signals, why_not_rolling
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import Step
 from towline.errors import TowlineError
 from towline.facts.disk import DiskFact
 from towline.facts.model import Model
+from towline.facts.release import ReleaseFiles
 from towline.facts.stack import StackFact
 from towline.manifest import Changes, Entry, Manifest, diff, renames
 from towline.ssh.ledger import size_text
@@ -106,6 +107,7 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         networks=tuple(sorted(wanted.networks)),
         signals=signals(strategy, services),
         restarts=restarts(strategy, services),
+        roll=rolling_services(services, fact.model, wanted.model) if strategy == "rolling" else (),
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -121,8 +123,8 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         send=(*changes.added, *changes.changed),
         links=_links(fact, manifest, changes),
         drop=_paths_to_drop(fact.manifest, changes),
-        steps=steps(strategy, of, services, fact.model, wanted.model),
-        undo=_undo(of, fact.current, strategy),
+        steps=compose.recreate(of) if strategy == "recreate" else compose.update(of),
+        undo=_undo(of, fact, strategy),
         notes=rolling_notes(services, fact.model, wanted.model) if strategy == "rolling" else (),
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
@@ -144,8 +146,17 @@ def _in_place(stack: Stack, model: Model, manifest: Manifest) -> list[str]:
     return sorted(mounts & set(manifest.by_path))
 
 
-def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> Plan:
-    """The plan for running a release again that is on the server; '' names the one before the live one.
+@dataclass(frozen=True)
+class Back:
+    """Where a rollback leads, and what that release holds. labels: as in Wanted."""
+
+    release: str
+    files: ReleaseFiles = field(default_factory=ReleaseFiles)
+    labels: Labels = field(default_factory=dict)
+
+
+def release_to_go_back_to(stack: Stack, fact: StackFact, to: str) -> str:
+    """The release of that id, '' for the good one before the live one.
 
     Raises TowlineError when there is no such release or it never was a good one.
     """
@@ -156,30 +167,44 @@ def plan_rollback(stack: Stack, fact: StackFact, to: str, options: Options) -> P
         raise TowlineError(f"{stack.name}: no release {release} on the server", f"there are: {listed}")
     if known[release].outcome != "good":
         raise TowlineError(f"{stack.name}: release {release} never ran healthy, so there is nothing to go back to")
+    return release
+
+
+def plan_rollback(stack: Stack, fact: StackFact, back: Back, options: Options) -> Plan:
+    """The plan for running a release again that is on the server."""
+    strategy, manifest, model = stack.strategy or options.strategy, back.files.manifest, back.files.model
+    services: tuple[ServicePlan, ...] = ()
+    if fact.model and model and manifest:
+        services = plan_services(fact.model, model, fact.manifest, manifest, stack.reload, back.labels)
+        services = tuple(replace(one, action="recreate") if one.action == "rebuild" else one for one in services)
     of = Sequence(
         project=stack.project,
-        release=release,
+        release=back.release,
         timeout=options.timeout,
-        signals=tuple(sorted(stack.reload.items())),  # which files differ is not known here: one too many does no harm
+        # which of them read their files again was known when the release was sent: one signal too many does no harm
+        signals=tuple(sorted(stack.reload.items())),
+        roll=rolling_services(services, fact.model, model) if strategy == "rolling" and model else (),
         max_downtime=options.max_downtime,
     )
-    strategy = stack.strategy or options.strategy
     return Plan(
         stack=stack.name,
         project=stack.project,
         run=run_id(fact),
-        release=release,
+        release=back.release,
         previous=fact.current,
         strategy="rollback",
+        services=services,
         steps=compose.rollback(of, down=strategy == "recreate"),
-        undo=_undo(of, fact.current, strategy),
+        undo=_undo(of, fact, strategy),
     )
 
 
-def _undo(of: Sequence, previous: str, strategy: str) -> tuple[Step, ...]:
-    if previous:
-        return compose.go_back(replace(of, release=previous), down=strategy == "recreate")
-    return compose.clear_away(of.project)
+def _undo(of: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
+    if not fact.current:
+        return compose.clear_away(of.project)
+    before = fact.model.services if fact.model else {}
+    roll = tuple(name for name in of.roll if name in before and not why_not_rolling(before[name]))
+    return compose.go_back(replace(of, release=fact.current, roll=roll), down=strategy == "recreate")
 
 
 def _release_before(fact: StackFact, name: str) -> str:

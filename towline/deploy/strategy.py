@@ -1,26 +1,12 @@
-"""Which steps a strategy comes to for these services. Pure."""
+"""What a strategy does to which services. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from towline.deploy.services import ServicePlan
-from towline.engines import compose
-from towline.engines.compose import Sequence
-from towline.engines.steps import Step
 from towline.facts.model import Model
-
-
-def steps(
-    strategy: str, of: Sequence, services: Iterable[ServicePlan], old: Model | None, model: Model
-) -> tuple[Step, ...]:
-    """The steps of `recreate`, `update` or `rolling`. old: what runs."""
-    if strategy == "recreate":
-        return compose.recreate(of)
-    roll = rolling_services(services, old, model) if strategy == "rolling" else ()
-    return compose.update(replace(of, roll=roll))
 
 
 def signals(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:

@@ -37,7 +37,7 @@ def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch)
 def rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
     """Run a release again that is on the server, with the images it had; '' names the good one before the live one.
 
-    On the host: facts (one session), the run (one). Raises as deploy does.
+    On the host: facts (one session), what the release holds (one), the run (one). Raises as deploy does.
     """
 
     def attempt() -> tuple[Plan, Outcome]:

@@ -55,7 +55,7 @@ def update(of: Sequence) -> tuple[Step, ...]:
         Step("pull", ("pull",)),
         Step("stage", ("stage", of.release)),
         Step("apply", ("apply", of.release)),
-        *(Step(f"roll {name}", ("roll", name)) for name in of.roll),
+        *_rolls(of),
         Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
         *_restarts(of),
         *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in of.signals),
@@ -65,6 +65,11 @@ def update(of: Sequence) -> tuple[Step, ...]:
 
 def _networks(of: Sequence) -> tuple[Step, ...]:
     return tuple(Step("network", ("need_network", name)) for name in sorted(of.networks))
+
+
+def _rolls(of: Sequence) -> tuple[Step, ...]:
+    """What needs no new containers is left as it is."""
+    return tuple(Step(f"roll {name}", ("roll", name)) for name in of.roll)
 
 
 def _restarts(of: Sequence) -> tuple[Step, ...]:
@@ -92,6 +97,7 @@ def go_back(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         *([Step("down", ("in_live_if_any", *compose.down(of.project)))] if down else []),
         Step("apply", ("apply", of.release)),
         Step("images", ("restore_images", of.release)),
+        *_rolls(of),
         Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
         *_restarts(of),
         *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in of.signals),

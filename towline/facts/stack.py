@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from towline.commands.shell import Command, script
-from towline.facts.model import Model, parse_model
-from towline.manifest import Manifest, parse_manifest
+from towline.facts import release
+from towline.facts.model import Model
+from towline.manifest import Manifest
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.session import Result
@@ -62,21 +62,15 @@ class StackFact:
         return self.last_run if self.last_run and self.last_run.outcome == "running" else None
 
 
-_CURRENT = 'f=$1/releases/$(cat "$1/current")/$2; [ ! -s "$f" ] || gzip -c "$f"'
-
-
 def commands(paths: StackPaths) -> tuple[Command, ...]:
-    """Three commands: the state, and the current release's manifest and compose model, compressed."""
-    return (
-        script(remote_script("state"), paths.root, paths.stack),
-        script(_CURRENT, paths.home, "manifest"),
-        script(_CURRENT, paths.home, "model"),
-    )
+    """The state, and the live release's manifest and compose model."""
+    return script(remote_script("state"), paths.root, paths.stack), *release.commands(paths)
 
 
 def parse(results: list[Result]) -> StackFact:
     """The fact from the results of `commands()`, in their order."""
-    state, manifest, model = results
+    state, *files = results
+    live = release.parse(files)
     words = [line.split("\t") for line in state.out.split("\n")]
     first = {word[0]: word for word in words}
     run = first.get("run")
@@ -90,8 +84,8 @@ def parse(results: list[Result]) -> StackFact:
         held=first["held"][1] if "held" in first else "",
         last_run=RunFact(*run[1:5]) if run else None,
         releases=tuple(_release(word) for word in words if word[0] == "release"),
-        manifest=parse_manifest(_unpacked(manifest)) if manifest.stdout else None,
-        model=parse_model(_unpacked(model)) if model.stdout else None,
+        manifest=live.manifest,
+        model=live.model,
     )
 
 
@@ -101,10 +95,6 @@ def _release(word: list[str]) -> ReleaseFact:
     return ReleaseFact(
         name, outcome, float(seconds), int(built), {service: float(down[service]) for service in down}, _meta(meta)
     )
-
-
-def _unpacked(result: Result) -> str:
-    return gzip.decompress(result.stdout).decode()
 
 
 def _none_if_dash(text: str) -> str:

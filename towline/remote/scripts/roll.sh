@@ -7,6 +7,7 @@
 roll() { # SERVICE
     old=$(containers_of "$1")
     if [ -z "$old" ]; then in_live docker compose --project-name "$project" up --detach --no-deps "$1"; return; fi
+    ! as_wanted "$1" || return 0
     # one that has ended would be started again in place of a new one
     for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force "$id" >/dev/null; done
     count=$(echo "$old" | wc -l)
@@ -32,6 +33,16 @@ roll() { # SERVICE
     fi
     # shellcheck disable=SC2086
     docker rm $old
+}
+
+# What `up` would leave alone: made from the settings that the live folder has, and from the image that has the name now.
+as_wanted() { # SERVICE, and its containers in $old
+    wanted=$(in_live docker compose --project-name "$project" config --hash "$1")
+    # shellcheck disable=SC2086
+    docker inspect --format '{{index .Config.Labels "com.docker.compose.config-hash"}} {{.Image}} {{.Config.Image}}' $old >"$scratch/look.old"
+    while read -r hash image name; do
+        [ "$hash" = "${wanted##* }" ] && [ "$image" = "$(docker image inspect --format '{{.Id}}' "$name")" ] || return 1
+    done <"$scratch/look.old"
 }
 
 # Stopped as they are, the old ones' addresses are gone before Traefik hears of it: requests to them hang for 3 s each. But it sends
