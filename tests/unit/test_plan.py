@@ -282,7 +282,7 @@ def serving(image: str, **more: object) -> Model:
     return Model({"web": {"image": image, "healthcheck": {"test": ["CMD", "true"]}, **more}})
 
 
-ROLL = Step("roll web", ("roll", "web"))
+ROLL = Step("roll web", ("roll", "web", "1"))
 
 
 def test_what_is_rolled_is_rolled_back_when_the_deploy_fails() -> None:

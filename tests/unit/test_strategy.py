@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from towline.deploy.services import ServicePlan
-from towline.deploy.strategy import rolling_notes, rolling_services
+from towline.deploy.strategy import rolling_back, rolling_notes, rolling_services
 from towline.facts.model import Model
 
 CHECK = {"test": ["CMD", "true"], "interval": "2s"}
@@ -20,13 +20,13 @@ def model(**web: Any) -> Model:
 
 
 def test_a_changed_service_with_a_health_check_is_rolled_without_a_word() -> None:
-    assert rolling_services([CHANGED], model(), model(image="web:2")) == ("web",)
+    assert rolling_services([CHANGED], model(), model(image="web:2")) == {"web": 1}
     assert rolling_notes([CHANGED], model(), model(image="web:2")) == ()
 
 
 def test_what_does_not_get_new_containers_is_not_rolled() -> None:
     services = [ServicePlan("web", action) for action in ("unchanged", "create", "reload", "restart", "remove")]
-    assert rolling_services(services, model(), model(image="web:2")) == ()
+    assert rolling_services(services, model(), model(image="web:2")) == {}
     assert rolling_notes(services, model(), model(image="web:2")) == ()
 
 
@@ -41,12 +41,13 @@ CANNOT: list[tuple[dict[str, Any], str]] = [
     ({"healthcheck": {}}, "it has no health check"),
     ({"healthcheck": {**CHECK, "disable": True}}, "it has no health check"),
     ({"healthcheck": {"test": ["NONE"]}}, "it has no health check"),
+    ({"deploy": {"replicas": 0}}, "it has no replicas"),
 ]
 
 
 @pytest.mark.parametrize(("has", "why"), CANNOT, ids=[why for _, why in CANNOT])
 def test_a_service_that_cannot_be_rolled_is_named_with_its_reason(has: dict[str, Any], why: str) -> None:
-    assert rolling_services([CHANGED], model(), model(**has)) == ()
+    assert rolling_services([CHANGED], model(), model(**has)) == {}
     assert rolling_notes([CHANGED], model(), model(**has)) == (f"web cannot be rolled, so it is updated: {why}",)
 
 
@@ -60,12 +61,20 @@ def test_a_service_that_cannot_be_rolled_is_named_with_its_reason(has: dict[str,
     ids=["a port of the engine's choice", "port 0", "a folder that it only reads"],
 )
 def test_what_two_containers_may_share_does_not_keep_a_service_from_being_rolled(has: dict[str, Any]) -> None:
-    assert rolling_services([CHANGED], model(), model(**has)) == ("web",)
+    assert rolling_services([CHANGED], model(), model(**has)) == {"web": 1}
+
+
+def test_as_many_new_containers_are_made_as_the_new_files_want() -> None:
+    three = model(deploy={"replicas": 3})
+    assert rolling_services([CHANGED], model(), three) == {"web": 3}
+    assert rolling_back(["web", "gone"], three) == {"web": 3}
+    assert rolling_back(["web"], model(scale=2)) == {"web": 2}
+    assert rolling_back(["web"], None) == {}
 
 
 def test_what_runs_without_a_health_check_cannot_be_taken_out_of_rotation() -> None:
     old = model(healthcheck={})
-    assert rolling_services([CHANGED], old, model()) == ()
+    assert rolling_services([CHANGED], old, model()) == {}
     assert rolling_notes([CHANGED], old, model()) == (
         "web cannot be rolled, so it is updated: what runs has no health check",
     )
@@ -73,7 +82,7 @@ def test_what_runs_without_a_health_check_cannot_be_taken_out_of_rotation() -> N
 
 def test_other_labels_for_traefik_are_named_since_two_containers_then_say_it_differently() -> None:
     old, new = model(labels={"traefik.enable": "true", "a": "1"}), model(labels={"traefik.enable": "false", "a": "1"})
-    assert rolling_services([CHANGED], old, new) == ("web",)
+    assert rolling_services([CHANGED], old, new) == {"web": 1}
     (note,) = rolling_notes([CHANGED], old, new)
     assert note.startswith("web has other labels for Traefik, ")
     assert rolling_notes([CHANGED], old, model(labels={"traefik.enable": "true", "a": "2"})) == ()

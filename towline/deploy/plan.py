@@ -11,7 +11,7 @@ from towline.deploy.drift import Drift
 from towline.deploy.inputs import inputs_of, override
 from towline.deploy.risk import Risk
 from towline.deploy.services import Labels, ServicePlan, plan_services
-from towline.deploy.strategy import restarts, rolling_notes, rolling_services, signals, why_not_rolling
+from towline.deploy.strategy import restarts, rolling_back, rolling_notes, rolling_services, signals
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import Step
@@ -107,7 +107,7 @@ def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
         networks=tuple(sorted(wanted.networks)),
         signals=signals(strategy, services),
         restarts=restarts(strategy, services),
-        roll=rolling_services(services, fact.model, wanted.model) if strategy == "rolling" else (),
+        roll=rolling_services(services, fact.model, wanted.model) if strategy == "rolling" else {},
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -183,7 +183,7 @@ def plan_rollback(stack: Stack, fact: StackFact, back: Back, options: Options) -
         timeout=options.timeout,
         # which of them read their files again was known when the release was sent: one signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
-        roll=rolling_services(services, fact.model, model) if strategy == "rolling" and model else (),
+        roll=rolling_services(services, fact.model, model) if strategy == "rolling" and model else {},
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -202,9 +202,8 @@ def plan_rollback(stack: Stack, fact: StackFact, back: Back, options: Options) -
 def _undo(of: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
     if not fact.current:
         return compose.clear_away(of.project)
-    before = fact.model.services if fact.model else {}
-    roll = tuple(name for name in of.roll if name in before and not why_not_rolling(before[name]))
-    return compose.go_back(replace(of, release=fact.current, roll=roll), down=strategy == "recreate")
+    back = replace(of, release=fact.current, roll=rolling_back(of.roll, fact.model))
+    return compose.go_back(back, down=strategy == "recreate")
 
 
 def _release_before(fact: StackFact, name: str) -> str:

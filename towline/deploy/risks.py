@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import combinations
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from towline.catalog import BUILTIN_NETWORKS
 from towline.deploy.mounts import mounts
 from towline.deploy.risk import Risk
+from towline.facts.model import Model, replicas_of
 from towline.facts.pulling import Unpullable
 from towline.facts.surroundings import WILDCARDS, Neighbour, Port, Surroundings
 from towline.variables import ALWAYS_SET
-
-if TYPE_CHECKING:
-    from towline.facts.model import Model
 
 NONE: frozenset[str] = frozenset()
 NO_IMAGES: Mapping[str, Unpullable] = MappingProxyType({})
@@ -81,7 +79,7 @@ class _Want:
 
 def _wants(model: Model) -> Iterator[_Want]:
     for name, service in model.services.items():
-        replicas = _replicas(service)
+        replicas = replicas_of(service)
         if service.get("network_mode") == "host" or replicas == 0:
             continue
         for item in service.get("ports") or ():
@@ -100,11 +98,6 @@ def _plain_address(text: str) -> str:
         return str(ip_address(text))
     except ValueError:  # Compose will say so
         return text
-
-
-def _replicas(service: Mapping[str, Any]) -> int:
-    given = (service.get("deploy") or {}).get("replicas", service.get("scale"))
-    return 1 if given is None else int(given)
 
 
 def _overlap(one: str, other: str) -> bool:

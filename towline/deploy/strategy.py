@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from towline.deploy.services import ServicePlan
-from towline.facts.model import Model
+from towline.facts.model import Model, replicas_of
 
 
 def signals(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
@@ -21,9 +21,16 @@ def restarts(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str,
     return tuple(after) if strategy != "recreate" else ()
 
 
-def rolling_services(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:
-    """The services that change and can have the new container beside the old one, in their order."""
-    return tuple(name for name, why in _changing(services, old, model) if not why)
+def rolling_services(services: Iterable[ServicePlan], old: Model | None, model: Model) -> dict[str, int]:
+    """The services that change and can have the new container beside the old one, in their order → how many new ones."""
+    rolled = (name for name, why in _changing(services, old, model) if not why)
+    return {name: replicas_of(model.services[name]) for name in rolled}
+
+
+def rolling_back(services: Iterable[str], before: Model | None) -> dict[str, int]:
+    """Those of them whose containers of before could stand beside the new ones → how many they were."""
+    had = before.services if before else {}
+    return {name: replicas_of(had[name]) for name in services if name in had and not why_not_rolling(had[name])}
 
 
 def rolling_notes(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:
@@ -72,4 +79,6 @@ def why_not_rolling(service: Mapping[str, Any]) -> str:
         return f"{written[0].get('source', 'a volume')} at {written[0]['target']} may have one writer"
     if not _has_health_check(service):
         return "it has no health check"
+    if not replicas_of(service):
+        return "it has no replicas"
     return ""

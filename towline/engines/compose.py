@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from towline.commands import compose
 from towline.engines.steps import Step
@@ -12,9 +13,9 @@ from towline.engines.steps import Step
 class Sequence:
     """What the steps are made from.
 
-    roll: services whose new container starts beside the old, in their order. signals: service → signal, for those that read
-    changed files again by themselves. restarts: service → the one that it has to be started after. max_downtime: seconds,
-    None for no limit. cache: the rehearsal may use the build cache.
+    roll: services whose new containers start beside the old, in their order, and how many. signals: service → signal, for those
+    that read changed files again by themselves. restarts: service → the one that it has to be started after. max_downtime:
+    seconds, None for no limit. cache: the rehearsal may use the build cache.
     """
 
     project: str
@@ -22,7 +23,7 @@ class Sequence:
     timeout: int = 120
     cache: bool = False
     networks: tuple[str, ...] = ()
-    roll: tuple[str, ...] = ()
+    roll: Mapping[str, int] = field(default_factory=dict)
     signals: tuple[tuple[str, str], ...] = ()
     restarts: tuple[tuple[str, str], ...] = ()
     max_downtime: float | None = None
@@ -69,7 +70,7 @@ def _networks(of: Sequence) -> tuple[Step, ...]:
 
 def _rolls(of: Sequence) -> tuple[Step, ...]:
     """What needs no new containers is left as it is."""
-    return tuple(Step(f"roll {name}", ("roll", name)) for name in of.roll)
+    return tuple(Step(f"roll {name}", ("roll", name, str(count))) for name, count in of.roll.items())
 
 
 def _restarts(of: Sequence) -> tuple[Step, ...]:

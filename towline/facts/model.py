@@ -78,6 +78,12 @@ def parse_model(text: str) -> Model:
     return Model(**relative, project=str(raw.get("name") or ""))
 
 
+def replicas_of(service: Mapping[str, Any]) -> int:
+    """How many containers compose makes of it."""
+    given = (service.get("deploy") or {}).get("replicas", service.get("scale"))
+    return 1 if given is None else int(given)
+
+
 def parse_rendered(text: str) -> Rendered:
     """The fact from `command()`'s output: the folder, an `absent` line for each path, JSON. Raises TowlineError."""
     folder, _, rest = text.partition("\n")

@@ -4,14 +4,14 @@
 
 # The new beside the old; when it is healthy the old is stopped with its grace period. Not healthy: the new goes, the old was
 # never touched.
-roll() { # SERVICE
+roll() { # SERVICE COUNT: of new ones
     old=$(containers_of "$1")
     if [ -z "$old" ]; then in_live docker compose --project-name "$project" up --detach --no-deps "$1"; return; fi
     ! as_wanted "$1" || return 0
     # one that has ended would be started again in place of a new one
     for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force "$id" >/dev/null; done
-    count=$(echo "$old" | wc -l)
-    if ! in_live docker compose --project-name "$project" up --detach --no-deps --no-recreate --scale "$1=$((count * 2))" "$1" ||
+    all=$(($(echo "$old" | wc -l) + $2))
+    if ! in_live docker compose --project-name "$project" up --detach --no-deps --no-recreate --scale "$1=$all" "$1" ||
         ! new=$(containers_of "$1" --all | grep -vxF "$old") || ! healthy_ones "$new"; then
         # --all: one that crashed is not among the running, and would stay beside the old
         for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force --volumes "$id" >/dev/null; done
@@ -20,17 +20,11 @@ roll() { # SERVICE
     # shellcheck disable=SC2086
     half=$(docker inspect --format '{{with .Config.Healthcheck}}{{printf "%d" .Interval}}{{end}}' $old |
         awk '{ half = ($1 ? $1 / 1e9 : 30) / 2; if (!least || half < least) least = half } END { print least }')
-    if blink; then
-        leave_rotation
-        tries=1
-        until stay_away sleep "$until_used" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
-        # shellcheck disable=SC2086
-        stay_away docker stop $old
-    else    # an engine that cannot pause
-        sleep 3
-        # shellcheck disable=SC2086
-        docker stop $old
-    fi
+    leave_rotation
+    tries=1
+    until stay_away sleep "$until_used" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
+    # shellcheck disable=SC2086
+    stay_away docker stop $old
     # shellcheck disable=SC2086
     docker rm $old
 }
@@ -70,7 +64,7 @@ stay_away() { # COMMAND [WORD]…
 any_healthy() { docker inspect --format '{{with .State.Health}}{{.Status}}{{end}}' $old 2>/dev/null | grep -qx healthy; }
 
 # shellcheck disable=SC2086
-blink() { ( trap '' TERM; docker pause $old && docker unpause $old ) >/dev/null 2>&1; }     # never left paused
+blink() { ( trap '' TERM; docker pause $old; docker unpause $old ) >/dev/null 2>&1; }     # none is left paused
 
 nudge() { # Traefik looks when some container starts: nothing but Docker's own init
     # shellcheck disable=SC2086
