@@ -67,6 +67,7 @@ def clean_environment(home: Path) -> dict[str, str]:
         "HOME": str(home),
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(TOP),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
         "COLUMNS": "200",
     }

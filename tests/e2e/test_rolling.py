@@ -115,7 +115,14 @@ class Front:
         once._ask()
         return once.answers[0].text if not once.failed else ""
 
-    def write(self, text: str, *, command: str = "httpd -f -p 8080 -h /www", more: str = "") -> None:
+    def write(
+        self,
+        text: str,
+        *,
+        command: str = "httpd -f -p 8080 -h /www",
+        more: str = "",
+        strategy: str = "rolling",
+    ) -> None:
         """The page's stack: no host port, and no retry, so that a request which fails is seen."""
         prefix, router = self.project.prefix, f"traefik.http.routers.{self.project.prefix}"
         compose = re.sub(r"\n +ports: .*", "", PAGE).replace("httpd -f -p 8080 -h /www", command)
@@ -127,7 +134,7 @@ class Front:
       traefik.http.services.{prefix}.loadbalancer.server.port: "8080"
 {more}
 networks: {{proxy: {{external: true, name: {self.network}}}}}
-x-towline: {{strategy: rolling, needs: [{self.project.name("traefik")}]}}
+x-towline: {{strategy: {strategy}, needs: [{self.project.name("traefik")}]}}
 """
         self.project.write("web", {"compose.yaml": compose, "Dockerfile": DOCKERFILE, "index.html": text})
 
@@ -170,7 +177,7 @@ def neighbours() -> Iterator[None]:
     over = threading.Event()
 
     def come_and_go() -> None:
-        while not over.wait(0.3):
+        while not over.wait(1):
             docker("run", "--rm", "--network=none", BASE, "true")
 
     with ThreadPoolExecutor(1) as pool:
@@ -279,20 +286,18 @@ def test_a_service_that_cannot_roll_is_named_with_its_reason_and_updated(front: 
 
 
 @pytest.mark.parametrize("strategy", ["update", "recreate"])
-def test_the_downtime_that_is_reported_is_what_a_client_sees(project: Project, strategy: str) -> None:
-    stack, name = f"--stack={project.name('web')}", project.name("web")
+def test_the_downtime_that_is_reported_is_what_a_client_sees(front: Front, strategy: str) -> None:
+    project, name = front.project, front.project.name("web")
+    stack = f"--stack={name}"
 
-    def write(text: str) -> None:
-        folder = project.write_page(text=text)
-        with (folder / "compose.yaml").open("a") as compose:
-            compose.write(f"x-towline: {{strategy: {strategy}}}\n")
-
-    write("old\n")
+    front.write("old\n", strategy=strategy)
     assert project.tow("deploy", stack).code == 0
-    write("new\n")
-    with Client(project.ports["web"]) as client:
+    assert waiting.until(lambda: front.page() == "old\n", 15)
+    front.write("new\n", strategy=strategy)
+    with front.client() as client:
         assert waiting.until(lambda: len(client.answers) > 10, 10)
         ran = project.tow("deploy", stack)
+        assert waiting.until(lambda: front.page() == "new\n", 15)
     assert ran.code == 0, ran.err
     assert [answer.text for answer in (client.answers[0], client.answers[-1])] == ["old\n", "new\n"]
     said = re.search(r"; down: web (\d+\.\d) s", ran.err)

@@ -93,7 +93,7 @@ class Session:
         message.add_string("signal")
         message.add_boolean(False)
         message.add_string("KILL")
-        with contextlib.suppress(paramiko.SSHException, OSError):  # no line, nothing to kill over it
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):  # no line, nothing to kill over it
             self.channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
     def send(self, chunk: bytes) -> None:

@@ -21,7 +21,7 @@ look() {
 }
 
 pause=0.1
-sleep $pause 2>/dev/null || pause=1
+sleep 0.0 2>/dev/null || pause=1     # not every sleep takes fractions
 while :; do
     done=no
     if [ -s result ]; then done=yes

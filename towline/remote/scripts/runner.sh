@@ -103,7 +103,7 @@ take_lock() {
 # --- the sequence ---------------------------------------------------------------------------------------------------
 
 pause=0.1
-sleep $pause 2>/dev/null || pause=1
+sleep 0.0 2>/dev/null || pause=1     # not every sleep takes fractions
 
 cancel() {
     cancelled=yes
