@@ -315,3 +315,10 @@ def test_rollback_tells_what_happens_to_each_service_and_rolls_where_the_strateg
         assert made.services == (ServicePlan("web", "recreate", ("image web:2 → web:1",)),), strategy
         assert tuple(step for step in made.steps if step == ROLL) == rolls, strategy
         assert tuple(step for step in made.undo if step == ROLL) == rolls, strategy
+
+
+def test_rollback_names_what_cannot_be_rolled() -> None:
+    back = Back(BACK.release, ReleaseFiles(OLD, Model({"web": {"image": "web:1"}})))
+    made = plan_rollback(STACK, replace(RUNNING, model=serving("web:2")), back, Options(strategy="rolling"))
+    assert made.notes == ("web cannot be rolled, so it is updated: it has no health check",)
+    assert ROLL not in made.steps

@@ -177,13 +177,14 @@ def plan_rollback(stack: Stack, fact: StackFact, back: Back, options: Options) -
     if fact.model and model and manifest:
         services = plan_services(fact.model, model, fact.manifest, manifest, stack.reload, back.labels)
         services = tuple(replace(one, action="recreate") if one.action == "rebuild" else one for one in services)
+    rolling = model if strategy == "rolling" else None
     of = Sequence(
         project=stack.project,
         release=back.release,
         timeout=options.timeout,
         # which of them read their files again was known when the release was sent: one signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
-        roll=rolling_services(services, fact.model, model) if strategy == "rolling" and model else {},
+        roll=rolling_services(services, fact.model, rolling) if rolling else {},
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -194,6 +195,7 @@ def plan_rollback(stack: Stack, fact: StackFact, back: Back, options: Options) -
         previous=fact.current,
         strategy="rollback",
         services=services,
+        notes=rolling_notes(services, fact.model, rolling) if rolling else (),
         steps=compose.rollback(of, down=strategy == "recreate"),
         undo=_undo(of, fact, strategy),
     )
