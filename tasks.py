@@ -440,7 +440,7 @@ def prune(work: Work, stack: str = "") -> None:
     from towline.deploy.pruning import prune
     from towline.report.pruning import sentence
 
-    chosen = [work.stack(stack)] if stack else list(work.catalog.stacks)
+    chosen = work.stacks(stack)
     for host in {host.name: host for host in map(work.host, chosen)}.values():
         here = [stack for stack in chosen if work.host(stack).name == host.name]
         print(sentence(host.name, prune(work.to(host), here, really=not work.dry), really=not work.dry))

@@ -339,16 +339,20 @@ class Server:
     ) -> Run:
         """The runner, started as start.sh does, but for the following. shell: another one, for the runner alone."""
         name, archive = self.make_run(release, steps, undo, lock_wait=lock_wait)
+        made = shell or self.shell
+        return self.launch(name, archive, (*made.sh, "./runner.sh"), made.env())
+
+    def launch(self, name: str, archive: bytes, words: Iterable[str], env: Mapping[str, str]) -> Run:
+        """The run's folder from its archive, and `words` started in it as its runner."""
         run = Run(self.home / "run" / name)
         run.folder.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(run.folder)
-        (run.folder / "output").touch()
         with (run.folder / "output").open("ab") as output:
             run.process = subprocess.Popen(
-                (*(shell or self.shell).sh, "./runner.sh"),
+                tuple(words),
                 cwd=run.folder,
-                env=(shell or self.shell).env(),
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -152,23 +150,9 @@ def test_quiet_run_is_told_to_live(server: Server, tmp_path: Path) -> None:
 
 def test_runner_that_is_only_being_started_is_not_told_as_dead(server: Server) -> None:
     name, archive = server.make_run(server.send(TREE).release, [SAY])
-    run = Run(server.home / "run" / name)
-    run.folder.mkdir(parents=True)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(run.folder)
-    (run.folder / "events").touch()
-    with (run.folder / "output").open("ab") as output:
-        process = subprocess.Popen(
-            (*server.shell.sh, "-c", "sleep 1; exec $RUNNER"),
-            cwd=run.folder,
-            env=server.shell.env() | {"RUNNER": " ".join((*server.shell.sh, "./runner.sh"))},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    server.started.append(process)
-    (run.folder / "pid").write_text(f"{process.pid}\n")
+    runner = " ".join((*server.shell.sh, "./runner.sh"))
+    late = (*server.shell.sh, "-c", "sleep 1; exec $RUNNER")
+    run = server.launch(name, archive, late, server.shell.env() | {"RUNNER": runner})
     followed = Followed()
     events, _ = read(again(server, run, followed), followed)
     assert (followed.died, names(events)) == (False, ALL)

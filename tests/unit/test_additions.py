@@ -46,4 +46,4 @@ def test_what_is_there_is_no_addition() -> None:
     there = Surroundings(
         networks=frozenset({"shop_default", "proxy"}), volumes={"shop_data": "shop"}, images={"redis:7": "sha256:1"}
     )
-    assert not find_additions(MODEL, there, ["proxy"])
+    assert find_additions(MODEL, there, ["proxy"]) == Additions()

@@ -19,9 +19,6 @@ class Additions:
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.images or self.networks or self.volumes)
-
 
 def find_additions(model: Model, around: Surroundings, networks_made: Iterable[str] = ()) -> Additions:
     """What is not there yet. networks_made: external ones that towline makes, since no stack does."""

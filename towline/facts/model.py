@@ -41,7 +41,7 @@ class Model:
     project: str = ""
 
 
-SECTIONS = ("services", "volumes", "networks", "configs", "secrets")
+_SECTIONS = ("services", "volumes", "networks", "configs", "secrets")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def parse_model(text: str) -> Model:
         raise TowlineError(
             "docker compose config did not answer with a folder and JSON", "see `docker compose version`"
         )
-    sections = {name: raw.get(name) or {} for name in SECTIONS}
+    sections = {name: raw.get(name) or {} for name in _SECTIONS}
     if not all(isinstance(value, dict) for value in sections.values()):
         raise TowlineError("docker compose config answered with a section that is no mapping")
     _relate_dockerfiles(sections["services"])
