@@ -11,6 +11,7 @@ from typing import Any
 from towline.catalog import Stack
 from towline.checks import own, ports, route
 from towline.checks.asking import Seen
+from towline.checks.finding import Report
 from towline.checks.here import Here
 from towline.checks.look import Scope, chosen, findings
 from towline.composefile import Service
@@ -266,6 +267,10 @@ class Example:
     def answer(self, question: Question) -> Answer:
         good = Answer(status=200 if question.http else 0, certificate=CERTIFICATE if question.tls else None)
         return self.answers.get(f"{question.name}@{question.shown}", self.answers.get(question.shown, good))
+
+    def report(self, **scope: Any) -> Report:
+        of = self.scope(**scope)
+        return Report(chosen(findings(HOST, of, self.seen()), of), 0.0)
 
     def told(self, **scope: Any) -> dict[str, str]:
         """Id → result of what is not a pass; for the scope asked for."""
