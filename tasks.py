@@ -20,13 +20,13 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 if TYPE_CHECKING:
-    from towline.catalog import Stack
     from towline.checks.finding import Report
-    from towline.deploy.looking import Cargo
-    from towline.deploy.plan import Options, Plan
-    from towline.report.deploying import DeployView
+    from towline.deploy.planning.plan import Options, Plan
+    from towline.deploy.prepare import Cargo
+    from towline.project.catalog import Stack
+    from towline.report.deploy_view import DeployView
     from towline.ssh.connection import Connections
-    from towline.work import Work
+    from towline.workspace import Work
 
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
@@ -95,7 +95,7 @@ def towline_task(*aliases: str) -> Callable[[Callable[..., None]], Task[Any]]:
     def wrap(body: Callable[..., None]) -> Task[Any]:
         def run(c: Context, host: str = "", config: str = "", ledger: str = "", **options: Any) -> None:
             options = {{"from": "from_where"}.get(name, name): value for name, value in options.items()}
-            from towline.work import Work
+            from towline.workspace import Work
 
             work = Work(_connections, _say, host=host, config=config, ledger=ledger, dry=c.config.run.dry)
             with _errors_in_one_line(work):
@@ -191,7 +191,7 @@ def test_connectivity(work: Work) -> None:
 @towline_task()
 def plan(work: Work, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
     """Say what a deploy would do and why, for one stack or all, and change nothing. --check: exit code 10 for changes."""
-    from towline.deploy.looking import prepare
+    from towline.deploy.prepare import prepare
     from towline.errors import ChangesPending
     from towline.report import plans
     from towline.report.secrets import redactor
@@ -215,7 +215,7 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
 
 
 def _texts(work: Work, stack: Stack, plan: Plan) -> dict[str, str]:
-    from towline.facts.texts import read_texts
+    from towline.facts.file_texts import read_texts
     from towline.remote.paths import StackPaths
 
     connection = work.connection(stack)
@@ -226,7 +226,7 @@ def _texts(work: Work, stack: Stack, plan: Plan) -> dict[str, str]:
 
 
 def _view(stack: Stack, *, verbose: bool = False, yes: bool = False) -> DeployView:
-    from towline.report.deploying import DeployView
+    from towline.report.deploy_view import DeployView
     from towline.report.secrets import redactor
 
     return DeployView(redactor(stack), verbose=verbose, yes=yes)
@@ -235,15 +235,15 @@ def _view(stack: Stack, *, verbose: bool = False, yes: bool = False) -> DeployVi
 def _deploy_one(
     work: Work, cargo: Cargo, options: Options, *, verbose: bool = False, yes: bool = False, gate: bool = False
 ) -> None:
-    from towline.deploy.looking import prepare
-    from towline.deploy.tow import deploy, rollback
+    from towline.deploy.deploy import deploy, rollback
+    from towline.deploy.prepare import prepare
 
     connection = work.connection(cargo.stack)
     with _view(cargo.stack, verbose=verbose, yes=yes) as view:
         if work.dry:
             view.planned(prepare(connection, cargo, options, view))
         elif gate:
-            from towline.gate import pass_through
+            from towline.cli.gate import pass_through
 
             pass_through(
                 work.looker(cargo.stack.name),
@@ -283,7 +283,7 @@ def deploy_all(
     gate: bool = False,
 ) -> None:
     """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
-    from towline.deploy.tow import deploy_in_order
+    from towline.deploy.deploy import deploy_in_order
     from towline.errors import DeployedInPart
 
     options = work.options(timeout=timeout, cache=cache, lock_wait=lock_wait)
@@ -348,11 +348,11 @@ def test_services(
 def _tell(look: Callable[[], Report], *, watch: str, wait: str, verbose: bool, files: dict[str, str]) -> None:
     from datetime import UTC, datetime
 
-    from towline.checks.look import until_good
+    from towline.checks.run import until_good
     from towline.errors import UsageError
     from towline.report import findings
     from towline.report.files import write
-    from towline.work import seconds
+    from towline.workspace import seconds
 
     if watch:
         if any(files.values()) or wait:
@@ -375,8 +375,8 @@ def rollback(
     work: Work, stack: str = "", to: str = "", timeout: str = "", verbose: bool = False, lock_wait: str = "0"
 ) -> None:
     """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
-    from towline.deploy.looking import prepare_rollback
-    from towline.deploy.tow import rollback
+    from towline.deploy.deploy import rollback
+    from towline.deploy.prepare import prepare_rollback
 
     chosen, options = work.stack(stack), work.options(timeout=timeout, cache=True, lock_wait=lock_wait)
     with _view(chosen, verbose=verbose) as view:
@@ -389,7 +389,7 @@ def rollback(
 @towline_task()
 def releases(work: Work, stack: str = "", format: str = "table") -> None:
     """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
-    from towline.deploy.looking import note_cut, read_facts
+    from towline.deploy.prepare import note_cut, read_facts
     from towline.report.releases import rows
 
     chosen = work.stack(stack)
@@ -402,7 +402,7 @@ def releases(work: Work, stack: str = "", format: str = "table") -> None:
 @towline_task()
 def attach(work: Work, stack: str = "", verbose: bool = False) -> None:
     """Follow the running deploy of a stack from anywhere, or see how the last one went."""
-    from towline.deploy.tow import join
+    from towline.deploy.deploy import join
 
     chosen = work.stack(stack)
     with _view(chosen, verbose=verbose) as view:
@@ -412,7 +412,7 @@ def attach(work: Work, stack: str = "", verbose: bool = False) -> None:
 @towline_task()
 def lock(work: Work, stack: str = "", message: str = "") -> None:
     """Keep everybody from deploying a stack until `unlock`; they read the message."""
-    from towline.deploy.locking import lock
+    from towline.deploy.lock import lock
 
     chosen = work.stack(stack)
     if work.dry:
@@ -424,7 +424,7 @@ def lock(work: Work, stack: str = "", message: str = "") -> None:
 @towline_task()
 def unlock(work: Work, stack: str = "") -> None:
     """Take a person's lock off a stack again. A running deploy's own lock goes with that deploy."""
-    from towline.deploy.locking import unlock
+    from towline.deploy.lock import unlock
 
     chosen = work.stack(stack)
     if work.dry:
@@ -437,8 +437,8 @@ def unlock(work: Work, stack: str = "") -> None:
 @towline_task()
 def prune(work: Work, stack: str = "") -> None:
     """Free disk on the host: releases that going back does not need, their images, and the build cache (--dry tells only)."""
-    from towline.deploy.pruning import prune
-    from towline.report.pruning import sentence
+    from towline.deploy.prune import prune
+    from towline.report.prune import sentence
 
     chosen = work.stacks(stack)
     for host in {host.name: host for host in map(work.host, chosen)}.values():
@@ -479,7 +479,7 @@ def status(work: Work) -> None:  # noqa: ARG001
 @towline_task()
 def demo(work: Work) -> None:
     """Bring the sandbox up, deploy Traefik and whoami to it, and fetch the whoami page through Traefik."""
-    from towline.deploy.plan import Options
+    from towline.deploy.planning.plan import Options
     from towline.sandbox import page
 
     start_sandbox(work.settings.top)
@@ -505,7 +505,7 @@ def start_sandbox(top: Path) -> None:
 @towline_task()
 def test(work: Work, only: str = "") -> None:
     """Run towline's own test suite; installs what it needs first. --only=unit takes one of its folders."""
-    from towline import suite
+    from towline.cli import suite
 
     code = suite.run(work.settings.top, only, _say)
     if code:

@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.slow_line import slow_line
 from towline import sandbox
-from towline.catalog import load_catalog
 from towline.checks.here import read_here
-from towline.checks.look import Scope, look
-from towline.config import Host, load_settings
-from towline.deploy.looking import load_cargo
-from towline.deploy.plan import Options
-from towline.deploy.tow import deploy
+from towline.checks.run import Scope, look
+from towline.deploy.deploy import deploy
+from towline.deploy.planning.plan import Options
+from towline.deploy.prepare import load_cargo
+from towline.project.catalog import load_catalog
+from towline.project.settings import Host, load_settings
 from towline.sandbox import images
 from towline.ssh.connection import Connection
 

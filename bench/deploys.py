@@ -17,11 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from towline import sandbox
-from towline.catalog import Catalog, load_catalog
-from towline.config import load_settings
-from towline.deploy.looking import load_cargo, prepare
-from towline.deploy.plan import Options
-from towline.deploy.run import Outcome, carry_out, send_release
+from towline.deploy.planning.plan import Options
+from towline.deploy.prepare import load_cargo, prepare
+from towline.deploy.runner import Outcome, carry_out, send_release
+from towline.project.catalog import Catalog, load_catalog
+from towline.project.settings import load_settings
 from towline.ssh.connection import Connection
 from towline.ssh.ledger import size_text
 

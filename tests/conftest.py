@@ -17,11 +17,11 @@ import pytest
 
 from towline import sandbox
 from towline.sandbox import Sandbox
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 STEPS = ["rehearse", "pull", "stage", "down", "apply", "build", "up", "health", "keep"]
 TOP = Path(__file__).parent.parent
-CONSOLE = [sys.executable, "-c", "from towline.console import main; main()"]
+CONSOLE = [sys.executable, "-c", "from towline.cli.console import main; main()"]
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from towline.catalog import Stack
-from towline.checks import own, ports, route
-from towline.checks.asking import Seen
+from towline.checks import declared_probes, ports, route
+from towline.checks.ask import Seen
 from towline.checks.finding import Report
 from towline.checks.here import Here
-from towline.checks.look import Scope, chosen, findings
-from towline.composefile import Service
-from towline.config import Host
-from towline.declared import Check
+from towline.checks.run import Scope, chosen, findings
 from towline.facts.certificate import Certificate
+from towline.facts.compose_model import parse_model
 from towline.facts.container import Binding, Container
+from towline.facts.drift import LiveFact
 from towline.facts.host import FileSystem, HostFact
-from towline.facts.live import LiveFact
-from towline.facts.model import parse_model
+from towline.facts.inventory import Mount, Port
 from towline.facts.probe import Answer, Question
-from towline.facts.surroundings import Mount, Port
 from towline.facts.survey import Engine, StackLook, Survey
+from towline.project.catalog import Stack
+from towline.project.compose_file import Service
+from towline.project.declared_checks import Check
+from towline.project.settings import Host
 from towline.ssh.session import Result
 
 NOW = 1_795_000_000.0
@@ -253,7 +253,9 @@ class Example:
         asked = [question for one in routes for question in one.questions] + ports.questions(self.stacks, self.survey)
         here = [question for one in routes for question in route.from_here(one, HOST.address).questions]
         declared = {
-            (stack.name, check.name): [(it, self.answer(it)) for it in own.questions(check, seen.where("prod", stack))]
+            (stack.name, check.name): [
+                (it, self.answer(it)) for it in declared_probes.questions(check, seen.where("prod", stack))
+            ]
             for stack in self.stacks
             for check in stack.checks
         }

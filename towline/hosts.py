@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from towline.config import SANDBOX, Host, Settings
 from towline.errors import UsageError
+from towline.project.settings import SANDBOX, Host, Settings
 
 
 def choose_host(settings: Settings, name: str | None = None) -> Host:

@@ -25,9 +25,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 from towline.commands.shell import joined_by_and, login_shell
-from towline.config import load_settings
 from towline.errors import UsageError
 from towline.hosts import choose_host
+from towline.project.settings import load_settings
 from towline.ssh.connection import TIMED_OUT, Connection, Connections
 
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from towline.catalog import Catalog, Stack, load_catalog
 from towline.commands import docker
 from towline.commands.shell import Command, login_shell
-from towline.config import Settings, find_top, load_settings
 from towline.errors import RemoteFailed, StackError, UsageError, closest
 from towline.facts import containers
 from towline.facts.containers import ContainerFact
 from towline.hosts import choose_host
+from towline.project.catalog import Catalog, Stack, load_catalog
+from towline.project.settings import Settings, find_top, load_settings
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection, Connections
 from towline.ssh.session import Result

@@ -21,7 +21,7 @@ import pytest
 
 from tests.conftest import CONSOLE, Ran, clean_environment, run_towline, running_box
 from towline import sandbox
-from towline.sandbox import images, sshd, waiting
+from towline.sandbox import images, sshd, wait
 
 BASE = "busybox:1.37"
 
@@ -246,7 +246,7 @@ class OwnEngine:
         words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-        assert waiting.until(self.answers, 30), (self.folder / "log").read_text()[-2000:]
+        assert wait.until(self.answers, 30), (self.folder / "log").read_text()[-2000:]
 
     def answers(self) -> bool:
         done = subprocess.run(["docker", "-H", self.address, "info"], capture_output=True, check=False)

@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.conftest import TOP, running_box
 from tests.e2e.conftest import BASE, Project, docker, free_port, new_project
 from tests.e2e.faults import wait_for
-from towline.catalog import load_catalog
 from towline.checks.finding import Finding, Report
 from towline.checks.here import read_here
-from towline.checks.look import Scope, look
-from towline.config import load_settings
+from towline.checks.run import Scope, look
+from towline.project.catalog import load_catalog
+from towline.project.settings import load_settings
 from towline.sandbox import images
 from towline.ssh.connection import Connection
 

@@ -19,20 +19,20 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import running_box
-from towline.bundle import load_manifest
-from towline.catalog import Stack
+from towline.bundle.manifest import Manifest
+from towline.bundle.walk import load_manifest
 from towline.commands.shell import Command
-from towline.deploy.plan import Options, Plan, Wanted, plan_deploy
-from towline.deploy.sending import release_stream, run_archive
+from towline.deploy.planning.plan import Options, Plan, Wanted, plan_deploy
+from towline.deploy.upload import release_stream, run_archive
 from towline.engines.steps import Step
 from towline.facts import stack as stacks
-from towline.facts.model import Model
+from towline.facts.compose_model import Model
 from towline.facts.stack import StackFact
-from towline.manifest import Manifest
+from towline.project.catalog import Stack
 from towline.remote import script
 from towline.remote.paths import StackPaths
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 

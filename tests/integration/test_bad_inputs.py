@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-c", "from towline.console import main; main()")
+COMMAND = (sys.executable, "-c", "from towline.cli.console import main; main()")
 DEPLOY = "deploy --stack=web"
 HOST = "hosts: {prod: {ssh: 'nobody@127.0.0.1:LISTENER'}}\n"  # LISTENER: its port
 WEB = "services: {web: {image: nginx}}\n"

@@ -12,9 +12,9 @@ from junitparser import JUnitXml
 
 from tests.conftest import Ran, run_towline
 from tests.integration.conftest import running_box, serving
-from tests.integration.test_asking import OK, answering, forbid_forwarding, server
+from tests.integration.test_ask import OK, answering, forbid_forwarding, server
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 WEB = "services: {web: {image: nginx}}\nx-towline: {checks: [{file: /etc/passwd, name: users}%s]}\n"
 

@@ -11,7 +11,7 @@ from tests.integration.conftest import Line
 from tests.integration.test_connection_sessions import commands_running
 from towline.commands.shell import Command
 from towline.errors import LineCut
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 from towline.ssh import batch as batches
 
 ALL_BYTES = bytes(range(256))

@@ -16,7 +16,6 @@ from tenacity import wait_fixed
 
 from tests.integration.conftest import Line, line_to, running_box, serving
 from towline import sandbox
-from towline.config import Host
 from towline.errors import (
     AuthenticationRefused,
     ConnectionFailed,
@@ -24,8 +23,9 @@ from towline.errors import (
     HostKeyUnknown,
     HostUnreachable,
 )
+from towline.project.settings import Host
 from towline.sandbox import Sandbox
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 from towline.ssh import opening
 from towline.ssh.connection import Connection
 

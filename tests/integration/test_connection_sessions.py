@@ -15,7 +15,7 @@ import pytest
 from tests.integration.conftest import Line, line_to, serving
 from towline.errors import SessionRefused
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 from towline.ssh import connection as connections
 from towline.ssh.connection import Connections
 

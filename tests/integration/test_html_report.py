@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.example_report import AT, HOSTILE, hostile, report, two_hosts
-from towline import suite
 from towline.checks.finding import RESULTS, Report
+from towline.cli import suite
 from towline.report import findings_json, html
 from towline.report.groups import total
 from towline.report.printable import printable

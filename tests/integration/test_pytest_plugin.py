@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import TOP, Ran, run_pytest
 from tests.integration.conftest import serving
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 WEB = "services: {web: {image: nginx}, db: {image: postgres}}\n"
 TESTS = """
@@ -347,8 +347,8 @@ def test_nothing_is_said_where_the_fixtures_are_not_used(bare: Folder) -> None:
 
 
 def test_an_error_of_towline_in_a_test_without_the_fixtures_keeps_its_traceback(bare: Folder) -> None:
-    tests = "from towline.config import load_settings\n\ndef test_own():\n    load_settings()\n"
-    assert "config.py" in bare.pytest(tests=tests).out
+    tests = "from towline.project.settings import load_settings\n\ndef test_own():\n    load_settings()\n"
+    assert "settings.py" in bare.pytest(tests=tests).out
 
 
 def test_loading_the_plugin_imports_nothing_that_is_slow(bare: Folder) -> None:

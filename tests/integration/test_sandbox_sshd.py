@@ -14,7 +14,7 @@ import pytest
 from towline import sandbox
 from towline.errors import TowlineError
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 Up = Callable[..., Sandbox]
 

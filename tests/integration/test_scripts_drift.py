@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Shell, make_shell
-from towline.facts.live import LiveFact, Stale, command, parse
-from towline.sandbox.waiting import until
+from towline.facts.drift import LiveFact, Stale, command, parse
+from towline.sandbox.wait import until
 from towline.ssh.session import Result
 
 COUNT = itertools.count()

@@ -14,11 +14,11 @@ import pytest
 
 from tests.integration.conftest import Run, Server
 from towline.commands.shell import Command
-from towline.deploy.following import Event, Followed, follow
+from towline.deploy.events import Event, Followed, follow
 from towline.engines.steps import Step
 from towline.errors import RemoteFailed
 from towline.remote import script
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 from towline.ssh.session import Session
 
 TREE = {"compose.yaml": "services: {}\n"}

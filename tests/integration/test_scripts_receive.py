@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Server, read_tree
-from towline.deploy.plan import Plan
-from towline.manifest import Manifest
+from towline.bundle.manifest import Manifest
+from towline.deploy.planning.plan import Plan
 from towline.remote import script
 
 TREE = {"compose.yaml": "services: {}\n", "conf/a.txt": "a" * 2000, "conf/b.txt": "b", "run.sh": ("#!/bin/sh\n", 0o755)}

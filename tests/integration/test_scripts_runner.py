@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Run, Server, Shell, make_shell, read_tree, write_tree
+from towline.bundle.manifest import Entry, Manifest
 from towline.engines.steps import Step
-from towline.manifest import Entry, Manifest
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 TREE = {"compose.yaml": "services: {}\n", "conf/a.txt": "a", "conf/b.txt": "b", "run.sh": ("#!/bin/sh\n", 0o755)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.integration.conftest import Server
 from towline.engines.steps import Step
 from towline.facts.stack import RunFact
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 TREE = {"compose.yaml": "services: {}\n"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Shell
-from tests.integration.test_asking import make_certificate
+from tests.integration.test_ask import make_certificate
 from tests.integration.test_scripts_drift import (
     BASE,
     RELEASE,
@@ -26,13 +26,13 @@ from tests.integration.test_scripts_drift import (
     real_shell,
     replaced,
 )
-from towline.catalog import Stack
-from towline.checks import ran
-from towline.declared import Check, Command, File, Retry
-from towline.facts import api, certificate, host, survey
+from towline.checks import declared_commands
+from towline.facts import certificate, engine_api, host, survey
 from towline.facts.container import Container
-from towline.facts.live import Stale
+from towline.facts.drift import Stale
 from towline.facts.survey import StackLook, Survey
+from towline.project.catalog import Stack
+from towline.project.declared_checks import Check, Command, File, Retry
 from towline.ssh import batch
 from towline.ssh.batch import Frames
 from towline.ssh.session import Result
@@ -325,8 +325,8 @@ def test_survey_in_a_batch_gives_its_findings_where_the_temp_folder_is_full(live
 
 
 def test_engine_s_api_is_asked_in_one_process(real_shell: Shell, tmp_path: Path) -> None:
-    result = real_shell.command(api.command("/info", "/nothing", "/networks"))
-    info, nothing, networks = api.parse(result.stdout, 3)
+    result = real_shell.command(engine_api.command("/info", "/nothing", "/networks"))
+    info, nothing, networks = engine_api.parse(result.stdout, 3)
     assert info[0]["Driver"] != ""
     assert nothing == []
     assert {"bridge", "host", "none"} <= {network["Name"] for network in networks[0]}
@@ -340,7 +340,7 @@ STACK = make_stack("shop")
 def run(
     shell: Shell, check: Check, root: Path = Path("stacks"), stack: Stack = STACK, cwd: Path | None = None
 ) -> Result:
-    words = ran.command(check, stack, str(root))
+    words = declared_commands.command(check, stack, str(root))
     assert words is not None
     return shell.command(words, cwd=cwd)
 
@@ -352,7 +352,7 @@ def test_command_s_code_and_output_come_back(shell: Shell) -> None:
 
 def test_command_that_takes_too_long_is_ended(shell: Shell) -> None:
     begun = time.monotonic()
-    assert run(shell, Command("x", words=("sleep", "30"), timeout=1)).code in ran.TOO_LATE
+    assert run(shell, Command("x", words=("sleep", "30"), timeout=1)).code in declared_commands.TOO_LATE
     assert time.monotonic() - begun < 5
 
 
@@ -379,7 +379,7 @@ def test_command_runs_in_a_service_and_says_when_there_is_none(live: Live) -> No
     inside = run(shell, Command("x", words=("sh", "-c", "echo $0 $(cat '/etc/a b.conf')"), service="web"), stack=stack)
     assert inside == Result(0, b"sh old\n")
     assert run(shell, Command("x", words=("false",), service="web"), stack=stack).code == 1
-    assert run(shell, Command("x", words=("true",), service="plain"), stack=stack).code == ran.NOT_RUNNING
+    assert run(shell, Command("x", words=("true",), service="plain"), stack=stack).code == declared_commands.NOT_RUNNING
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.integration.test_connection_sessions import commands_running
 from towline import ssh_manager
 from towline.errors import SettingsError, UsageError
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.waiting import until
+from towline.sandbox.wait import until
 
 SETTINGS = """
 hosts:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from towline.deploy.additions import Additions, find_additions
-from towline.facts.model import Model
-from towline.facts.surroundings import Surroundings
+from towline.deploy.planning.additions import Additions, find_additions
+from towline.facts.compose_model import Model
+from towline.facts.inventory import Surroundings
 
 MODEL = Model(
     services={

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from towline import bundle
-from towline.bundle import file_mode, load_manifest
-from towline.catalog import Stack
+from towline.bundle import walk
+from towline.bundle.manifest import Changes, Entry, Manifest, diff, parse_manifest, renames
+from towline.bundle.walk import file_mode, load_manifest
 from towline.errors import StackError, TowlineError
-from towline.manifest import Changes, Entry, Manifest, diff, parse_manifest, renames
+from towline.project.catalog import Stack
 
 
 def stack(folder: Path, root_env: Path | None = None) -> Stack:
@@ -57,7 +57,7 @@ def test_file_is_read_whole(tmp_path: Path) -> None:
 
 def test_big_and_small_files_have_their_own_sha256(tmp_path: Path) -> None:
     what = stack(tmp_path)
-    contents = {f"{n}.bin": os.urandom(n) for n in (0, 1, bundle.BIG_FILE - 1, bundle.BIG_FILE, 3_000_000)}
+    contents = {f"{n}.bin": os.urandom(n) for n in (0, 1, walk.BIG_FILE - 1, walk.BIG_FILE, 3_000_000)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     found = load_manifest(what).by_path
@@ -260,7 +260,7 @@ def test_reserved_name_is_refused_at_the_top_only(tmp_path: Path, name: str) -> 
     assert "the name .towline is reserved" in refused(what)
 
 
-@pytest.mark.parametrize("size", [1, bundle.BIG_FILE])
+@pytest.mark.parametrize("size", [1, walk.BIG_FILE])
 def test_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     what = stack(tmp_path / "web")
     (what.folder / "secret").write_bytes(bytes(size))
@@ -268,24 +268,24 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.M
     def forbidden(path: Path, size: int) -> tuple[int, str]:  # root may read everything
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(bundle, "_hash_file", forbidden)
+    monkeypatch.setattr(walk, "_hash_file", forbidden)
     assert refused(what).endswith(": cannot be read: Permission denied")
 
 
-@pytest.mark.parametrize("size", [10, bundle.BIG_FILE])
+@pytest.mark.parametrize("size", [10, walk.BIG_FILE])
 def test_file_that_changes_while_it_is_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     what = stack(tmp_path / "web")
     (what.folder / "log").write_bytes(bytes(size))
-    real = bundle._hash_file
+    real = walk._hash_file
 
     def growing(path: Path, size: int) -> tuple[int, str]:
         with path.open("ab") as file:
             file.write(b"more")
         return real(path, size)
 
-    monkeypatch.setattr(bundle, "_hash_file", growing)
+    monkeypatch.setattr(walk, "_hash_file", growing)
     assert "changed while it was being read" in refused(what)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from towline.bundle import load_manifest
-from towline.catalog import Stack
+from towline.bundle.manifest import Entry
+from towline.bundle.tarball import BLOCK, tar_header, tar_stream, write_tar
+from towline.bundle.walk import load_manifest
 from towline.errors import StackError
-from towline.manifest import Entry
-from towline.tarball import BLOCK, tar_header, tar_stream, write_tar
+from towline.project.catalog import Stack
 
 TARS = [["tar", "-xPf", "-"], ["busybox", "tar", "-xf", "-"]]
 

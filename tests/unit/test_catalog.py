@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from towline.catalog import Catalog, Stack, load_catalog
-from towline.composefile import Service, compose_files, interpolated
-from towline.config import Host, Settings
-from towline.declared import Http, Waiver
 from towline.errors import StackError
+from towline.project.catalog import Catalog, Stack, load_catalog
+from towline.project.compose_file import Service, compose_files, interpolated
+from towline.project.declared_checks import Http, Waiver
+from towline.project.settings import Host, Settings
 
 WEB = "services: {web: {image: nginx}}\n"
 

@@ -10,13 +10,13 @@ import pytest
 
 from tests.example_host import CERTIFICATE, DB, GOOD, HOST, JUST_NOW, NOW, TRAEFIK, WEB, Example, binding, make_stack
 from towline.checks.host import check_host
-from towline.checks.look import chosen, findings
+from towline.checks.run import chosen, findings
 from towline.facts import certificate
+from towline.facts.compose_model import parse_model
+from towline.facts.drift import Stale
 from towline.facts.host import FileSystem
-from towline.facts.live import Stale
-from towline.facts.model import parse_model
+from towline.facts.inventory import Port
 from towline.facts.probe import Answer
-from towline.facts.surroundings import Port
 
 SHOP, FRONT = "stack.shop", "stack.traefik"
 WEB_IS, DB_IS, TRAEFIK_IS = f"{SHOP}.service.web", f"{SHOP}.service.db", f"{FRONT}.service.traefik"

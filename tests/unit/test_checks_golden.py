@@ -14,7 +14,7 @@ import pytest
 
 from tests.example_host import GOOD, Example
 from tests.unit.test_checks import FAILS, FINE, WARNS
-from towline.declared import Command, Dns, Http, Tcp
+from towline.project.declared_checks import Command, Dns, Http, Tcp
 from towline.report import findings_json
 from towline.ssh.session import Result
 

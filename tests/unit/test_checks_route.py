@@ -11,7 +11,7 @@ from tests.example_host import CERTIFICATE, GOOD, HOST, NOW, TRAEFIK, WEB, Examp
 from towline.checks import route
 from towline.checks.certificate import judge_served
 from towline.checks.finding import Finding
-from towline.checks.look import findings
+from towline.checks.run import findings
 from towline.facts import certificate
 from towline.facts.probe import Answer, Question
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from towline.deploy.drift import Drift, find_drift
+from towline.deploy.planning.drift import Drift, find_drift
 from towline.errors import RemoteFailed
-from towline.facts.live import LiveFact, Stale, command, parse
-from towline.facts.surroundings import Neighbour, Surroundings
+from towline.facts.drift import LiveFact, Stale, command, parse
+from towline.facts.inventory import Neighbour, Surroundings
 from towline.ssh.session import Result
 
 HASH = "5d55ff0159262f7244a8e8cfed7a0480d74086097fdd513520bc3447ec5bae10"

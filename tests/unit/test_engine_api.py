@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from towline.facts.api import command, parse
+from towline.facts.engine_api import command, parse
 
 
 def answer(body: bytes, status: str = "200 OK", chunks: int = 0) -> bytes:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from towline import gate
-from towline.checks import look
+from towline.checks import run
 from towline.checks.finding import About, Finding, Report
-from towline.deploy.plan import Plan
+from towline.cli import gate
+from towline.cli.gate import new_failures, pass_through
+from towline.deploy.planning.plan import Plan
 from towline.errors import DeployFailed, DeployRolledBack, TowlineError
-from towline.gate import new_failures, pass_through
 
 ABOUT = About("stack.web", "prod", "web")
 OLD, NEW = ABOUT.fail("old", "it was broken"), ABOUT.fail("new", "it is broken")
@@ -22,7 +22,7 @@ PLAN = Plan("web", "web", "run", release="20270101-120000", previous="20270101-1
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "SETTLE", 0.2)
-    monkeypatch.setattr(look, "PAUSE", 0.001)
+    monkeypatch.setattr(run, "PAUSE", 0.001)
 
 
 class Looks:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from towline.catalog import Stack
 from towline.checks.here import MOST_TEXT, Here, read_here
 from towline.errors import StackError
+from towline.project.catalog import Stack
 
 COMPOSE = """
 services:

@@ -16,12 +16,7 @@ PACKAGE = TOP / "towline"
 # From the bottom up; those in one row may lean on each other.
 LAYERS = (
     ("errors",),
-    ("yamlfile", "envfile", "hostaddress"),
-    ("config",),
-    ("composefile", "composepaths", "variables", "dockerignore", "declared"),
-    ("dockerfile",),
-    ("catalog",),
-    ("manifest", "tarball"),
+    ("project",),
     ("bundle", "commands"),
     ("ssh",),
     ("remote",),
@@ -29,9 +24,9 @@ LAYERS = (
     ("facts", "traefik"),
     ("deploy", "engines", "checks"),
     ("report",),
-    ("ssh_manager", "suite", "gate", "testing", "work"),
-    ("pytest_plugin",),
-    ("tasks", "console"),
+    ("ssh_manager", "testing", "workspace"),
+    ("pytest_plugin", "cli"),
+    ("tasks",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
@@ -94,7 +89,7 @@ def test_only_ssh_imports_fabric_and_paramiko() -> None:
 
 
 def test_only_the_tasks_and_the_console_import_invoke() -> None:
-    assert importing("invoke") <= {"tasks", "console"}
+    assert importing("invoke") <= {"tasks", "cli"}
 
 
 def test_only_the_plugin_imports_pytest() -> None:
@@ -121,12 +116,13 @@ def test_lower_part_never_imports_the_upper_one(lower: str, upper: str) -> None:
     assert [name for name in found if name.startswith(f"towline.{upper}")] == []
 
 
-PURE = ["towline.commands.", "towline.engines.", "towline.deploy.plan", "towline.deploy.ending", "towline.manifest"]
-PURE += ["towline.deploy.risks", "towline.deploy.strategy", "towline.variables", "towline.dockerignore"]
-PURE += [f"towline.traefik.{name}" for name in ("asks", "labels", "defaultrule", "dotted", "matchers", "regexps")]
-PURE += [f"towline.traefik.{name}" for name in ("routes", "rules", "serving", "static")]
-PURE += [f"towline.checks.{name}" for name in ("engine", "finding", "host", "service", "stack", "waive")]
-PURE += [f"towline.checks.{name}" for name in ("certificate", "front", "own", "ports", "ran", "route")]
+PURE = ["towline.commands.", "towline.engines.", "towline.deploy.planning.plan", "towline.deploy.outcome"]
+PURE += [f"towline.bundle.{name}" for name in ("manifest", "dockerfile", "dockerignore")]
+PURE += ["towline.deploy.planning.risks", "towline.deploy.planning.strategy", "towline.project.variables"]
+PURE += ["towline.traefik."]
+PURE += [f"towline.checks.{name}" for name in ("engine", "finding", "host", "service", "stack", "waivers")]
+PURE += [f"towline.checks.{name}" for name in ("certificate", "proxy", "ports", "route")]
+PURE += [f"towline.checks.{name}" for name in ("declared_probes", "declared_commands")]
 IO = {
     "subprocess",
     "socket",
@@ -145,7 +141,7 @@ IO = {
 
 @pytest.mark.parametrize("module", [m for m in IMPORTS if m.startswith(tuple(PURE))])
 def test_what_is_pure_imports_nothing_that_does_io(module: str) -> None:
-    paths = set() if module in ("towline.manifest",) else {"pathlib"}
+    paths = set() if module in ("towline.bundle.manifest",) else {"pathlib"}
     assert {name.split(".")[0] for name in IMPORTS[module] - {"urllib.parse"}} & (IO | paths) == set()
 
 

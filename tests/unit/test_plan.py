@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from towline.catalog import Stack
-from towline.deploy.plan import (
+from towline.bundle.manifest import Entry, Manifest
+from towline.deploy.planning.plan import (
     Back,
     Options,
     Plan,
@@ -19,13 +19,13 @@ from towline.deploy.plan import (
     release_to_go_back_to,
     run_id,
 )
-from towline.deploy.services import ServicePlan
+from towline.deploy.planning.services import ServicePlan
 from towline.engines.steps import Step
 from towline.errors import TowlineError
-from towline.facts.model import Model
+from towline.facts.compose_model import Model
 from towline.facts.release import ReleaseFiles
 from towline.facts.stack import ReleaseFact, RunFact, StackFact
-from towline.manifest import Entry, Manifest
+from towline.project.catalog import Stack
 
 STACK = Stack("web", "web-project", "stack", Path("/p/stacks/web"), Path("/p"), ("compose.yaml",), ())
 FRESH = StackFact(now="20261123-120000", live=False, current="")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from towline.deploy.mounts import looks_like_file
-from towline.deploy.risk import Risk
-from towline.deploy.risks import find_risks
-from towline.facts.model import Model
-from towline.facts.pulling import Unpullable
-from towline.facts.surroundings import Mount, Neighbour, Port, Surroundings
-from towline.variables import used_variables
+from towline.deploy.planning.mount_risks import looks_like_file
+from towline.deploy.planning.risks import find_risks
+from towline.deploy.planning.situation import Risk
+from towline.facts.compose_model import Model
+from towline.facts.inventory import Mount, Neighbour, Port, Surroundings
+from towline.facts.registry import Unpullable
+from towline.project.variables import used_variables
 
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"
 

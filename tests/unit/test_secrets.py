@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from towline.catalog import Stack
+from towline.project.catalog import Stack
 from towline.report.secrets import HIDDEN, redactor
 
 

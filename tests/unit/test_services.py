@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_model import RECORDED, bundle
-from towline.deploy.inputs import Inputs, inputs_of, override
-from towline.deploy.services import ServicePlan, plan_services
-from towline.dockerfile import copied_by
-from towline.dockerignore import ignored_by
-from towline.facts.model import Model, parse_model
-from towline.manifest import Manifest, parse_manifest
+from tests.unit.test_compose_model import RECORDED, bundle
+from towline.bundle.dockerfile import copied_by
+from towline.bundle.dockerignore import ignored_by
+from towline.bundle.manifest import Manifest, parse_manifest
+from towline.deploy.planning.inputs import Inputs, inputs_of, override
+from towline.deploy.planning.services import ServicePlan, plan_services
+from towline.facts.compose_model import Model, parse_model
 
 MODEL = parse_model(RECORDED)
 FILES = {

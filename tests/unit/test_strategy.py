@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from towline.deploy.services import ServicePlan
-from towline.deploy.strategy import rolling_back, rolling_notes, rolling_services
-from towline.facts.model import Model
+from towline.deploy.planning.services import ServicePlan
+from towline.deploy.planning.strategy import rolling_back, rolling_notes, rolling_services
+from towline.facts.compose_model import Model
 
 CHECK = {"test": ["CMD", "true"], "interval": "2s"}
 WEB = {"image": "web:1", "healthcheck": CHECK}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from towline import suite
+from towline.cli import suite
 from towline.sandbox import packages
 from towline.sandbox.packages import System
 

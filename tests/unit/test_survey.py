@@ -13,9 +13,9 @@ import pytest
 from tests.example_host import make_stack
 from towline.errors import RemoteFailed
 from towline.facts.container import COMPOSE_VERSION, Binding, Container
+from towline.facts.drift import LiveFact
 from towline.facts.host import FileSystem
-from towline.facts.live import LiveFact
-from towline.facts.surroundings import Mount, Port
+from towline.facts.inventory import Mount, Port
 from towline.facts.survey import Survey, commands, parse
 from towline.ssh.session import Result
 

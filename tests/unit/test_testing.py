@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
-from towline.catalog import Stack
 from towline.commands import docker
 from towline.commands.shell import Command
-from towline.composefile import Service
-from towline.config import Host
 from towline.errors import RemoteFailed, StackError, UsageError
+from towline.project.catalog import Stack
+from towline.project.compose_file import Service
+from towline.project.settings import Host
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 from towline.testing import HostUnderTest, ServiceUnderTest, StackUnderTest

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from towline.checks.finding import About, Finding, listed
-from towline.config import Host
 from towline.facts.container import Container
 from towline.facts.survey import Survey
+from towline.project.settings import Host
 from towline.ssh.ledger import size_text
 
 SLOW_DRIVERS = {"vfs", "devicemapper", "aufs", "overlay"}  # deprecated, or a copy of each layer

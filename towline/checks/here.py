@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from towline.bundle import load_manifest
-from towline.catalog import Stack
-from towline.composefile import load_compose
-from towline.composepaths import Secretive
-from towline.envfile import read_env
+from towline.bundle.manifest import Entry
+from towline.bundle.walk import load_manifest
 from towline.errors import StackError
-from towline.manifest import Entry
-from towline.variables import variables_in
+from towline.project.catalog import Stack
+from towline.project.compose_file import load_compose
+from towline.project.compose_paths import Secretive
+from towline.project.env_file import read_env
+from towline.project.variables import variables_in
 
 MOST_TEXT = 1 << 17
 

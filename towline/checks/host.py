@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from towline.checks.finding import About, Finding
-from towline.config import Host
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.survey import Survey
+from towline.project.settings import Host
 from towline.ssh.ledger import size_text
 
 LEAST_FREE, LITTLE_FREE = 0.03, 0.10  # of a file system or of its inodes: fail, warn

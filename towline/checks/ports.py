@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from towline.catalog import Stack
 from towline.checks.finding import RESULTS, About, Finding
-from towline.checks.front import reached
+from towline.checks.proxy import reached
 from towline.facts.container import Binding, Container
 from towline.facts.probe import Answer, Question
 from towline.facts.survey import Survey
+from towline.project.catalog import Stack
 
 
 def questions(stacks: Iterable[Stack], survey: Survey) -> list[Question]:

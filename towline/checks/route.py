@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from towline.catalog import Stack
 from towline.checks.certificate import judge_age, judge_served, shown
 from towline.checks.finding import About, Finding, listed
-from towline.checks.front import Front, fronts, reached, routes_in_files
 from towline.checks.here import Here
-from towline.config import Host
+from towline.checks.proxy import Front, fronts, reached, routes_in_files
 from towline.facts import certificate
 from towline.facts.probe import Answer, Question
 from towline.facts.survey import Survey
+from towline.project.catalog import Stack
+from towline.project.settings import Host
 from towline.traefik.labels import Labelled
-from towline.traefik.routes import Ask, Route, parse_routes
+from towline.traefik.routers import Ask, Route, parse_routes
 
 __all__ = ["Front", "Served", "because", "from_here", "fronts", "judge", "reached", "served"]
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from towline.catalog import Stack
 from towline.checks.finding import About, Finding, listed
-from towline.config import Host
 from towline.facts.container import Binding, Container
-from towline.facts.live import Stale
-from towline.facts.surroundings import WILDCARDS, Port
+from towline.facts.drift import Stale
+from towline.facts.inventory import WILDCARDS, Port
 from towline.facts.survey import StackLook, Survey
-from towline.variables import ALWAYS_SET
+from towline.project.catalog import Stack
+from towline.project.settings import Host
+from towline.project.variables import ALWAYS_SET
 
 LOOPS = 3  # restarts
 RECENT = 600.0  # seconds

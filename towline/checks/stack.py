@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from towline.catalog import Stack
 from towline.checks.certificate import judge_age
 from towline.checks.engine import engine_trouble
 from towline.checks.finding import About, Finding, listed
 from towline.checks.here import Here
 from towline.checks.service import check_service
-from towline.config import Host
 from towline.facts import certificate
 from towline.facts.survey import StackLook, Survey
+from towline.project.catalog import Stack
+from towline.project.settings import Host
 
 
 def check_stack(host: Host, stack: Stack, here: Here, survey: Survey) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from towline.commands.docker import ONEOFF, PROJECT, SERVICE
-from towline.facts.surroundings import CONFIG_HASH, WILDCARDS, Mount, Port
+from towline.facts.inventory import CONFIG_HASH, WILDCARDS, Mount, Port
 
 COMPOSE_VERSION = "com.docker.compose.version"
 

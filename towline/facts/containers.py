@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from towline.catalog import Catalog
 from towline.commands import docker
 from towline.errors import RemoteFailed
-from towline.facts import cuts
+from towline.facts import interrupted
+from towline.project.catalog import Catalog
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
@@ -36,10 +36,10 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
 
     Raises RemoteFailed when docker does not answer.
     """
-    asked = [docker.containers(), cuts.command(connection.host.root)]
+    asked = [docker.containers(), interrupted.command(connection.host.root)]
     result, found = connection.batch(asked, together=True, name="containers")
     facts = parse_answer(result, connection.host.name)
-    cuts.tell(found, note)
+    interrupted.tell(found, note)
     stacks = {stack.project: stack.name for stack in catalog.stacks}
     return [
         {

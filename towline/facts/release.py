@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 
+from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.shell import Command, script
-from towline.facts.model import Model, parse_model
-from towline.manifest import Manifest, parse_manifest
+from towline.facts.compose_model import Model, parse_model
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result

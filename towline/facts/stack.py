@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from towline.bundle.manifest import Manifest
 from towline.commands.shell import Command, script
 from towline.facts import release
-from towline.facts.model import Model
-from towline.manifest import Manifest
+from towline.facts.compose_model import Model
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.session import Result

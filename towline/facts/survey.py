@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from towline.catalog import Stack
 from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed
-from towline.facts import api, cuts, host, live
+from towline.facts import drift, engine_api, host, interrupted
+from towline.facts.compose_model import Model, parse_model
 from towline.facts.container import Container, parse_container
+from towline.facts.drift import LiveFact
 from towline.facts.host import FileSystem, HostFact
-from towline.facts.live import LiveFact
-from towline.facts.model import Model, parse_model
-from towline.facts.surroundings import Port, parse_listening
+from towline.facts.inventory import Port, parse_listening
+from towline.project.catalog import Stack
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
@@ -29,7 +29,7 @@ _QUESTIONS = (
     "/images/json",
     "/networks",
     "/volumes",
-    f"/events?since=0&until=@NOW@&filters={api.quoted({'event': ['oom'], 'type': ['container']})}",
+    f"/events?since=0&until=@NOW@&filters={engine_api.quoted({'event': ['oom'], 'type': ['container']})}",
 )
 
 
@@ -104,9 +104,9 @@ def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
     pairs = (word for stack in stacks for word in (stack.name, stack.project))
     return (
         host.command(),
-        api.command(*_QUESTIONS),
+        engine_api.command(*_QUESTIONS),
         script(remote_script("seen", "survey"), root, *pairs),
-        cuts.command(root),
+        interrupted.command(root),
     )
 
 
@@ -185,7 +185,7 @@ def _skew(now: float, asked: tuple[float, float]) -> float:
 def _answers(result: Result) -> list[Any]:
     """The engine's answers to `_QUESTIONS`; empty ones when it did not answer."""
     try:
-        found = api.parse(result.stdout, len(_QUESTIONS))
+        found = engine_api.parse(result.stdout, len(_QUESTIONS))
     except ValueError:
         return [{}, [], [], {}, []]
     info, images, networks, volumes, events = found
@@ -237,7 +237,7 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
         digest=meta.get("digest", ""),
         at=meta.get("at", ""),
         model=parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None,
-        live=live.from_rows(rows),
+        live=drift.from_rows(rows),
         env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
         cut=cut,
     )

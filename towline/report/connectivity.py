@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from towline.config import Host
 from towline.facts.connectivity import MOST_SESSIONS, ConnectivityFact
 from towline.facts.engine import problem
+from towline.project.settings import Host
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from towline.facts.texts import LARGEST, as_text
-from towline.manifest import Changes, Entry
+from towline.bundle.manifest import Changes, Entry
+from towline.facts.file_texts import LARGEST, as_text
 
 MOST = 30  # files named
 

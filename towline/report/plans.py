@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from towline.deploy.plan import Plan
+from towline.deploy.planning.plan import Plan
 
 
 def row(plan: Plan, host: str) -> dict[str, object]:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from towline.catalog import Stack
 from towline.checks.finding import Report
-from towline.envfile import read_env
-from towline.facts.texts import LARGEST, as_text
+from towline.facts.file_texts import LARGEST, as_text
+from towline.project.catalog import Stack
+from towline.project.env_file import read_env
 
 _TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+")

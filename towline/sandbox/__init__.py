@@ -20,7 +20,7 @@ from .engine import missing as missing_engine
 from .packages import install
 
 if TYPE_CHECKING:
-    from towline.config import Host
+    from towline.project.settings import Host
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sandbox:
 
     def host(self) -> Host:
         """The sandbox as a configured host."""
-        from towline.config import Host
+        from towline.project.settings import Host
 
         return Host(
             name="sandbox",

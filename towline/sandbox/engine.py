@@ -22,7 +22,7 @@ from .packages import (
     read_sources,
     read_system,
 )
-from .waiting import until
+from .wait import until
 
 SOCKET = Path("/var/run/docker.sock")
 PID_FILE = Path("/var/run/docker.pid")

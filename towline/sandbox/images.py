@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from towline.composefile import COMPOSE_FILES
+from towline.project.compose_file import COMPOSE_FILES
 from towline.sandbox.stand_ins.build import LABEL, build, last_line, run
 
 PULL_SECONDS = 120

@@ -6,9 +6,9 @@ import http.client
 import time
 from dataclasses import dataclass
 
-from towline.catalog import Stack
-from towline.envfile import read_env
 from towline.errors import TowlineError
+from towline.project.catalog import Stack
+from towline.project.env_file import read_env
 
 PATIENCE = 15.0  # seconds that the proxy may take to see a new container
 

@@ -15,7 +15,7 @@ from towline.errors import TowlineError
 
 from . import sshd_log
 from .packages import INSTALL, UPDATE, Recipe, System, find_program, read_system
-from .waiting import until
+from .wait import until
 
 Counts, count = sshd_log.Counts, sshd_log.count
 

@@ -19,8 +19,8 @@ from fabric import Connection as FabricConnection
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from towline.commands.shell import Command, limited, quote
-from towline.config import Host
 from towline.errors import ConnectionFailed, ForwardingForbidden, LineCut, SessionRefused
+from towline.project.settings import Host
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
 from towline.ssh.opening import WINDOW, close_connection, open_connection

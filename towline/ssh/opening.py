@@ -16,7 +16,6 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_exponential, wait_random
 
 from towline.commands.shell import quote
-from towline.config import Host
 from towline.errors import (
     AuthenticationRefused,
     ConnectionFailed,
@@ -25,6 +24,7 @@ from towline.errors import (
     HostUnreachable,
     SettingsError,
 )
+from towline.project.settings import Host
 
 CONNECT_TIMEOUT = 30  # seconds for TCP, for the banner and for authentication, each
 KEEPALIVE = 10  # seconds

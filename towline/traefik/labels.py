@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from towline.errors import closest
-from towline.traefik.defaultrule import Named, normalize, rule_from
-from towline.traefik.dotted import Branch, Misread, parse_labels
+from towline.traefik.default_rule import Named, normalize, rule_from
 from towline.traefik.matchers import Protocol
+from towline.traefik.settings_tree import Branch, Misread, parse_labels
 
 Provider = Literal["docker", "file"]
 PROTOCOLS: tuple[Protocol, ...] = ("http", "tcp", "udp")

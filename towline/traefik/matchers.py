@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Literal
 
 from towline.errors import closest
-from towline.traefik.regexps import is_open
+from towline.traefik.go_regexps import is_open
 from towline.traefik.rules import BadRule, Call
 
 Protocol = Literal["http", "tcp", "udp"]

@@ -1,0 +1,380 @@
+"""Recorded output in, a model out; and which files compose is sent so that it can render one."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from towline.bundle.manifest import Entry, Manifest
+from towline.commands.shell import Command
+from towline.errors import RemoteFailed, TowlineError
+from towline.facts.compose_model import (
+    SCRIPT,
+    Model,
+    Rendered,
+    command,
+    entries_read,
+    parse_model,
+    read_model,
+    trail,
+)
+from towline.project.catalog import Stack
+from towline.ssh.session import Result
+
+# docker compose 2.40.3, `config --format json`
+RECORDED = """\
+/tmp/svc/rec
+{
+ "configs": {
+  "inline": {"name": "shop_inline", "content": "level info"},
+  "motd": {"name": "shop_motd", "file": "/tmp/svc/rec/conf/motd"}
+ },
+ "name": "shop",
+ "networks": {"default": {"name": "shop_default", "ipam": {}}},
+ "secrets": {
+  "cert": {"name": "shop_cert", "file": "/tmp/svc/rec/cert.pem"},
+  "level": {"name": "shop_level", "environment": "LEVEL"},
+  "token": {"name": "shop_token", "file": "/tmp/svc/rec/token.txt"}
+ },
+ "services": {
+  "api": {
+   "build": {
+    "context": "/tmp/svc/rec/backend",
+    "dockerfile": "Dockerfile",
+    "args": {"V": "1"},
+    "additional_contexts": {"base": "service:base", "shared": "/tmp/svc/rec/shared"}
+   },
+   "command": null,
+   "configs": [{"source": "motd"}, {"source": "inline"}],
+   "entrypoint": null,
+   "environment": {"API_KEY": "hunter22"},
+   "networks": {"default": null},
+   "secrets": [{"source": "token", "target": "/run/secrets/token"}, {"source": "level", "target": "/run/secrets/level"}]
+  },
+  "base": {
+   "build": {"context": "/tmp/svc/rec", "dockerfile": "/tmp/svc/rec/backend/Base"},
+   "command": null,
+   "entrypoint": null,
+   "networks": {"default": null}
+  },
+  "cert": {
+   "command": null,
+   "entrypoint": null,
+   "image": "busybox:1.37",
+   "networks": {"default": null},
+   "secrets": [{"source": "cert", "target": "/run/secrets/cert"}]
+  },
+  "log": {
+   "command": null,
+   "entrypoint": null,
+   "environment": {"LEVEL": "info"},
+   "image": "busybox:1.37",
+   "networks": {"default": null}
+  },
+  "side": {
+   "command": null,
+   "depends_on": {"api": {"condition": "service_started", "restart": true, "required": true}},
+   "entrypoint": null,
+   "image": "busybox:1.37",
+   "network_mode": "service:api"
+  },
+  "web": {
+   "command": ["httpd", "-f", "--home=/tmp/svc/rec/static"],
+   "depends_on": {"api": {"condition": "service_started", "restart": true, "required": true}},
+   "entrypoint": null,
+   "image": "busybox:1.36",
+   "labels": {"team": "a"},
+   "networks": {"default": null},
+   "ports": [{"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"}],
+   "volumes": [
+    {
+     "type": "bind",
+     "source": "/tmp/svc/rec/conf/nginx.conf",
+     "target": "/etc/nginx.conf",
+     "read_only": true,
+     "bind": {"create_host_path": true}
+    },
+    {"type": "bind", "source": "/tmp/svc/rec/static", "target": "/srv", "bind": {"create_host_path": true}},
+    {"type": "volume", "source": "data", "target": "/data", "volume": {}},
+    {
+     "type": "bind",
+     "source": "/etc/localtime",
+     "target": "/etc/localtime",
+     "read_only": true,
+     "bind": {"create_host_path": true}
+    }
+   ]
+  }
+ },
+ "volumes": {"data": {"name": "shop_data"}}
+}
+"""
+
+
+def bundle(folder: Path, files: dict[str, str], links: dict[str, str] | None = None) -> Manifest:
+    """The files written to `folder`, and their manifest."""
+    entries = [Entry("l", 0o777, 0, "-", path, target, folder / path) for path, target in (links or {}).items()]
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        entries.append(Entry("f", 0o644, len(text), sha256(text.encode()).hexdigest(), path, "", file))
+    return Manifest(tuple(sorted(entries, key=lambda entry: entry.path.encode())))
+
+
+def stack(folder: Path) -> Stack:
+    return Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ())
+
+
+# ------------------------------------------------------------------------------------------------ text → model
+
+
+def test_paths_below_the_folder_become_relative() -> None:
+    model = parse_model(RECORDED)
+
+    web = model.services["web"]
+    assert [volume["source"] for volume in web["volumes"]] == [
+        "./conf/nginx.conf",
+        "./static",
+        "data",
+        "/etc/localtime",
+    ]
+    assert web["command"] == ["httpd", "-f", "--home=./static"]
+    assert model.services["api"]["build"] == {
+        "context": "./backend",
+        "dockerfile": "Dockerfile",
+        "args": {"V": "1"},
+        "additional_contexts": {"base": "service:base", "shared": "./shared"},
+    }
+    assert model.services["base"]["build"] == {"context": ".", "dockerfile": "backend/Base"}
+    assert model.secrets["cert"] == {"name": "shop_cert", "file": "./cert.pem"}
+    assert model.configs["motd"] == {"name": "shop_motd", "file": "./conf/motd"}
+    assert dict(model.volumes) == {"data": {"name": "shop_data"}}
+    assert dict(model.networks) == {"default": {"name": "shop_default", "ipam": {}}}
+
+
+def test_the_same_files_give_the_same_model_in_whatever_folder() -> None:
+    assert parse_model(RECORDED.replace("/tmp/svc/rec", "/var/tmp/tmp.Xy1")) == parse_model(RECORDED)
+
+
+def test_a_folder_whose_name_only_begins_alike_is_left_alone() -> None:
+    text = '/srv/a\n{"services": {"x": {"command": ["/srv/ab", "/data/srv/a/b", "/srv/a", "/srv/a.b", "P=/srv/a:ro"]}}}'
+
+    assert parse_model(text).services["x"]["command"] == ["/srv/ab", "/data/srv/a/b", ".", "/srv/a.b", "P=.:ro"]
+
+
+def test_a_model_of_nothing_is_empty() -> None:
+    assert parse_model('/srv\n{"services": {}, "volumes": null}') == Model()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hunter22", '{"services": {}}', "/srv\nhunter22", "/srv\n[]", '/srv\n{"services": ["hunter22"]}']
+)
+def test_anything_else_is_an_error_that_quotes_nothing(text: str) -> None:
+    with pytest.raises(TowlineError) as caught:
+        parse_model(text)
+
+    assert "hunter22" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------- command
+
+
+def test_command_names_project_and_files() -> None:
+    words = ("docker", "compose", "--project-name", "shop", "--file", "a.yaml", "--file", "b.yaml")
+
+    assert command("shop", ["a.yaml", "b.yaml"], "stacks/web") == (
+        *("sh", "-c", SCRIPT, "towline", "stacks/web", *words),
+        *("config", "--format", "json"),
+    )
+
+
+def run_with(docker: str, tmp_path: Path, shell: str) -> subprocess.CompletedProcess[bytes]:
+    """The command with a stand-in for docker, in a folder for temporary files that is reached by a symlink."""
+    for name in ("bin", "real"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tmp").symlink_to("real")
+    program = tmp_path / "bin" / "docker"
+    program.write_text(f"#!/bin/sh\n{docker}\n")
+    program.chmod(0o755)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("compose.yaml")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"hello"))
+    path = f"{tmp_path}/bin:/usr/bin:/bin"
+    env = {"PATH": path, "TMPDIR": f"{tmp_path}/tmp", "COMPOSE_FILE": "x", "COMPOSE_PROFILES": "y", "PWD": "/"}
+    _, _, *words = command("shop", ["compose.yaml"], "stacks/web")
+    return subprocess.run(
+        (*shell.split(), "-c", *words), input=packed.getvalue(), env=env, cwd=tmp_path, capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_compose_runs_in_a_physical_folder_with_nothing_of_the_logins_settings(tmp_path: Path, shell: str) -> None:
+    shown = 'pwd; echo "$PWD ${COMPOSE_FILE-unset} ${COMPOSE_PROFILES-unset}"; cat compose.yaml; stat -c " %a" .'
+    done = run_with(shown, tmp_path, shell)
+
+    folder, here, rest, end = done.stdout.decode().split("\n", 3)
+    assert (done.returncode, done.stderr, folder) == (0, b"", here)
+    assert folder.startswith(f"{tmp_path}/real/")
+    assert (rest, end) == (f"{folder} unset unset", "hello 700\n")
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_what_the_model_mounts_and_the_server_lacks_is_told(tmp_path: Path, shell: str) -> None:
+    there = tmp_path / "stacks" / "web"
+    (there / "data").mkdir(parents=True)
+    (there / "here.txt").write_text("")
+    (there / "dangling").symlink_to("nowhere")
+    (tmp_path / "there").mkdir()
+    own = ["here.txt", "data", "dangling", "gone.txt", "gone/deep/x.conf", "here.txt/x"]
+    far = [f"{tmp_path}/there", f"{tmp_path}/gone one", "/", "no/path", f"{tmp_path}/un\\u0026sure", f"{tmp_path}/$$x"]
+    lines = [*(f'  "source": "$PWD/{path}",' for path in own), '  "file": "$PWD/gone.key"']
+    lines += [f'  "source": "{path}",' for path in far]
+    shown = "\n".join(lines).replace("$$", "\\$\\$")
+    folder, *rest = run_with(f"cat <<E\n{shown}\nE", tmp_path, shell).stdout.decode().split("\n")
+
+    absent = [line.partition("\t")[2] for line in rest if line.startswith("absent\t")]
+    assert sorted(absent) == ["./gone.key", "./gone.txt", "./gone/deep/x.conf", f"{tmp_path}/gone one"]
+    assert rest[len(absent)] == f'  "source": "{folder}/here.txt",'
+
+
+def test_what_cannot_be_looked_into_is_not_told_as_absent(tmp_path: Path) -> None:
+    """The engine may see there; root sees everywhere."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o600)
+    done = run_with(f'echo \'  "source": "{closed}/x.conf"\'', tmp_path, "sh")
+    assert ("absent" in done.stdout.decode()) == (os.geteuid() == 0)
+
+
+def test_the_folder_goes_and_the_code_stays_when_compose_fails(tmp_path: Path) -> None:
+    done = run_with("echo broken >&2; exit 15", tmp_path, "sh")
+
+    assert (done.returncode, done.stderr) == (15, b"broken\n")
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------- what compose reads
+
+
+def paths_read(tmp_path: Path, files: dict[str, str], links: dict[str, str] | None = None) -> list[str]:
+    return [entry.path for entry in entries_read(stack(tmp_path), bundle(tmp_path, files, links))]
+
+
+def test_only_what_compose_reads_is_sent(tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": """
+            services:
+              a: {build: app, env_file: [a.env, {path: ./env/b.env, required: false}], label_file: l.env}
+              b: {extends: {file: common/base.yml, service: x}, volumes: ["./conf:/c"], env_file: gone.env}
+              c: {extends: a, env_file: !override [c.env]}
+            include: [more/compose.yaml, {path: [other/o.yaml], project_directory: home, env_file: other.env}]
+            secrets: {s: {file: s.txt}}
+        """,
+        "common/base.yml": "services: {x: {image: x, env_file: x.env}}",
+        "more/compose.yaml": "services: {m: {image: m, env_file: m.env}}",
+        "other/o.yaml": "services: {o: {image: o, env_file: h.env}}",
+        **dict.fromkeys((".env", "a.env", "env/b.env", "l.env", "c.env", "common/x.env", "other.env"), "A=1"),
+        **dict.fromkeys(("more/m.env", "more/.env", "home/h.env", "home/.env"), "A=1"),
+        **dict.fromkeys(("app/Dockerfile", "conf/c", "s.txt", "unused.env", "a", "env/z.env"), "big"),
+    }
+
+    wanted = {"compose.yaml", "common/base.yml", "more/compose.yaml", "other/o.yaml"}
+    wanted |= {path for path, text in files.items() if text == "A=1"}
+    assert paths_read(tmp_path, files) == sorted(wanted)
+
+
+def test_a_variable_in_a_name_is_filled_in_or_may_be_anything(tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": "services: {a: {image: a, env_file: ['${STAGE}.env', 'on/${HOSTNAME}.env']}}",
+        **{".env": "STAGE=prod", "prod.env": "", "test.env": "", "on/x.env": "", "on/y.env": "", "on/z": ""},
+    }
+
+    assert paths_read(tmp_path, files) == [".env", "compose.yaml", "on/x.env", "on/y.env", "prod.env"]
+
+
+def test_a_symlinked_file_comes_with_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "now").symlink_to("v2")
+    files = {"compose.yaml": "services: {a: {image: a, env_file: now/a.env}}", "v2/a.env": "A=1", "v1/a.env": "A=1"}
+
+    assert [*trail("now/a.env", bundle(tmp_path, files, {"now": "v2"}))] == ["now", "v2/a.env"]
+    assert paths_read(tmp_path, files, {"now": "v2"}) == ["compose.yaml", "now", "v2/a.env"]
+
+
+# -------------------------------------------------------------------------------------------------- read_model
+
+
+class Line:
+    """A connection that answers one put."""
+
+    host = SimpleNamespace(name="prod", root="stacks")
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.sent: list[str] = []
+        self.commands: list[Command] = []
+
+    def put(self, chunks: Iterable[bytes], command: Command, name: str = "put") -> Result:
+        content = io.BytesIO(gzip.decompress(b"".join(chunks)))
+        with tarfile.open(fileobj=content) as tar:
+            self.sent += tar.getnames()
+        self.commands.append(command)
+        return self.result
+
+
+FILES = {
+    "compose.yaml": "services: {a: {image: a, env_file: a.env}}",
+    "a.env": "my pass+word s3cret\nB='tops3cret",
+    "x": "",
+}
+
+
+def test_one_session_brings_the_model(tmp_path: Path) -> None:
+    folder, _, rest = RECORDED.partition("\n")
+    line: Any = Line(Result(0, f"{folder}\nabsent\t./conf/motd\nabsent\t/srv/a b\n{rest}".encode()))
+
+    read = read_model(line, stack(tmp_path), bundle(tmp_path, FILES))
+    assert read == Rendered(parse_model(RECORDED), frozenset({"./conf/motd", "/srv/a b"}))
+    words = command("shop", ["compose.yaml"], "stacks/shop")
+    assert (line.sent, line.commands) == (["a.env", "compose.yaml"], [words])
+
+
+@pytest.mark.parametrize(
+    ("err", "said"),
+    [
+        (
+            "validating /tmp/t.1/compose.yaml: services.a must be a mapping\n",
+            "validating compose.yaml: services.a must be a mapping",
+        ),
+        ("a\nb\nc\nd\n", "b · c · d"),
+        ("", "exit code 15"),
+        # as docker compose 2.40.3 says it
+        (
+            'failed to read /tmp/t.1/a.env: line 1: unexpected character "+" in variable name "my pass+word s3cret"\n',
+            'failed to read a.env: line 1: unexpected character "+" in variable name "[secret]"',
+        ),
+        (
+            "failed to read /tmp/t.1/a.env: line 2: unterminated quoted value 'tops3cret\n",
+            "failed to read a.env: line 2: unterminated quoted value '[secret]",
+        ),
+    ],
+)
+def test_what_compose_refuses_is_told_in_its_words_without_secrets(tmp_path: Path, err: str, said: str) -> None:
+    line: Any = Line(Result(15, b"/tmp/t.1\n", err.encode()))
+
+    with pytest.raises(RemoteFailed) as caught:
+        read_model(line, stack(tmp_path), bundle(tmp_path, FILES))
+
+    assert str(caught.value) == f"shop: docker compose config: {said}"

@@ -1,0 +1,206 @@
+"""Stack → Manifest: everything in its folder that is sent, with path, mode, size and sha256.
+
+The same files give the same manifest, whoever bundles them and when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from towline.bundle.manifest import Entry, Manifest, path_order
+from towline.errors import StackError
+from towline.project.catalog import Stack
+
+if TYPE_CHECKING:
+    import pathspec
+
+IGNORE_FILE = ".towlineignore"
+# Never bundled, at any depth: what tools leave behind. A trailing name of two parts is matched as such.
+ALWAYS_IGNORED = frozenset(
+    {".git", "__pycache__", ".DS_Store", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules/.cache"}
+)
+IGNORED_SUFFIX = ".pyc"
+RESERVED = ".towline"
+# One thread hashes small files faster than two (the interpreter's lock); big ones leave the lock.
+BIG_FILE = 1024 * 1024
+
+
+def load_manifest(stack: Stack) -> Manifest:
+    """What is bundled of `stack`, every file read and hashed.
+
+    Raises StackError, naming the path, for what cannot be bundled: a symlink that leaves the folder, a
+    device, a socket, a name with control characters, a file that cannot be read or changes meanwhile.
+    """
+    walk = _Walk(stack)
+    entries = list(walk.entries(str(stack.folder), ""))
+    if stack.root_env and not walk.ignored(".env", ".env"):
+        entries.append(_root_env(stack.root_env))
+    return Manifest(tuple(sorted(_hashed(entries, stack.label), key=path_order)))
+
+
+def _root_env(path: Path) -> Entry:
+    found = path.stat()
+    return Entry("f", file_mode(".env", found.st_mode), found.st_size, "", ".env", "", path)
+
+
+class _Walk:
+    """Goes through a stack's folder. Files come out without their sha256."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.label = stack.label
+        self.real = os.path.realpath(stack.folder)
+        self.spec = _ignore_spec(stack.folder / IGNORE_FILE, stack.label)
+
+    def entries(self, folder: str, prefix: str) -> Iterator[Entry]:
+        """The entries under `folder`, whose path in the bundle is `prefix` (empty, or ending in /)."""
+        empty = True
+        for item in self._scan(folder, prefix):
+            path = prefix + item.name
+            directory = item.is_dir(follow_symlinks=False)
+            if self.ignored(item.name, path, directory):
+                continue
+            empty = False
+            if not item.name.isprintable() or "\\" in item.name:
+                self._check_name(path)
+            if directory:
+                yield from self.entries(item.path, path + "/")
+            else:
+                yield self._entry(item, path)
+        if empty and prefix:
+            yield Entry("d", 0o755, 0, "-", prefix[:-1], "", Path(folder))
+
+    def ignored(self, name: str, path: str, directory: bool = False) -> bool:
+        if name in ALWAYS_IGNORED or name.endswith(IGNORED_SUFFIX) or path == IGNORE_FILE:
+            return True
+        if name == ".cache" and "/".join(path.split("/")[-2:]) in ALWAYS_IGNORED:
+            return True
+        if path == RESERVED:
+            raise StackError(f"{self.label}/{path}: the name {RESERVED} is reserved; rename it")
+        return self.spec is not None and self.spec.match_file(path + "/" if directory else path)
+
+    def _scan(self, folder: str, prefix: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as items:
+                return list(items)
+        except OSError as e:
+            raise StackError(f"{self.label}/{prefix}: cannot be read: {e.strerror}") from None
+
+    def _entry(self, item: os.DirEntry[str], path: str) -> Entry:
+        try:
+            found = item.stat(follow_symlinks=False)
+        except OSError as e:
+            raise StackError(f"{self.label}/{path}: cannot be read: {e.strerror}") from None
+        if stat.S_ISREG(found.st_mode):
+            mode = file_mode(item.name, found.st_mode)
+            return Entry("f", mode, found.st_size, "", path, "", Path(item.path))
+        if stat.S_ISLNK(found.st_mode):
+            return Entry("l", 0o777, 0, "-", path, self._target(item.path, path), Path(item.path))
+        raise StackError(f"{self.label}/{path}: is a {_special(found.st_mode)}; only files can be sent")
+
+    def _target(self, link: str, path: str) -> str:
+        """A symlink's target, when it stays in the folder. It may dangle; it may not leave."""
+        target = os.readlink(link)  # noqa: PTH115 - Path would tidy up the target's text
+        self._check_text(target, path)
+        lexical = os.path.normpath(f"{os.path.dirname(path)}/{target}".lstrip("/"))  # noqa: PTH120
+        real = os.path.realpath(link)
+        outside = real != self.real and not real.startswith(self.real + "/")
+        if target.startswith("/") or lexical.split("/")[0] == ".." or outside:
+            raise StackError(f"{self.label}/{path}: the symlink leaves the stack's folder (to {target!r})")
+        return target
+
+    def _check_name(self, path: str) -> None:
+        """Refuse a name that a manifest's line, a server's tar or its sha256sum could not hold."""
+        self._check_text(path, path)
+        if "\\" in path:  # sha256sum writes such a name escaped, so that its list could not be compared
+            raise StackError(f"{self.label}: the name {path!r} has a backslash; rename it")
+
+    def _check_text(self, text: str, path: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise StackError(f"{self.label}: the name {path!r} is not UTF-8; rename it") from None
+        if any(unicodedata.category(letter) == "Cc" for letter in text):
+            raise StackError(f"{self.label}: the name {path!r} has control characters; rename it")
+
+
+def _special(mode: int) -> str:
+    kinds = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "fifo", stat.S_IFBLK: "device", stat.S_IFCHR: "device"}
+    return kinds.get(stat.S_IFMT(mode), "special file")
+
+
+def file_mode(name: str, mode: int) -> int:
+    """A file's mode in a bundle: 0644 or 0755, and 0600 or 0700 for a .env and for what is private here."""
+    secret = name == ".env" or (name.startswith(".env.") and name != ".env.example")
+    private = secret or not mode & 0o077
+    runs = bool(mode & stat.S_IXUSR)
+    return (0o700 if runs else 0o600) if private else (0o755 if runs else 0o644)
+
+
+def _ignore_spec(file: Path, label: str) -> pathspec.GitIgnoreSpec | None:
+    if not file.is_file():
+        return None
+    import pathspec
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as e:
+        raise StackError(f"{label}/{IGNORE_FILE}: cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise StackError(f"{label}/{IGNORE_FILE}: is not UTF-8 text") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            pathspec.GitIgnoreSpec.from_lines([line])
+        except ValueError:
+            raise StackError(f"{label}/{IGNORE_FILE}:{number}: {line!r} is not a gitignore pattern") from None
+    return pathspec.GitIgnoreSpec.from_lines(lines)
+
+
+# ---------------------------------------------------------------------------------------------------- hashing
+
+
+def _hashed(entries: list[Entry], label: str) -> Iterator[Entry]:
+    """`entries`, the files with their sha256; big ones on all cores while small ones go on this one."""
+    big = [e for e in entries if e.size >= BIG_FILE]
+    hashed = partial(_hash_entry, label=label)
+    if not big:
+        yield from map(hashed, entries)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(len(big), os.cpu_count() or 1)) as pool:
+        later = pool.map(hashed, big)
+        yield from (hashed(e) for e in entries if e.size < BIG_FILE)
+        yield from later
+
+
+def _hash_entry(entry: Entry, label: str) -> Entry:
+    if entry.kind != "f":
+        return entry
+    try:
+        size, digest = _hash_file(entry.source, entry.size)
+    except OSError as e:
+        raise StackError(f"{label}/{entry.path}: cannot be read: {e.strerror}") from None
+    if size != entry.size:
+        raise StackError(f"{label}/{entry.path}: changed while it was being read; try again")
+    return Entry("f", entry.mode, size, digest, entry.path, "", entry.source)
+
+
+def _hash_file(path: Path, size: int) -> tuple[int, str]:
+    """(bytes really read, sha256). O_NOFOLLOW: what was a file a moment ago may be a symlink now."""
+    if size >= BIG_FILE:
+        with path.open("rb", buffering=0) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return file.tell(), digest
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        content = os.read(fd, size + 1)
+    finally:
+        os.close(fd)
+    return len(content), hashlib.sha256(content).hexdigest()

@@ -1,0 +1,170 @@
+"""Declared checks that run on the server (`command`, `file`, `dns`): what is run for each, and what its result means.
+
+All of it runs in the one session of the survey, retries included.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from towline.checks.declared_probes import Where
+from towline.checks.finding import About, Finding, listed
+from towline.commands import shell
+from towline.commands.docker import ONEOFF, PROJECT, SERVICE
+from towline.project.catalog import Stack
+from towline.project.declared_checks import Check, Command, Dns, File
+from towline.remote.paths import StackPaths
+from towline.ssh.session import Result
+
+NOT_RUNNING, NOT_FOUND = 125, 127  # exit codes
+TOO_LATE = (124, 143)  # the second is what busybox's timeout gives
+RESOLVING = 10.0  # seconds that a name may take
+MOST_LINES = 10
+
+# $1 times, $2 pause, $3 the exit code that is right, $4 what the output must have in it
+_TRY = """
+times=$1 pause=$2 right=$3 has=$4
+shift 4
+while :; do
+    out=$("$@" 2>&1)
+    code=$?
+    if [ "$code" = "$right" ]; then case $out in *"$has"*) break ;; esac; fi
+    [ "$times" -gt 0 ] || break
+    times=$((times - 1))
+    sleep "$pause"
+done
+printf '%s\\n' "$out"
+exit "$code"
+"""
+
+_IN_LIVE = """
+cd "$1" 2>/dev/null || :
+shift
+exec "$@"
+"""
+
+_IN_SERVICE = f"""
+id=$(docker ps --quiet --filter "label={PROJECT}=$1" --filter "label={SERVICE}=$2" --filter label={ONEOFF}=False | head -n 1)
+[ -n "$id" ] || exit {NOT_RUNNING}
+shift 2
+exec docker exec "$id" "$@"
+"""
+
+# $1 the live folder, $2 a path or a pattern: mode, owner, bytes, age and name of the newest that it matches
+_NEWEST = """
+case $2 in /*) ;; *) cd "$1" 2>/dev/null || exit 2 ;; esac
+IFS=
+newest=
+for one in $2; do
+    [ -e "$one" ] || [ -L "$one" ] || continue
+    if [ -z "$newest" ] || [ "$one" -nt "$newest" ]; then newest=$one; fi
+done
+[ -n "$newest" ] || exit 2
+stat -c "%a %U %s $(($(date +%s) - $(stat -c %Y -- "$newest"))) %n" -- "$newest"
+"""
+
+
+@singledispatch
+def command(_check: Check, _stack: Stack, _root: str) -> shell.Command | None:
+    """What is run on the server for a check; None: nothing, it is asked over TCP."""
+    return None
+
+
+@command.register
+def _(check: Command, stack: Stack, root: str) -> shell.Command:
+    if check.service:
+        words = shell.script(_IN_SERVICE, stack.project, check.service, *check.words)
+    else:
+        words = shell.script(_IN_LIVE, StackPaths(root, stack.name).live, *check.words)
+    return _tried(check, shell.limited(check.timeout, words), str(check.exit_code), check.contains)
+
+
+@command.register
+def _(check: File, stack: Stack, root: str) -> shell.Command:
+    return _tried(
+        check, shell.script(_NEWEST, StackPaths(root, stack.name).live, check.path), "0" if check.exists else "2"
+    )
+
+
+@command.register
+def _(check: Dns, _stack: Stack, _root: str) -> shell.Command:
+    return _tried(check, shell.limited(RESOLVING, ("getent", "ahosts", check.host)), "0", check.address)
+
+
+def _tried(check: Check, words: shell.Command, right: str, has: str = "") -> shell.Command:
+    return shell.script(_TRY, str(check.retry.times), f"{check.retry.pause:g}", right, has, *words)
+
+
+def judge_command(check: Check, where: Where, result: Result) -> Finding:
+    """The finding out of what `command` answered."""
+    about = where.about(check)
+    if isinstance(check, File):
+        return _judge_file(about, check, result)
+    if isinstance(check, Dns):
+        return _judge_dns(about, check, result)
+    return _judge_output(about, check, result) if isinstance(check, Command) else about.skip(check.name, "not asked")
+
+
+def _judge_output(about: About, check: Command, result: Result) -> Finding:
+    if check.service and result.code == NOT_RUNNING:
+        return about.skip(check.name, f"{check.service} does not run")
+    said = _tail(result.out)
+    if result.code != check.exit_code:
+        late = f"did not end within {check.timeout:g} s" if result.code in TOO_LATE else f"ended with {result.code}"
+        return about.fail(check.name, f"the command {late}, expected {check.exit_code}", said)
+    if check.contains and check.contains not in result.out:
+        return about.fail(check.name, f"the command does not say {check.contains!r}", said)
+    return about.ok(check.name, "the command does what it should", said)
+
+
+def _tail(text: str) -> str:
+    lines = text.strip().splitlines()
+    return listed(lines[-MOST_LINES:])
+
+
+def _judge_dns(about: About, check: Dns, result: Result) -> Finding:
+    if result.code == NOT_FOUND:
+        return about.skip(check.name, "the server has no getent to resolve names with")
+    addresses = list(dict.fromkeys(line.split()[0] for line in result.out.splitlines() if line.strip()))
+    if result.code or not addresses:
+        return about.fail(check.name, f"the server does not resolve {check.host}", hint="see `getent ahosts` there")
+    if check.address and check.address not in addresses:
+        return about.fail(check.name, f"{check.host} is not {check.address}", ", ".join(addresses))
+    return about.ok(check.name, f"the server resolves {check.host}", ", ".join(addresses))
+
+
+def _judge_file(about: About, check: File, result: Result) -> Finding:
+    there = result.code == 0
+    if there != check.exists:
+        sentence = f"{check.path} does not exist" if check.exists else f"{check.path} exists, and should not"
+        return about.fail(check.name, sentence, "" if check.exists else result.out.strip())
+    if not there:
+        return about.ok(check.name, f"{check.path} does not exist, as it should")
+    mode, owner, size, age, path = [*result.out.strip().split(" ", 4), *[""] * 5][:5]
+    evidence = f"{path}: mode {mode}, owner {owner}, {size} bytes, changed {_age(float(age))} ago"
+    wrong = _wrong_file(check, mode, owner, int(size), float(age))
+    return (
+        about.fail(check.name, f"{path} {wrong}", evidence)
+        if wrong
+        else about.ok(check.name, f"{path} is as it should be", evidence)
+    )
+
+
+def _wrong_file(check: File, mode: str, owner: str, size: int, age: float) -> str:
+    if check.mode and mode != check.mode:
+        return f"has mode {mode}, expected {check.mode}"
+    if check.owner and owner != check.owner:
+        return f"is {owner}'s, expected {check.owner}"
+    if check.max_age and age > check.max_age:
+        return f"was changed {_age(age)} ago, expected at most {_age(check.max_age)}"
+    return f"has {size} bytes, expected at least {check.min_bytes}" if size < check.min_bytes else ""
+
+
+def _age(seconds: float) -> str:
+    """
+    >>> _age(90), _age(7200), _age(200000)
+    ('2 min', '2.0 h', '2.3 days')
+    """
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 86400 * 2 else f"{seconds / 86400:.1f} days"

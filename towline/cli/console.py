@@ -1,0 +1,53 @@
+"""The console command `towline`: the same tasks as `inv`, in any folder that has stacks/ or infrastructure/."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+from towline import __version__
+from towline.errors import UsageError
+
+
+def main() -> None:
+    """Run the tasks that the command line names; exits with the code of the error tree."""
+    OneLineErrors(name="towline", version=__version__, namespace=load_tasks().namespace).run()
+
+
+class OneLineErrors(Program):
+    """invoke's Program, but a command line that cannot be read is one `error:` line and exit code 2."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        with _usage_errors():
+            super().parse_core(argv)
+
+    def parse_tasks(self) -> None:
+        with _usage_errors():
+            super().parse_tasks()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except ParseError as error:
+        raise Exit(f"error: {error}", code=UsageError.exit_code) from None
+
+
+def load_tasks() -> ModuleType:
+    """tasks.py: the wheel carries it inside the package, a checkout beside it."""
+    package = Path(__file__).parents[1]
+    file = next(path for path in (package / "tasks.py", package.parent / "tasks.py") if path.is_file())
+    spec = importlib.util.spec_from_file_location("towline_tasks", file)
+    assert spec and spec.loader  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,41 @@
+"""A person's lock on a stack: a line of text that every deploy reads and stops at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from towline.commands.shell import Command, script
+from towline.deploy.upload import sender
+from towline.errors import LockHeld, RemoteFailed
+from towline.facts import interrupted
+from towline.remote.paths import StackPaths
+from towline.ssh.connection import Connection
+from towline.ssh.session import Result
+
+# `set -C` makes the redirection fail where the file is there: two people cannot both get the lock.
+_LOCK = '(umask 077; mkdir -p "$1"); set -C; printf "%s\\n" "$2" 2>/dev/null >"$1/held" || { cat "$1/held"; exit 4; }'
+_UNLOCK = 'cat "$1/held" 2>/dev/null; rm -f "$1/held"'
+
+
+def lock(connection: Connection, stack: str, message: str, note: Callable[[str], None]) -> str:
+    """The text that the lock holds now: who, since when, the message. Raises LockHeld with the other's text."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    text = " ".join(f"by {sender()} since {at}: {message or 'no message'}".split())
+    result = _run(connection, script(_LOCK, StackPaths(connection.host.root, stack).home, text), note)
+    if result.code == LockHeld.exit_code:
+        raise LockHeld(f"{stack}: locked already: {result.out.strip()}", f"`inv unlock --stack={stack}` takes it off")
+    if not result.ok:
+        raise RemoteFailed(f"{stack}: the lock could not be written: {result.err.strip()}")
+    return text
+
+
+def unlock(connection: Connection, stack: str, note: Callable[[str], None]) -> str:
+    """What the lock said; '' when there was none."""
+    return _run(connection, script(_UNLOCK, StackPaths(connection.host.root, stack).home), note).out.strip()
+
+
+def _run(connection: Connection, command: Command, note: Callable[[str], None]) -> Result:
+    result, found = connection.batch([command, interrupted.command(connection.host.root)], name="lock")
+    interrupted.tell(found, note)
+    return result

@@ -1,0 +1,1 @@
+"""Decides what a deploy does. Pure: values in, a plan out."""

@@ -1,0 +1,114 @@
+"""Bind mounts, configs and secrets whose file or folder is not there for them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from posixpath import normpath
+from typing import TYPE_CHECKING, Any
+
+from towline.deploy.planning.situation import Risk
+
+if TYPE_CHECKING:
+    from towline.facts.compose_model import Model
+
+PLACEHOLDERS = frozenset({".gitkeep", ".keep", ".gitignore"})  # what holds a folder in git is not its content
+FILE_NAMES = frozenset(
+    {"caddyfile", "corefile", "dockerfile", "makefile", "procfile", "hosts", "passwd", "shadow", "group", "crontab"}
+    | {".env", ".htpasswd", "htpasswd", ".pgpass", ".netrc", ".npmrc", ".bashrc", ".profile", ".dockerignore"}
+)
+
+
+def mounts(
+    old: Model | None, new: Model, here: frozenset[str], removed: frozenset[str], absent: frozenset[str]
+) -> Iterator[Risk]:
+    """here, removed: paths of the release, and of the live one that it lacks. absent: not on the server now."""
+    sources = _sources(new)
+    gone = [path for path in sorted(sources) if _was_removed(path, here, removed)]
+    yield from (_mount_removed(path, sources[path]) for path in gone)
+    before = _sources(old).keys() if old else {}
+    for path in sorted((frozenset(map(normpath, absent)) & sources.keys()).difference(gone)):
+        if not _at_or_below(path, here):
+            yield from _mount_missing(path, sources[path], had=path in before)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A path that containers get: services that do, and whether it has to be there: Docker makes no folder in its place."""
+
+    services: tuple[str, ...]
+    required: bool
+
+    @property
+    def shown(self) -> str:
+        return " and ".join(self.services)
+
+
+def _sources(model: Model) -> dict[str, _Source]:
+    """Path, absolute or below the stack's folder → who mounts it."""
+    found: dict[str, dict[str, bool]] = {}
+    for service, keys in model.services.items():
+        for path, required in _mounted(model, keys):
+            plain = normpath(path)
+            if path and plain.split("/")[0] not in (".", "..", "~"):
+                found.setdefault(plain, {})[service] = required
+    return {path: _Source(tuple(by), any(by.values())) for path, by in found.items()}
+
+
+def _mounted(model: Model, service: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    for mount in service.get("volumes") or ():
+        if mount.get("type") == "bind":
+            options = mount.get("bind")  # without any, Docker makes the folder
+            yield str(mount.get("source") or ""), options is not None and not options.get("create_host_path")
+    for section, declared in (("configs", model.configs), ("secrets", model.secrets)):
+        for use in service.get(section) or ():
+            yield str((declared.get(use.get("source")) or {}).get("file") or ""), True
+
+
+def _at_or_below(path: str, paths: frozenset[str]) -> list[str]:
+    return [one for one in paths if one == path or one.startswith(path + "/")]
+
+
+def _shown(path: str) -> str:
+    return path if path.startswith("/") else f"./{path}"
+
+
+def _was_removed(path: str, here: frozenset[str], removed: frozenset[str]) -> bool:
+    content = [one for one in _at_or_below(path, removed) if one.rpartition("/")[2] not in PLACEHOLDERS]
+    return bool(content) and not _at_or_below(path, here)
+
+
+def _mount_removed(path: str, source: _Source) -> Risk:
+    sentence = f"{source.shown}: mounts {_shown(path)}, which the last release had and this one has not"
+    return Risk("mount-removed", f"{sentence}; put it back, or take the mount out", stops=True)
+
+
+def _mount_missing(path: str, source: _Source, *, had: bool) -> Iterator[Risk]:
+    """had: the live release mounts it, so it was there."""
+    start = f"{source.shown}: mounts {_shown(path)}, "
+    where = "not on the server" if path.startswith("/") else "neither in the release nor on the server"
+    if source.required:
+        sentence = f"{start}which is {where}; its containers will not start: add the file, or make it there first"
+    elif looks_like_file(path):
+        sentence = (
+            f"{start}which is {where}; Docker will make an empty folder of it: add the file, or make it there first"
+        )
+    elif had:
+        sentence = (
+            f"{start}which the live release has, and which is gone from the server; Docker will make an empty folder"
+        )
+        sentence += " of it: put it back first"
+    else:
+        return
+    yield Risk("mount-missing", sentence, stops=False)
+
+
+def looks_like_file(path: str) -> bool:
+    """
+    >>> [looks_like_file(path) for path in ("conf/nginx.conf", "Caddyfile", "data", "conf.d", "v1.2", ".ssh")]
+    [True, True, False, False, False, False]
+    """
+    name = path.rstrip("/").rpartition("/")[2]
+    extension = re.search(r"[^.]\.([A-Za-z][A-Za-z0-9]{0,9})$", name)
+    return name.lower() in FILE_NAMES or bool(extension and extension[1] != "d")

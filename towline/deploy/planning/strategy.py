@@ -1,0 +1,84 @@
+"""What a strategy does to which services. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from towline.deploy.planning.services import ServicePlan
+from towline.facts.compose_model import Model, replicas_of
+
+
+def signals(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
+    """Service and signal, of those that read their files again; `recreate` makes all of them anew."""
+    reloading = (service for service in services if service.action == "reload" and strategy != "recreate")
+    return tuple((service.name, service.signal) for service in reloading)
+
+
+def restarts(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
+    """Service and the one that it has to be started after."""
+    after = ((service.name, service.after) for service in services if service.after)
+    return tuple(after) if strategy != "recreate" else ()
+
+
+def rolling_services(services: Iterable[ServicePlan], old: Model | None, model: Model) -> dict[str, int]:
+    """The services that change and can have the new container beside the old one, in their order → how many new ones."""
+    rolled = (name for name, why in _changing(services, old, model) if not why)
+    return {name: replicas_of(model.services[name]) for name in rolled}
+
+
+def rolling_back(services: Iterable[str], before: Model | None) -> dict[str, int]:
+    """Those of them whose containers of before could stand beside the new ones → how many they were."""
+    had = before.services if before else {}
+    return {name: replicas_of(had[name]) for name in services if name in had and not why_not_rolling(had[name])}
+
+
+def rolling_notes(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:
+    """A line for each service that cannot be rolled, and for each whose roll can be seen."""
+    changing = tuple(_changing(services, old, model))
+    not_rolled = (f"{name} cannot be rolled, so it is updated: {why}" for name, why in changing if why)
+    seen = (
+        f"{name} has other labels for Traefik, which leaves out what two containers say differently: "
+        "its routes may be gone for less than a second"
+        for name, why in changing
+        if not why and old and _traefik_labels(old.services[name]) != _traefik_labels(model.services[name])
+    )
+    return (*not_rolled, *seen)
+
+
+def _changing(services: Iterable[ServicePlan], old: Model | None, model: Model) -> Iterator[tuple[str, str]]:
+    """Each service that gets new containers, and why it cannot be rolled, '' when it can."""
+    for service in services:
+        if service.action in ("rebuild", "recreate"):
+            why = why_not_rolling(model.services[service.name])
+            if not why and old and not _has_health_check(old.services[service.name]):
+                why = "what runs has no health check"
+            yield service.name, why
+
+
+def _traefik_labels(service: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in (service.get("labels") or {}).items() if name.startswith("traefik.")}
+
+
+def _has_health_check(service: Mapping[str, Any]) -> bool:
+    check = service.get("healthcheck") or {}
+    return bool(check.get("test")) and check["test"][0] != "NONE" and not check.get("disable")
+
+
+def why_not_rolling(service: Mapping[str, Any]) -> str:
+    """What keeps two containers of the service from standing side by side; '' when nothing does."""
+    if service.get("container_name"):
+        return "its container_name can be had once"
+    if service.get("network_mode") == "host":
+        return "it is on the host's network"
+    ports = [port["published"] for port in service.get("ports") or () if port.get("published") not in (None, "", "0")]
+    if ports:
+        return f"host port {ports[0]} can be had once"
+    written = [mount for mount in service.get("volumes") or () if not mount.get("read_only")]
+    if written:
+        return f"{written[0].get('source', 'a volume')} at {written[0]['target']} may have one writer"
+    if not _has_health_check(service):
+        return "it has no health check"
+    if not replicas_of(service):
+        return "it has no replicas"
+    return ""

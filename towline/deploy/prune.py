@@ -1,0 +1,54 @@
+"""Disk freed on a host: releases that going back does not need, the tags of their images, the build cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from towline.commands import docker
+from towline.commands.shell import script
+from towline.errors import LockHeld, RemoteFailed
+from towline.project.catalog import Stack
+from towline.remote import script as remote_script
+from towline.ssh.connection import Connection
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """releases: (stack, id) pairs; bytes: what their files took; cache: the build cache, as docker words its size."""
+
+    releases: tuple[tuple[str, str], ...]
+    bytes: int
+    cache: str
+
+
+def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
+    """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is deployed."""
+    words = "yes" if really else "no"
+    commands = [
+        docker.disk_use(),
+        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, words) for stack in stacks),
+        *([docker.prune_cache()] if really else []),
+    ]
+    use, *pruned = connection.batch(commands, name="prune")
+    releases, size = [], 0
+    for stack, result in zip(stacks, pruned, strict=False):
+        if result.code == LockHeld.exit_code:
+            raise LockHeld(f"{stack.name}: {result.err.strip()}", "prune again when it has ended")
+        if not result.ok:
+            raise RemoteFailed(f"{stack.name}: {result.err.strip()}")
+        for _, release, kilobytes in (line.split() for line in result.out.splitlines()):
+            releases.append((stack.name, release))
+            size += int(kilobytes) * 1024
+    return Pruned(tuple(releases), size, _cache(use.out))
+
+
+def _cache(text: str) -> str:
+    """The reclaimable build cache in `docker system df --format '{{json .}}'`.
+
+    >>> _cache('{"Type":"Images","Reclaimable":"1GB"}\\n{"Type":"Build Cache","Reclaimable":"12MB"}\\n')
+    '12MB'
+    """
+    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return next((str(row["Reclaimable"]) for row in rows if row.get("Type") == "Build Cache"), "0B")

@@ -1,0 +1,33 @@
+"""Text files of a release as they are on the server, to be held against those here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from towline.bundle.manifest import Entry
+from towline.remote.paths import StackPaths
+from towline.ssh.connection import Connection
+
+LARGEST = 256 << 10  # bytes; larger files are not compared
+MOST = 50  # files
+
+
+def read_texts(connection: Connection, paths: StackPaths, release: str, entries: Iterable[Entry]) -> dict[str, str]:
+    """Path → text, of those entries that are small and text. One session; none when there is nothing to read."""
+    wanted = [entry.path for entry in entries if entry.kind == "f" and entry.size <= LARGEST][:MOST]
+    if not wanted:
+        return {}
+    folder = f"{paths.release(release)}/files"
+    results = connection.batch([("cat", "--", f"{folder}/{path}") for path in wanted], name="texts")
+    texts = {path: as_text(result.stdout) for path, result in zip(wanted, results, strict=True) if result.ok}
+    return {path: text for path, text in texts.items() if text is not None}
+
+
+def as_text(content: bytes) -> str | None:
+    """The text, or None for what is not text."""
+    if b"\0" in content:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
