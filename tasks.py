@@ -486,7 +486,7 @@ def demo(work: Work) -> None:
     work.use_host("sandbox")
     for name in ("traefik", "whoami"):
         _deploy_one(work, work.cargo(name), Options(), yes=True)
-    front = page.front_of(work.catalog.stack("traefik"), work.catalog.stack("whoami"))
+    front = page.page_address(work.catalog.stack("traefik"), work.catalog.stack("whoami"))
     _say(f"{front}, fetched through Traefik:")
     print(page.fetch(front).strip(), flush=True)
 

@@ -16,11 +16,11 @@ from towline.checks.run import Scope, chosen, findings
 from towline.facts.certificate import Certificate
 from towline.facts.compose_model import parse_model
 from towline.facts.container import Binding, Container
-from towline.facts.drift import LiveFact
+from towline.facts.drift import DriftFact
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.inventory import Mount, Port
-from towline.facts.probe import Answer, Question
-from towline.facts.survey import Engine, StackLook, Survey
+from towline.facts.probe import Answer, Probe
+from towline.facts.survey import Engine, StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.compose_file import Service
 from towline.project.declared_checks import Check
@@ -134,8 +134,8 @@ SHOP_KEYS = {
 }
 
 
-def make_look(name: str, keys: Mapping[str, Any], kept: Mapping[str, str]) -> StackLook:
-    return StackLook(
+def make_look(name: str, keys: Mapping[str, Any], kept: Mapping[str, str]) -> StackSurvey:
+    return StackSurvey(
         name,
         name,
         live_folder=f"/srv/stacks/{name}",
@@ -143,7 +143,7 @@ def make_look(name: str, keys: Mapping[str, Any], kept: Mapping[str, str]) -> St
         digest=f"digest of {name}",
         at="2026-11-01T10:00:00Z",
         model=parse_model(f"/tmp/x\n{json.dumps(keys)}"),
-        live=LiveFact(hashes={service: digest(service) for service in kept}, kept=kept),
+        live=DriftFact(hashes={service: digest(service) for service in kept}, kept=kept),
     )
 
 
@@ -266,7 +266,7 @@ class Example:
             declared=declared,
         )
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: Probe) -> Answer:
         good = Answer(status=200 if question.http else 0, certificate=CERTIFICATE if question.tls else None)
         return self.answers.get(f"{question.name}@{question.shown}", self.answers.get(question.shown, good))
 

@@ -10,7 +10,7 @@ TowlineError                     1
     HostKeyChanged                   differs from the pinned one: refused, never retried
     AuthenticationRefused            never retried
     SessionRefused                   the server's MaxSessions stayed exhausted for 30 s
-    LineCut                          the line broke while a command may have run
+    ConnectionLost                   the connection was lost while a command may have run
     ForwardingForbidden              sshd opens no TCP connections for this login
   RemoteFailed                   1   a remote command exited non-zero
   LockHeld                       4   another deploy of the stack is running
@@ -81,8 +81,8 @@ class SessionRefused(ConnectionFailed):
     """The host refused a session for as long as we waited (its MaxSessions is used up)."""
 
 
-class LineCut(ConnectionFailed):
-    """The line broke while a command may have been running; it is never sent again."""
+class ConnectionLost(ConnectionFailed):
+    """The connection was lost while a command may have been running; it is never sent again."""
 
 
 class ForwardingForbidden(ConnectionFailed):

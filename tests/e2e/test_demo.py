@@ -81,7 +81,7 @@ def test_deploy_all_brings_every_shipped_stack_up(shipped: Shipped) -> None:
     containers = json.loads(shipped.tow("get-containers", "--format=json").out)
     assert {row["stack"] for row in containers} == {"traefik", "whoami", "guestbook"}
     assert all(row["state"] == "running" and row["health"] in ("healthy", "") for row in containers)
-    assert "<title>" in page.fetch(page.Front(f"{shipped.prefix}-guestbook.localhost", shipped.http_port))
+    assert "<title>" in page.fetch(page.PageAddress(f"{shipped.prefix}-guestbook.localhost", shipped.http_port))
 
 
 def test_the_dashboard_is_published_on_127_0_0_1_only(shipped: Shipped) -> None:

@@ -93,7 +93,7 @@ class Client:
 
 
 @dataclass
-class Front:
+class PageAddress:
     """Traefik on a port of the test's own, and the name that it routes to the stack `web` by."""
 
     project: Project
@@ -152,18 +152,18 @@ x-towline: {{strategy: {strategy}, needs: [{self.project.name("traefik")}]}}
 
 
 @pytest.fixture(scope="module")
-def traefik(box: sandbox.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def traefik(box: sandbox.Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageAddress]:
     """One for all tests: it takes longer to come up than what stands behind it."""
     images.ensure(["traefik:v3.7"])
     project = new_project(box, tmp_path_factory.mktemp("front"), Project)
-    made = Front(project, free_port())
+    made = PageAddress(project, free_port())
     made.start()
     yield made
     project.clear()
 
 
 @pytest.fixture
-def front(traefik: Front) -> Iterator[Front]:
+def front(traefik: PageAddress) -> Iterator[PageAddress]:
     """Nothing stands behind it yet."""
     yield traefik
     clear_project(traefik.project.name("web"))
@@ -189,7 +189,7 @@ def neighbours() -> Iterator[None]:
         coming.result()
 
 
-def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(front: Front) -> None:
+def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(front: PageAddress) -> None:
     project, stack = front.project, f"--stack={front.project.name('web')}"
     front.write("page 0\n")
     assert project.tow("deploy", stack).code == 0
@@ -221,7 +221,7 @@ def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(fro
 SICK = {"unhealthy": "sh -c 'echo I serve nothing; sleep 600'", "crashing": "sh -c 'echo I serve nothing; exit 3'"}
 
 
-def test_a_roll_that_never_gets_healthy_touches_nothing_of_the_old(front: Front) -> None:
+def test_a_roll_that_never_gets_healthy_touches_nothing_of_the_old(front: PageAddress) -> None:
     project, stack = front.project, f"--stack={front.project.name('web')}"
     front.write("old\n")
     assert project.tow("deploy", stack).code == 0
@@ -249,7 +249,7 @@ BESIDE = """  last:
 """
 
 
-def test_what_was_rolled_is_rolled_back_when_the_next_service_fails(front: Front) -> None:
+def test_what_was_rolled_is_rolled_back_when_the_next_service_fails(front: PageAddress) -> None:
     project, stack = front.project, f"--stack={front.project.name('web')}"
     front.write("old\n", more=BESIDE.format(command="sh -c 'touch /tmp/well; sleep 600'"))
     assert project.tow("deploy", stack).code == 0
@@ -270,7 +270,7 @@ def test_what_was_rolled_is_rolled_back_when_the_next_service_fails(front: Front
     assert {answer.text for answer in client.answers} == {"old\n", "new\n"}
 
 
-def test_a_service_that_cannot_roll_is_named_with_its_reason_and_updated(front: Front) -> None:
+def test_a_service_that_cannot_roll_is_named_with_its_reason_and_updated(front: PageAddress) -> None:
     project, stack = front.project, f"--stack={front.project.name('web')}"
     named = f"    container_name: {project.name('single')}\n"
     front.write("one\n", more=named)
@@ -286,7 +286,7 @@ def test_a_service_that_cannot_roll_is_named_with_its_reason_and_updated(front: 
 
 
 @pytest.mark.parametrize("strategy", ["update", "recreate"])
-def test_the_downtime_that_is_reported_is_what_a_client_sees(front: Front, strategy: str) -> None:
+def test_the_downtime_that_is_reported_is_what_a_client_sees(front: PageAddress, strategy: str) -> None:
     project, name = front.project, front.project.name("web")
     stack = f"--stack={name}"
 

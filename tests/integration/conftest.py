@@ -22,7 +22,7 @@ from tests.conftest import running_box
 from towline.bundle.manifest import Manifest
 from towline.bundle.walk import load_manifest
 from towline.commands.shell import Command
-from towline.deploy.planning.plan import Options, Plan, Wanted, plan_deploy
+from towline.deploy.planning.plan import DesiredState, Options, Plan, plan_deploy
 from towline.deploy.upload import release_stream, run_archive
 from towline.engines.steps import Step
 from towline.facts import stack as stacks
@@ -293,7 +293,7 @@ class Server:
     def plan(self, tree: Tree) -> tuple[Plan, Manifest]:
         write_tree(self.local, tree)
         manifest = load_manifest(self.stack)
-        return plan_deploy(Wanted(self.stack, manifest, MODEL), self.fact(), Options()), manifest
+        return plan_deploy(DesiredState(self.stack, manifest, MODEL), self.fact(), Options()), manifest
 
     def stream(self, plan: Plan, manifest: Manifest) -> bytes:
         return b"".join(release_stream(self.stack, manifest, plan))
@@ -324,7 +324,7 @@ class Server:
         """A new run's id, and the archive that start.sh takes."""
         self._runs += 1
         name = f"20260101-0000{self._runs:02}"
-        empty = plan_deploy(Wanted(self.stack, Manifest(), MODEL), self.fact(), Options())
+        empty = plan_deploy(DesiredState(self.stack, Manifest(), MODEL), self.fact(), Options())
         plan = dataclasses.replace(empty, run=name, release=release, steps=tuple(steps), undo=tuple(undo))
         return name, run_archive(plan, Options(lock_wait=lock_wait))
 

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.integration.conftest import Line, line_to, running_box
+from tests.integration.conftest import Socket, line_to, running_box
 from towline.checks.ask import dial_here
-from towline.errors import ForwardingForbidden, LineCut
+from towline.errors import ConnectionLost, ForwardingForbidden
 from towline.facts import probe
-from towline.facts.probe import Answer, Question, ask, ask_all
+from towline.facts.probe import Answer, Probe, ask, ask_all
 from towline.sandbox import Sandbox
 from towline.sandbox.wait import until
 
@@ -69,7 +69,7 @@ def answering(answer: bytes) -> Serve:
 
 def asked(serve: Serve, context: ssl.SSLContext | None = None, **question: object) -> Answer:
     with server(serve, context) as port:
-        return ask(dial_here, Question("127.0.0.1", port, **question))  # type: ignore[arg-type]
+        return ask(dial_here, Probe("127.0.0.1", port, **question))  # type: ignore[arg-type]
 
 
 # -------------------------------------------------------------------------------------------------------------- HTTP
@@ -137,11 +137,11 @@ def test_what_goes_wrong_is_the_answer_s_problem(name: str) -> None:
 def test_port_that_nobody_listens_on_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert ask(dial_here, Question("127.0.0.1", port)).problem.startswith(f"nobody answers on 127.0.0.1:{port}")
+    assert ask(dial_here, Probe("127.0.0.1", port)).problem.startswith(f"nobody answers on 127.0.0.1:{port}")
 
 
 def test_name_that_does_not_resolve_is_told() -> None:
-    assert ask(dial_here, Question("none.invalid", 80)).problem == "this machine does not resolve none.invalid"
+    assert ask(dial_here, Probe("none.invalid", 80)).problem == "this machine does not resolve none.invalid"
 
 
 @pytest.mark.parametrize("bad", [{"path": "/ü"}, {"path": "/a b"}, {"name": "a..b", "tls": True}], ids=str)
@@ -247,11 +247,11 @@ def test_server_that_speaks_no_tls_is_told(serve: Serve) -> None:
 # ------------------------------------------------------------------------------------------------- through a real sshd
 
 
-def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Line, tmp_path: Path) -> None:
+def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Socket, tmp_path: Path) -> None:
     made = make_certificate(tmp_path, "a.example")
     with server(answering(OK)) as plain, server(answering(OK), made.context) as secure:
-        questions = [Question("127.0.0.1", plain, "a.example", path=f"/{n}") for n in range(20)]
-        questions.append(Question("127.0.0.1", secure, "a.example", tls=True))
+        questions = [Probe("127.0.0.1", plain, "a.example", path=f"/{n}") for n in range(20)]
+        questions.append(Probe("127.0.0.1", secure, "a.example", tls=True))
         with line.connection.session(("cat",), "busy"):  # MaxSessions is 1, and it is in use
             answers = ask_all(line.connection.dial, questions)
     assert {(one.problem, one.status, one.text) for one in answers.values()} == {("", 200, "hello")}
@@ -260,30 +260,30 @@ def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Line, tmp_path:
     assert line.ledger_agrees()
 
 
-def test_refused_port_is_told_with_sshd_s_own_words(line: Line) -> None:
+def test_refused_port_is_told_with_sshd_s_own_words(line: Socket) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
         line.connection.dial("127.0.0.1", port, 2)
-    problem = ask(line.connection.dial, Question("127.0.0.1", port)).problem
+    problem = ask(line.connection.dial, Probe("127.0.0.1", port)).problem
     assert problem.startswith(f"nobody answers on 127.0.0.1:{port}: ")
     assert line.counts().sessions == 0
 
 
-def test_name_that_the_server_does_not_resolve_is_told(line: Line) -> None:
-    assert ask(line.connection.dial, Question("none.invalid", 80)).problem.startswith(
+def test_name_that_the_server_does_not_resolve_is_told(line: Socket) -> None:
+    assert ask(line.connection.dial, Probe("none.invalid", 80)).problem.startswith(
         "nobody answers on none.invalid:80: "
     )
 
 
-def test_server_that_says_nothing_is_waited_for_so_long(line: Line) -> None:
+def test_server_that_says_nothing_is_waited_for_so_long(line: Socket) -> None:
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
-        found = ask(line.connection.dial, Question("127.0.0.1", port, timeout=0.3))
+        found = ask(line.connection.dial, Probe("127.0.0.1", port, timeout=0.3))
     assert found.problem == f"no answer from 127.0.0.1:{port} within 0.3 s"
     assert found.seconds < 2
 
 
-def test_address_that_never_answers_is_waited_for_so_long(line: Line) -> None:
+def test_address_that_never_answers_is_waited_for_so_long(line: Socket) -> None:
     """A listener whose queue is full takes no more: the kernel leaves the next one waiting."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -299,13 +299,13 @@ def test_address_that_never_answers_is_waited_for_so_long(line: Line) -> None:
             one.close()
 
 
-def test_line_that_is_cut_is_no_answer_of_the_host(line: Line) -> None:
+def test_line_that_is_cut_is_no_answer_of_the_host(line: Socket) -> None:
     line.connection.fabric()
     transport = line.connection.transport
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
         channel = line.connection.dial("127.0.0.1", port, 2)
         transport.close()
-        with pytest.raises((OSError, EOFError, LineCut)):
+        with pytest.raises((OSError, EOFError, ConnectionLost)):
             channel.sendall(b"x")
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.conftest import Line
 from tests.integration.test_connection_sessions import commands_running
 from towline.commands.shell import Command
-from towline.errors import LineCut
+from towline.errors import ConnectionLost
 from towline.sandbox.wait import until
 from towline.ssh import batch as batches
 
@@ -131,7 +131,7 @@ def test_batch_leaves_no_files_there(line: Line, tmp_path: Path) -> None:
 
 
 def test_batch_whose_shell_is_killed_is_no_result(line: Line) -> None:
-    with pytest.raises(LineCut):
+    with pytest.raises(ConnectionLost):
         line.connection.batch([("sh", "-c", "kill -9 $PPID"), ("true",)])
     assert line.connection.run(("true",)).ok
     assert line.counts().logins == 1

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.conftest import Line, cut, line_to, running_box, serving
 from towline.commands.shell import Command
-from towline.errors import LineCut
+from towline.errors import ConnectionLost
 from towline.sandbox.wait import until
 
 
@@ -65,7 +65,7 @@ def test_command_under_way_when_the_line_is_cut_ran_once(line: Line, held: Held,
         ran = pool.submit(WAYS[way], line, held.command)
         assert until(held.started, 10)
         cut(line.box)
-        with pytest.raises(LineCut) as caught:
+        with pytest.raises(ConnectionLost) as caught:
             ran.result(20)
     assert caught.value.exit_code == 3
     assert line.connection.run(("echo", "on")).out == "on\n"
@@ -107,7 +107,7 @@ def test_source_is_not_read_on_when_the_line_is_cut_in_a_put(line: Line, held: H
         ran = pool.submit(line.connection.put, chunks(), held.command)  # it reads none of its stdin: the window fills
         assert until(held.started, 10)
         cut(line.box)
-        with pytest.raises(LineCut):
+        with pytest.raises(ConnectionLost):
             ran.result(20)
     assert len(taken) < 10_000
     assert held.marks.read_text() == "started\n"

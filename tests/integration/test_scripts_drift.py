@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Shell, make_shell
-from towline.facts.drift import LiveFact, Stale, command, parse
+from towline.facts.drift import DriftFact, StaleMount, command, parse
 from towline.sandbox.wait import until
 from towline.ssh.session import Result
 
@@ -90,7 +90,7 @@ class Live:
     def container(self, service: str) -> str:
         return f"{self.project}-{service}-1"
 
-    def look(self) -> LiveFact:
+    def look(self) -> DriftFact:
         before = sorted((path, path.lstat().st_mtime_ns) for path in self.root.rglob("*"))
         _, *words = command(str(self.root), "shop", self.project)
         done = subprocess.run(
@@ -162,15 +162,15 @@ def not_root(live: Live) -> None:
 
 
 def test_stack_without_a_release_has_no_drift(live: Live) -> None:
-    assert live.look() == LiveFact()
+    assert live.look() == DriftFact()
     live.folder.mkdir(parents=True)
-    assert live.look() == LiveFact()
+    assert live.look() == DriftFact()
 
 
 def test_edited_and_missing_files_are_found(live: Live) -> None:
     names = ["a", "b b", "sub/c", "-n", "it's", "back\\slash", "ümläut", "gone", "sub/folder", "same"]
     live.write({name: f"{name}\n" for name in names}, {"link": "a", "other": "a"})
-    assert live.look() == LiveFact(kept={"web": "sha256:abc"})
+    assert live.look() == DriftFact(kept={"web": "sha256:abc"})
     next_second()  # change times count in whole seconds; the runner notes nothing that is younger
     for name in names[1:7]:
         (live.folder / name).write_text(f"{name}!"[: len(name) + 1])
@@ -211,7 +211,7 @@ def test_hashes_are_those_on_the_containers(live: Live) -> None:
     for service in ("web", "plain"):
         label = subprocess.check_output(("docker", "inspect", "--format", form, live.container(service)), text=True)
         assert fact.hashes[service] == label.strip()
-    assert fact == LiveFact(hashes=fact.hashes, kept={"web": "sha256:abc"})
+    assert fact == DriftFact(hashes=fact.hashes, kept={"web": "sha256:abc"})
 
 
 def test_hash_of_a_service_that_borrows_a_network_is_not_told(live: Live) -> None:
@@ -313,7 +313,7 @@ def test_stale_mounts_are_those_that_the_container_sees_otherwise(live: Live, ca
     live.compose("up", "--detach")
     change, paths = CASES[case]
     change(live)
-    stale = [Stale("web", live.container("web"), path) for path in paths]
+    stale = [StaleMount("web", live.container("web"), path) for path in paths]
     assert sorted(live.look().stale, key=lambda one: one.path) == stale
     not_root(live)
     assert sorted(live.look().stale, key=lambda one: one.path) == stale
@@ -337,7 +337,7 @@ def test_image_without_cat_is_judged_from_outside(live: Live, who: str) -> None:
     next_second()
     (live.folder / "new").write_text("new\n")
     (live.folder / "new").rename(live.folder / "x")
-    assert live.look().stale == (Stale("bare", live.container("bare"), "x"),)
+    assert live.look().stale == (StaleMount("bare", live.container("bare"), "x"),)
 
 
 def test_stopped_container_is_not_stale(live: Live) -> None:

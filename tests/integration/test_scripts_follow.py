@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.conftest import Run, Server
 from towline.commands.shell import Command
-from towline.deploy.events import Event, Followed, follow
+from towline.deploy.events import Event, FollowPosition, follow
 from towline.engines.steps import Step
 from towline.errors import RemoteFailed
 from towline.remote import script
@@ -62,12 +62,12 @@ def start(server: Server, steps: Iterable[Step]) -> tuple[Run, Local]:
     return Run(server.home / "run" / name), Local(server, command, archive)
 
 
-def again(server: Server, run: Run, followed: Followed) -> Local:
+def again(server: Server, run: Run, followed: FollowPosition) -> Local:
     words = (str(run.folder), str(followed.events), str(followed.output))
     return Local(server, ("sh", "-c", script("follow"), "towline", *words))
 
 
-def read(local: Local, followed: Followed) -> tuple[list[Event], bytes]:
+def read(local: Local, followed: FollowPosition) -> tuple[list[Event], bytes]:
     events, output = [], b""
     for news in follow(cast("Session", local), followed):
         if isinstance(news, Event):
@@ -92,7 +92,7 @@ def kill_runner(server: Server, run: Run) -> None:
 
 def test_run_is_started_and_followed_to_its_end(server: Server) -> None:
     run, local = start(server, [SAY])
-    followed = Followed()
+    followed = FollowPosition()
     events, output = read(local, followed)
     assert names(events) == ALL
     assert (output, run.result) == (b"out\n\0\377 no newline", "deployed")
@@ -106,17 +106,17 @@ def test_run_is_started_and_followed_to_its_end(server: Server) -> None:
 
 def test_run_that_has_ended_is_told_whole_to_whoever_comes_later(server: Server) -> None:
     run, local = start(server, [SAY])
-    first = read(local, Followed())
-    assert read(again(server, run, Followed()), Followed()) == first
+    first = read(local, FollowPosition())
+    assert read(again(server, run, FollowPosition()), FollowPosition()) == first
 
 
 def test_following_goes_on_from_any_offset(server: Server) -> None:
     run, local = start(server, [SAY])
-    everything = read(local, Followed())
+    everything = read(local, FollowPosition())
     whole = (run.folder / "events").read_bytes()
     for cut_at in (1, len(whole) // 2, len(whole) - 1, len(whole)):
         tail = whole[:cut_at].rpartition(b"\n")[2]
-        followed = Followed(events=cut_at, output=4, _event_tail=tail)
+        followed = FollowPosition(events=cut_at, output=4, _event_tail=tail)
         events, output = read(again(server, run, followed), followed)
         assert events == everything[0][len(everything[0]) - len(events) :]
         assert len(events) == whole[cut_at - len(tail) :].count(b"\n")
@@ -126,7 +126,7 @@ def test_following_goes_on_from_any_offset(server: Server) -> None:
 def test_news_comes_while_the_run_is_under_way(server: Server, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     _, local = start(server, [Step("hold", ("cat", str(tmp_path / "gate")))])
-    news = follow(cast("Session", local), Followed())
+    news = follow(cast("Session", local), FollowPosition())
     while not (isinstance(event := next(news), Event) and event.values.get("name") == "hold"):
         pass
     (tmp_path / "gate").write_text("let go\n")
@@ -153,7 +153,7 @@ def test_runner_that_is_only_being_started_is_not_told_as_dead(server: Server) -
     runner = " ".join((*server.shell.sh, "./runner.sh"))
     late = (*server.shell.sh, "-c", "sleep 1; exec $RUNNER")
     run = server.launch(name, archive, late, server.shell.env() | {"RUNNER": runner})
-    followed = Followed()
+    followed = FollowPosition()
     events, _ = read(again(server, run, followed), followed)
     assert (followed.died, names(events)) == (False, ALL)
 
@@ -163,7 +163,7 @@ def test_runner_that_was_killed_is_told_as_dead(server: Server, tmp_path: Path) 
     run, local = start(server, [Step("hold", ("cat", str(tmp_path / "gate")))])
     assert until(lambda: run.at("hold"), 10)
     kill_runner(server, run)
-    followed = Followed()
+    followed = FollowPosition()
     events, _ = read(local, followed)
     assert (followed.ended, followed.died, names(events)) == (True, True, ["start:", "hold:begin"])
 
@@ -176,19 +176,19 @@ def test_run_outlives_its_follower_and_whole_session(server: Server, tmp_path: P
     local.process.wait(10)
     (tmp_path / "gate").write_text("")
     assert until(lambda: run.result == "deployed", 10)
-    events, output = read(again(server, run, Followed()), Followed())
+    events, output = read(again(server, run, FollowPosition()), FollowPosition())
     assert names(events)[-4:] == ["hold:done", "say:begin", "say:done", "end:"]
     assert output.startswith(b"out\n")
 
 
 def test_same_run_is_not_started_twice(server: Server) -> None:
     run, local = start(server, [SAY])
-    read(local, Followed())
+    read(local, FollowPosition())
     before = (run.folder / "events").read_bytes()
     name, archive = run.folder.name, b""
     second = Local(server, ("sh", "-c", script("start"), "towline", str(server.root), "web", name), archive)
     with pytest.raises(RemoteFailed):
-        read(second, Followed())
+        read(second, FollowPosition())
     assert (run.folder / "events").read_bytes() == before
 
 
@@ -198,7 +198,7 @@ def test_run_that_did_not_arrive_whole_is_not_started(server: Server, share: flo
     name, archive = server.make_run(plan.release, [SAY])
     command = ("sh", "-c", script("start"), "towline", str(server.root), "web", name)
     with pytest.raises(RemoteFailed):
-        read(Local(server, command, archive[: int(len(archive) * share)]), Followed())
+        read(Local(server, command, archive[: int(len(archive) * share)]), FollowPosition())
     assert not (server.home / "run" / name / "events").exists()
 
 
@@ -212,10 +212,10 @@ def test_run_cut_between_two_of_its_files_is_not_started(server: Server) -> None
         command = ("sh", "-c", script("start"), "towline", str(server.root), "web", f"{name}-{number}")
         packed = gzip.compress(tar[:end])[:-4]  # the line broke: the trailer is missing too
         with pytest.raises(RemoteFailed):
-            read(Local(server, command, packed), Followed())
+            read(Local(server, command, packed), FollowPosition())
         assert not (server.home / "run" / f"{name}-{number}" / "events").exists()
 
 
 def test_run_that_is_not_there_cannot_be_followed(server: Server) -> None:
     with pytest.raises(RemoteFailed, match="could not be followed"):
-        read(again(server, Run(server.home / "run" / "none"), Followed()), Followed())
+        read(again(server, Run(server.home / "run" / "none"), FollowPosition()), FollowPosition())

@@ -29,8 +29,8 @@ from tests.integration.test_scripts_drift import (
 from towline.checks import declared_commands
 from towline.facts import certificate, engine_api, host, survey
 from towline.facts.container import Container
-from towline.facts.drift import Stale
-from towline.facts.survey import StackLook, Survey
+from towline.facts.drift import StaleMount
+from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Command, File, Retry
 from towline.ssh import batch
@@ -64,7 +64,7 @@ def look(shell: Shell, root: Path, *stacks: Stack, as_user: tuple[str, ...] = ()
     return survey.parse(results, stacks, (time.time(), time.time()))
 
 
-def look_at(live: Live, **env: str) -> StackLook:
+def look_at(live: Live, **env: str) -> StackSurvey:
     stack = make_stack("shop", live.project)
     found = look(live.shell, live.root, stack, as_user=live.as_user, TMPDIR=str(live.tmp), **env)
     assert list(live.tmp.iterdir()) == []
@@ -227,7 +227,7 @@ def test_containers_ports_names_and_logs_are_told(live: Live) -> None:
     assert {"none.invalid", "localhost.localdomain"} <= found.names.keys()
     assert "x.localhost" not in found.names
     assert found.names["none.invalid"] == ()
-    assert found.stacks["shop"].live.stale == (Stale("web", web.name, "conf/a b.conf"),)
+    assert found.stacks["shop"].live.stale == (StaleMount("web", web.name, "conf/a b.conf"),)
     assert found.compose.endswith("/docker-compose")
 
 
@@ -249,7 +249,7 @@ def test_of_several_mounts_only_the_stale_one_is_told(live: Live, who: str) -> N
     assert look_at(live).live.stale == ()
     (live.folder / "new").write_text("new\n")
     (live.folder / "new").rename(live.folder / "two conf/x")
-    expected = (Stale("two", live.container("two"), "two conf/x"),)
+    expected = (StaleMount("two", live.container("two"), "two conf/x"),)
     assert look_at(live).live.stale == expected
     assert live.look().stale == expected
 

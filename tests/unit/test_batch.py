@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from towline.commands.shell import Command
-from towline.errors import LineCut
+from towline.errors import ConnectionLost
 from towline.ssh.batch import Frames, script
 from towline.ssh.session import Result
 
@@ -47,7 +47,7 @@ def test_sizes_may_be_padded_as_some_wc_do() -> None:
 
 @pytest.mark.parametrize("talk", [b"Welcome to this server\n", b"\n", b"0 1\n", b"0 1 2 3\n", b"\xff\xfe\n"])
 def test_what_is_no_result_is_told_with_its_words(talk: bytes) -> None:
-    with pytest.raises(LineCut, match="where a result was due"):
+    with pytest.raises(ConnectionLost, match="where a result was due"):
         read(talk)
 
 

@@ -13,7 +13,7 @@ from towline.checks.host import check_host
 from towline.checks.run import chosen, findings
 from towline.facts import certificate
 from towline.facts.compose_model import parse_model
-from towline.facts.drift import Stale
+from towline.facts.drift import StaleMount
 from towline.facts.host import FileSystem
 from towline.facts.inventory import Port
 from towline.facts.probe import Answer
@@ -67,7 +67,7 @@ def cut_off(e: Example) -> Example:
 
 
 def edited_and_stale(e: Example) -> Example:
-    return e.live("shop", edited=("conf/a.conf",), stale=(Stale("web", "shop-web-1", "conf"),))
+    return e.live("shop", edited=("conf/a.conf",), stale=(StaleMount("web", "shop-web-1", "conf"),))
 
 
 def without_network(e: Example) -> Example:
@@ -141,7 +141,7 @@ FAILS: dict[str, tuple[Change, str]] = {
     "image without a tag was retagged": (
         lambda e: e.engine(images={**e.survey.engine.images, "shop-web:latest": OTHER}), f"{WEB_IS}.image"),
     "made by hand": (lambda e: e.container("shop-db-1", config_hash="0"), f"{DB_IS}.configuration"),
-    "mount is stale": (lambda e: e.live("shop", stale=(Stale("web", "shop-web-1", "conf"),)), f"{WEB_IS}.mounts"),
+    "mount is stale": (lambda e: e.live("shop", stale=(StaleMount("web", "shop-web-1", "conf"),)), f"{WEB_IS}.mounts"),
     "variable is not set": (lambda e: e.here("shop", variables={"web": frozenset({"TOKEN", "HOME"})}),
                             f"{WEB_IS}.environment"),
     "variable is empty": (lambda e: e.here("shop", variables={"web": frozenset({"TOKEN"})})

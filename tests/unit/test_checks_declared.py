@@ -15,7 +15,7 @@ from towline.checks.declared_probes import Where
 from towline.checks.finding import Finding
 from towline.checks.run import findings
 from towline.commands.shell import Command as Words
-from towline.facts.probe import Answer, Question
+from towline.facts.probe import Answer, Probe
 from towline.project.declared_checks import Check, Command, Dns, File, Http, Retry, Tcp, Tls
 from towline.ssh.session import Result
 
@@ -123,22 +123,22 @@ def test_evidence_is_the_end_of_what_was_said() -> None:
 
 # ---------------------------------------------------------------------------------------------------- asked over TCP
 
-ASKED: dict[str, tuple[Check, tuple[Question, ...]]] = {
-    "service": (Tcp("x", host="db", port=6379), (Question("172.21.0.2", 6379, http=False),)),
-    "elsewhere": (Tcp("x", host="192.0.2.9", port=25), (Question("192.0.2.9", 25, http=False),)),
-    "certificate of a service": (Tls("x", host="db", port=6380), (Question("172.21.0.2", 6380, tls=True, http=False),)),
-    "certificate": (Tls("x", host="b.example"), (Question("b.example", 443, "b.example", tls=True, http=False),)),
+ASKED: dict[str, tuple[Check, tuple[Probe, ...]]] = {
+    "service": (Tcp("x", host="db", port=6379), (Probe("172.21.0.2", 6379, http=False),)),
+    "elsewhere": (Tcp("x", host="192.0.2.9", port=25), (Probe("192.0.2.9", 25, http=False),)),
+    "certificate of a service": (Tls("x", host="db", port=6380), (Probe("172.21.0.2", 6380, tls=True, http=False),)),
+    "certificate": (Tls("x", host="b.example"), (Probe("b.example", 443, "b.example", tls=True, http=False),)),
     "certificate as somebody": (
         Tls("x", host="db", port=1, server_name="c.example"),
-        (Question("172.21.0.2", 1, "c.example", tls=True, http=False),),
+        (Probe("172.21.0.2", 1, "c.example", tls=True, http=False),),
     ),
-    "url of a service": (Http("x", url="http://db:8000/x?y=1"), (Question("172.21.0.2", 8000, "db", path="/x?y=1"),)),
-    "url": (Http("x", url="https://b.example"), (Question("b.example", 443, "b.example", tls=True),)),
+    "url of a service": (Http("x", url="http://db:8000/x?y=1"), (Probe("172.21.0.2", 8000, "db", path="/x?y=1"),)),
+    "url": (Http("x", url="https://b.example"), (Probe("b.example", 443, "b.example", tls=True),)),
     "path": (
         Http("x", url="/health"),
         (
-            Question("127.0.0.1", 80, "a.example", path="/health"),
-            Question("127.0.0.1", 443, "a.example", tls=True, path="/health"),
+            Probe("127.0.0.1", 80, "a.example", path="/health"),
+            Probe("127.0.0.1", 443, "a.example", tls=True, path="/health"),
         ),
     ),
     "path of another route": (Http("x", url="/", route="other"), ()),
@@ -272,17 +272,17 @@ def redirect(to: str, seconds: float = 0.1) -> Answer:
     return Answer(status=302, headers={"location": to}, seconds=seconds)
 
 
-START = Question("127.0.0.1", 80, "a.example", path="/x/y")
+START = Probe("127.0.0.1", 80, "a.example", path="/x/y")
 REDIRECTS = {
-    "/login": Question("127.0.0.1", 80, "a.example", path="/login"),
-    "login?a=b": Question("127.0.0.1", 80, "a.example", path="/x/login?a=b"),
-    "../z#part": Question("127.0.0.1", 80, "a.example", path="/z"),
-    "/a b/ü": Question("127.0.0.1", 80, "a.example", path="/a%20b/%C3%BC"),
-    "https://a.example/": Question("127.0.0.1", 443, "a.example", tls=True),
-    "https://a.example:8443/s": Question("127.0.0.1", 443, "a.example", tls=True, path="/s"),
-    "//a.example/s": Question("127.0.0.1", 80, "a.example", path="/s"),
-    "https://else.example/": Question("else.example", 443, "else.example", tls=True),
-    "http://db:8000/": Question("172.21.0.2", 8000, "db"),
+    "/login": Probe("127.0.0.1", 80, "a.example", path="/login"),
+    "login?a=b": Probe("127.0.0.1", 80, "a.example", path="/x/login?a=b"),
+    "../z#part": Probe("127.0.0.1", 80, "a.example", path="/z"),
+    "/a b/ü": Probe("127.0.0.1", 80, "a.example", path="/a%20b/%C3%BC"),
+    "https://a.example/": Probe("127.0.0.1", 443, "a.example", tls=True),
+    "https://a.example:8443/s": Probe("127.0.0.1", 443, "a.example", tls=True, path="/s"),
+    "//a.example/s": Probe("127.0.0.1", 80, "a.example", path="/s"),
+    "https://else.example/": Probe("else.example", 443, "else.example", tls=True),
+    "http://db:8000/": Probe("172.21.0.2", 8000, "db"),
     "ftp://a.example/": None,
     "https://": None,
     "https://a.example:99999/": None,
@@ -304,7 +304,7 @@ class Server:
         monkeypatch.setattr(asking, "ask_all", self.ask_all)
         monkeypatch.setattr(asking.time, "sleep", lambda seconds: self.asked.append(f"slept {seconds}"))
 
-    def ask_all(self, dial: object, questions: list[Question]) -> dict[Question, Answer]:
+    def ask_all(self, dial: object, questions: list[Probe]) -> dict[Probe, Answer]:
         return {one: self.answer(f"{one.shown}{one.path}") for one in dict.fromkeys(questions)}
 
     def answer(self, key: str) -> Answer:

@@ -13,7 +13,7 @@ from towline.checks.certificate import judge_served
 from towline.checks.finding import Finding
 from towline.checks.run import findings
 from towline.facts import certificate
-from towline.facts.probe import Answer, Question
+from towline.facts.probe import Answer, Probe
 
 ROUTE = "stack.shop.route.shop"
 DAY = 86400
@@ -25,7 +25,7 @@ def finding(example: Example, name: str, **scope: Any) -> Finding:
     return found
 
 
-def questions(example: Example) -> dict[str, tuple[Question, ...]]:
+def questions(example: Example) -> dict[str, tuple[Probe, ...]]:
     return {
         f"{one.stack.name}.{one.name}": one.questions
         for one in route.served(example.stacks, example.heres, example.survey)
@@ -42,8 +42,8 @@ def rule(text: str, **labels: str) -> Example:
 
 def test_route_is_asked_at_each_entry_point_through_the_published_port() -> None:
     assert questions(GOOD) == {
-        "shop.route.shop.web": (Question("127.0.0.1", 80, "a.example"),),
-        "shop.route.shop.websecure": (Question("127.0.0.1", 443, "a.example", tls=True),),
+        "shop.route.shop.web": (Probe("127.0.0.1", 80, "a.example"),),
+        "shop.route.shop.websecure": (Probe("127.0.0.1", 443, "a.example", tls=True),),
     }
 
 
@@ -109,14 +109,14 @@ def mounted(source: str, target: str, texts: dict[str, str]) -> Example:
 )
 def test_routers_in_the_stack_s_own_files_are_asked_too(source: str, target: str, path: str) -> None:
     asked = questions(mounted(source, target, {path: DASHBOARD, "other.yaml": "x: 1"}))
-    assert asked["traefik.route.pages.web"] == (Question("127.0.0.1", 80, "t.example"),)
+    assert asked["traefik.route.pages.web"] == (Probe("127.0.0.1", 80, "t.example"),)
 
 
 def test_static_file_that_is_mounted_tells_the_entry_points() -> None:
     text = "entryPoints: {plain: {address: ':80'}}\nproviders: {docker: {exposedByDefault: false}}\n"
     one = mounted("./traefik.yml", "/etc/traefik/traefik.yml", {"traefik.yml": text})
     assert questions(one.container("traefik-traefik-1", command=())) == {
-        "shop.route.shop.plain": (Question("127.0.0.1", 80, "a.example"),)
+        "shop.route.shop.plain": (Probe("127.0.0.1", 80, "a.example"),)
     }
 
 
@@ -269,7 +269,7 @@ def test_name_is_judged_once_for_a_router_with_two_entry_points() -> None:
 # ---------------------------------------------------------------------------------------------------------- from here
 
 
-def here(example: Example) -> dict[str, tuple[Question, ...]]:
+def here(example: Example) -> dict[str, tuple[Probe, ...]]:
     found = (route.from_here(one, "192.0.2.7") for one in route.served(example.stacks, example.heres, example.survey))
     return {one.name: one.questions for one in found}
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.example_host import GOOD, HOST
 from towline.checks import run
-from towline.checks.finding import About, Finding, Report
+from towline.checks.finding import Finding, Report, Subject
 from towline.checks.run import chosen, findings, look_at, until_good
-from towline.errors import HostUnreachable, LineCut, RemoteFailed, TowlineError, UsageError
+from towline.errors import ConnectionLost, HostUnreachable, RemoteFailed, TowlineError, UsageError
 from towline.ssh.connection import Connection
 
-ABOUT = About("host", "prod")
+ABOUT = Subject("host", "prod")
 FINE, BAD = ABOUT.ok("memory", "fine"), ABOUT.fail("memory", "bad")
 
 
@@ -40,7 +40,9 @@ def test_several_hosts_make_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.seconds == 2.0
 
 
-@pytest.mark.parametrize("error", [HostUnreachable("no route", "is it up?"), LineCut("cut"), RemoteFailed("no sh")])
+@pytest.mark.parametrize(
+    "error", [HostUnreachable("no route", "is it up?"), ConnectionLost("cut"), RemoteFailed("no sh")]
+)
 def test_of_several_hosts_one_that_cannot_be_looked_at_is_a_finding(
     monkeypatch: pytest.MonkeyPatch, error: TowlineError
 ) -> None:
@@ -54,7 +56,7 @@ def test_of_several_hosts_one_that_cannot_be_looked_at_is_a_finding(
 
 
 def test_fail_fast_looks_at_no_further_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = look_at(places(monkeypatch, BAD, LineCut("not to be looked at"), fail_fast=True))
+    report = look_at(places(monkeypatch, BAD, ConnectionLost("not to be looked at"), fail_fast=True))
     assert [one.host for one in report.findings] == ["host0"]
 
 

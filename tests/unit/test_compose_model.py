@@ -316,7 +316,7 @@ def test_a_symlinked_file_comes_with_what_it_leads_to(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------- read_model
 
 
-class Line:
+class Socket:
     """A connection that answers one put."""
 
     host = SimpleNamespace(name="prod", root="stacks")
@@ -343,7 +343,7 @@ FILES = {
 
 def test_one_session_brings_the_model(tmp_path: Path) -> None:
     folder, _, rest = RECORDED.partition("\n")
-    line: Any = Line(Result(0, f"{folder}\nabsent\t./conf/motd\nabsent\t/srv/a b\n{rest}".encode()))
+    line: Any = Socket(Result(0, f"{folder}\nabsent\t./conf/motd\nabsent\t/srv/a b\n{rest}".encode()))
 
     read = read_model(line, stack(tmp_path), bundle(tmp_path, FILES))
     assert read == Rendered(parse_model(RECORDED), frozenset({"./conf/motd", "/srv/a b"}))
@@ -372,7 +372,7 @@ def test_one_session_brings_the_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_compose_refuses_is_told_in_its_words_without_secrets(tmp_path: Path, err: str, said: str) -> None:
-    line: Any = Line(Result(15, b"/tmp/t.1\n", err.encode()))
+    line: Any = Socket(Result(15, b"/tmp/t.1\n", err.encode()))
 
     with pytest.raises(RemoteFailed) as caught:
         read_model(line, stack(tmp_path), bundle(tmp_path, FILES))

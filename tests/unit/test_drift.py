@@ -8,15 +8,15 @@ import pytest
 
 from towline.deploy.planning.drift import Drift, find_drift
 from towline.errors import RemoteFailed
-from towline.facts.drift import LiveFact, Stale, command, parse
-from towline.facts.inventory import Neighbour, Surroundings
+from towline.facts.drift import DriftFact, StaleMount, command, parse
+from towline.facts.inventory import Inventory, Neighbour
 from towline.ssh.session import Result
 
 HASH = "5d55ff0159262f7244a8e8cfed7a0480d74086097fdd513520bc3447ec5bae10"
 IMAGE = "sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"
 OTHER = "sha256:77e046fc0088aa2f7c4d9e24d0e9bb56ad1fa4f2f0d1c24e9a3f6f5bf4c0a1de"
 WEB = Neighbour("shop-web-1", "shop", "web", "running", config_hash=HASH, image="busybox:1", image_id=IMAGE)
-AS_LEFT = LiveFact(hashes={"web": HASH}, kept={"web": IMAGE})
+AS_LEFT = DriftFact(hashes={"web": HASH}, kept={"web": IMAGE})
 
 ANSWER = (
     "edited\tconf/a b.conf\nedited\tcompose.yaml\nmissing\tconf/c.conf\n"
@@ -25,9 +25,9 @@ ANSWER = (
 
 
 def sentences(
-    live: LiveFact = AS_LEFT, *containers: Neighbour, services: tuple[str, ...] = ("web",), **images: str
+    live: DriftFact = AS_LEFT, *containers: Neighbour, services: tuple[str, ...] = ("web",), **images: str
 ) -> list[tuple[str, str]]:
-    around = Surroundings(containers=containers, images={"busybox:1": IMAGE} | images)
+    around = Inventory(containers=containers, images={"busybox:1": IMAGE} | images)
     return [(one.service, one.sentence) for one in find_drift("shop", services, live, around, live.kept)]
 
 
@@ -42,18 +42,18 @@ def test_command_runs_the_script_on_root_stack_and_project() -> None:
 
 
 def test_answer_becomes_a_fact() -> None:
-    assert parse(Result(0, ANSWER.encode())) == LiveFact(
+    assert parse(Result(0, ANSWER.encode())) == DriftFact(
         edited=("conf/a b.conf", "compose.yaml"),
         missing=("conf/c.conf",),
         hashes={"web": HASH},
-        stale=(Stale("web", "shop-web-1", "conf/a b.conf"), Stale("web", "shop-web-1", ".")),
+        stale=(StaleMount("web", "shop-web-1", "conf/a b.conf"), StaleMount("web", "shop-web-1", ".")),
         once=frozenset({"migrate"}),
         kept={"web": IMAGE},
     )
 
 
 def test_nothing_is_an_empty_fact() -> None:
-    assert parse(Result(0)) == LiveFact()
+    assert parse(Result(0)) == DriftFact()
 
 
 def test_docker_that_does_not_answer_is_no_empty_fact() -> None:
@@ -70,7 +70,7 @@ def test_stack_as_it_was_left_has_no_drift() -> None:
 
 def test_files_come_first_and_are_the_stack_s() -> None:
     live = replace(AS_LEFT, edited=("a",), missing=("b",))
-    assert find_drift("shop", (), live, Surroundings(), {}) == (
+    assert find_drift("shop", (), live, Inventory(), {}) == (
         Drift("", "a was edited on the server"),
         Drift("", "b was removed on the server"),
     )
@@ -137,9 +137,9 @@ def test_container_that_runs_another_image_than_was_kept() -> None:
 
 
 def test_stale_mount_is_its_service_s() -> None:
-    live = replace(AS_LEFT, stale=(Stale("web", "shop-web-1", "conf/a"), Stale("gone", "shop-gone-1", "x")))
+    live = replace(AS_LEFT, stale=(StaleMount("web", "shop-web-1", "conf/a"), StaleMount("gone", "shop-gone-1", "x")))
     assert sentences(live, WEB) == [("web", "its container shop-web-1 still sees the conf/a of before")]
 
 
 def test_services_are_told_in_order() -> None:
-    assert [service for service, _ in sentences(LiveFact(), services=("b", "a"))] == ["a", "b"]
+    assert [service for service, _ in sentences(DriftFact(), services=("b", "a"))] == ["a", "b"]

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from towline.deploy.events import Event, Followed, follow
-from towline.errors import LineCut, RemoteFailed
+from towline.deploy.events import Event, FollowPosition, follow
+from towline.errors import ConnectionLost, RemoteFailed
 from towline.ssh.session import Session
 
 EVENTS = b'{"t":1.5,"event":"start","run":"r"}\n{"t":2,"event":"step","name":"up","state":"begin","n":3}\n'
@@ -44,14 +44,14 @@ class Said:
 
     def code(self) -> int:
         if self._code == -1:
-            raise LineCut("the line broke")
+            raise ConnectionLost("the line broke")
         assert self._code is not None
         return self._code
 
 
-def read(said: Said, followed: Followed | None = None) -> tuple[list[Event], bytes]:
+def read(said: Said, followed: FollowPosition | None = None) -> tuple[list[Event], bytes]:
     events, output = [], b""
-    for news in follow(cast("Session", said), followed or Followed()):
+    for news in follow(cast("Session", said), followed or FollowPosition()):
         if isinstance(news, Event):
             events.append(news)
         else:
@@ -70,29 +70,29 @@ def test_events_and_output_in_pieces_are_those_at_once(size: int) -> None:
 
 
 def test_where_the_reading_stands_is_known_at_every_frame() -> None:
-    followed = Followed()
+    followed = FollowPosition()
     read(Said(STREAM), followed)
     assert (followed.events, followed.output) == (len(EVENTS), len(OUTPUT) + 4)
     assert (followed.ended, followed.died) == (True, False)
 
 
 def test_another_session_goes_on_in_the_middle_of_an_event() -> None:
-    followed = Followed()
-    with pytest.raises(LineCut):
+    followed = FollowPosition()
+    with pytest.raises(ConnectionLost):
         read(Said(frame("e", EVENTS[:20]), code=-1), followed)
     assert (followed.events, followed.ended) == (20, False)
     assert read(Said(frame("e", EVENTS[20:]) + b"z\n"), followed)[0] == READ
 
 
 def test_half_a_frame_counts_for_nothing() -> None:
-    followed = Followed()
-    with pytest.raises(LineCut):
+    followed = FollowPosition()
+    with pytest.raises(ConnectionLost):
         read(Said(frame("e", EVENTS)[:30], code=-1), followed)
     assert followed.events == 0
 
 
 def test_runner_that_is_gone_has_died() -> None:
-    followed = Followed()
+    followed = FollowPosition()
     read(Said(frame("e", EVENTS) + b"x\n"), followed)
     assert (followed.ended, followed.died) == (True, True)
 
@@ -102,7 +102,7 @@ def test_what_comes_after_the_last_frame_is_not_waited_for() -> None:
 
 
 def test_silence_is_a_cut_line() -> None:
-    with pytest.raises(LineCut, match="silent"):
+    with pytest.raises(ConnectionLost, match="silent"):
         read(Said(b"k\n", code=None))
 
 

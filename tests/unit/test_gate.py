@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 
 from towline.checks import run
-from towline.checks.finding import About, Finding, Report
+from towline.checks.finding import Finding, Report, Subject
 from towline.cli import gate
 from towline.cli.gate import new_failures, pass_through
 from towline.deploy.planning.plan import Plan
 from towline.errors import DeployFailed, DeployRolledBack, TowlineError
 
-ABOUT = About("stack.web", "prod", "web")
+ABOUT = Subject("stack.web", "prod", "web")
 OLD, NEW = ABOUT.fail("old", "it was broken"), ABOUT.fail("new", "it is broken")
 FINE, WARN = ABOUT.ok("new", "it works"), ABOUT.warn("new", "it may break")
 PLAN = Plan("web", "web", "run", release="20270101-120000", previous="20270101-110000")
@@ -91,5 +91,5 @@ def test_deploy_that_failed_is_not_looked_at_again() -> None:
 
 
 def test_same_failure_on_another_host_is_a_new_one() -> None:
-    other = About("stack.web", "backup", "web").fail("new", "it is broken")
+    other = Subject("stack.web", "backup", "web").fail("new", "it is broken")
     assert new_failures(Report((NEW,), 0), Report((NEW, other), 0)) == (other,)

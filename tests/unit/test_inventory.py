@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from towline.errors import RemoteFailed
-from towline.facts.inventory import Mount, Neighbour, Port, Surroundings, commands, parse, parse_listening
+from towline.facts.inventory import Inventory, Mount, Neighbour, Port, commands, parse, parse_listening
 from towline.ssh.session import Result
 
 IMAGE = "sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"
@@ -182,7 +182,7 @@ def test_addresses_of_six_words_are_read() -> None:
 
 def test_networks_volumes_and_images_are_read() -> None:
     results = [*answers(), IMAGE_THERE, IMAGE_NOT_THERE]
-    assert parse(results, ["busybox:1", "nope:1"]) == Surroundings(
+    assert parse(results, ["busybox:1", "nope:1"]) == Inventory(
         networks=frozenset({"bridge", "host", "none", "rec4-outer", "rec4_default"}),
         volumes={ANONYMOUS: "", "rec4_data": "rec4"},
         images={"busybox:1": IMAGE, "nope:1": ""},

@@ -10,14 +10,14 @@ from towline.deploy.planning.mount_risks import looks_like_file
 from towline.deploy.planning.risks import find_risks
 from towline.deploy.planning.situation import Risk
 from towline.facts.compose_model import Model
-from towline.facts.inventory import Mount, Neighbour, Port, Surroundings
+from towline.facts.inventory import Inventory, Mount, Neighbour, Port
 from towline.facts.registry import Unpullable
 from towline.project.variables import used_variables
 
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"
 
 
-def risks(new: Model, around: Surroundings | None = None, **given: Any) -> tuple[Risk, ...]:
+def risks(new: Model, around: Inventory | None = None, **given: Any) -> tuple[Risk, ...]:
     none: frozenset[str] = frozenset()
     facts: dict[str, Any] = {
         "stack_name": "web",
@@ -30,7 +30,7 @@ def risks(new: Model, around: Surroundings | None = None, **given: Any) -> tuple
         "networks_made": none,
         **given,
     }
-    return find_risks(new=new, around=around or Surroundings(), **facts)
+    return find_risks(new=new, around=around or Inventory(), **facts)
 
 
 def names(found: tuple[Risk, ...]) -> list[tuple[str, bool]]:
@@ -50,8 +50,8 @@ def container(name: str = "shop-web-1", project: str = "shop", **more: Any) -> N
     return Neighbour(name, project, "web" if project else "", more.pop("state", "running"), **more)
 
 
-def holding(*ports: Port, **more: Any) -> Surroundings:
-    return Surroundings(containers=(container(ports=ports, **more),))
+def holding(*ports: Port, **more: Any) -> Inventory:
+    return Inventory(containers=(container(ports=ports, **more),))
 
 
 STOP = [("port-taken", True)]
@@ -59,7 +59,7 @@ EVERY = (Port("0.0.0.0", 80), Port("::", 80))
 
 
 def test_stack_with_nothing_wrong_has_no_risk() -> None:
-    around = Surroundings((container(ports=EVERY),), (Port("0.0.0.0", 22),), frozenset({"edge"}))
+    around = Inventory((container(ports=EVERY),), (Port("0.0.0.0", 22),), frozenset({"edge"}))
     new = Model(
         {"app": {"image": "a", "ports": [port("81")], "networks": {"edge": None}}}, {}, {"edge": {"name": "edge"}}
     )
@@ -85,7 +85,7 @@ def test_port_of_a_container_without_project_is_taken() -> None:
 
 
 def test_port_of_another_program_is_taken() -> None:
-    (risk,) = risks(service(ports=[port("80", "127.0.0.1")]), Surroundings(listeners=(Port("0.0.0.0", 80),)))
+    (risk,) = risks(service(ports=[port("80", "127.0.0.1")]), Inventory(listeners=(Port("0.0.0.0", 80),)))
     assert risk.stops
     assert risk.sentence.startswith("app: port 127.0.0.1:80/tcp is taken by another program")
 
@@ -115,7 +115,7 @@ def test_addresses_clash_when_both_cannot_be_bound(wanted: str, held: str, clash
 
 
 def test_program_on_every_ipv6_address_has_ipv4_too() -> None:
-    around = Surroundings(listeners=(Port("::", 80),))
+    around = Inventory(listeners=(Port("::", 80),))
     assert names(risks(service(ports=[port("80", "127.0.0.1")]), around)) == STOP
 
 
@@ -139,7 +139,7 @@ def test_service_on_the_host_s_network_publishes_nothing() -> None:
 
 def test_listener_that_may_be_the_stack_s_own_is_asked_about() -> None:
     own = container("web-app-1", "web", host_network=True)
-    around = Surroundings((own,), (Port("0.0.0.0", 80),))
+    around = Inventory((own,), (Port("0.0.0.0", 80),))
     assert names(risks(service(ports=[port("80")]), around)) == [("port-taken", False)]
 
 
@@ -176,7 +176,7 @@ def test_service_with_no_replicas_wants_nothing() -> None:
 
 
 def test_container_name_of_another_project_is_taken_also_when_stopped() -> None:
-    around = Surroundings((container("front", "shop", state="exited"),))
+    around = Inventory((container("front", "shop", state="exited"),))
     assert risks(service(container_name="front"), around) == (
         Risk(
             "name-taken",
@@ -187,13 +187,13 @@ def test_container_name_of_another_project_is_taken_also_when_stopped() -> None:
 
 
 def test_container_name_of_the_stack_itself_is_free() -> None:
-    assert risks(service(container_name="front"), Surroundings((container("front", "web"),))) == ()
+    assert risks(service(container_name="front"), Inventory((container("front", "web"),))) == ()
 
 
 # --- image-missing --------------------------------------------------------------------------------------------------------
 
 LOST = {"nope:1": Unpullable("missing")}
-NOT_THERE = Surroundings(images={"nope:1": ""})
+NOT_THERE = Inventory(images={"nope:1": ""})
 
 
 @pytest.mark.parametrize(
@@ -229,27 +229,27 @@ def test_image_that_is_nowhere_stops_or_asks_and_the_sentence_says_why(
 
 def test_image_that_is_pulled_each_time_has_to_be_had_though_it_is_there() -> None:
     new = service(image="nope:1", pull_policy="always")
-    (risk,) = risks(new, Surroundings(images={"nope:1": "sha256:1"}), unpullable=LOST)
+    (risk,) = risks(new, Inventory(images={"nope:1": "sha256:1"}), unpullable=LOST)
     assert risk.sentence.startswith("app: image nope:1 is pulled each time (pull_policy: always), and its registry has")
 
 
 def test_image_that_can_be_pulled_is_no_risk() -> None:
-    assert risks(service(image="nope:1"), Surroundings(images={"nope:1": ""})) == ()
+    assert risks(service(image="nope:1"), Inventory(images={"nope:1": ""})) == ()
 
 
 def test_image_that_is_there_need_not_be_pulled() -> None:
-    assert risks(service(image="nope:1"), Surroundings(images={"nope:1": "sha256:1"}), unpullable=LOST) == ()
+    assert risks(service(image="nope:1"), Inventory(images={"nope:1": "sha256:1"}), unpullable=LOST) == ()
 
 
 def test_image_that_is_built_need_not_be_pulled_by_any_service() -> None:
     new = Model({"app": {"image": "nope:1", "build": {"context": "."}}, "worker": {"image": "nope:1"}})
-    assert risks(new, Surroundings(images={"nope:1": ""}), unpullable=LOST) == ()
+    assert risks(new, Inventory(images={"nope:1": ""}), unpullable=LOST) == ()
 
 
 def test_image_that_may_not_be_pulled_has_to_be_there() -> None:
     new = service(image="nope:1", pull_policy="never")
-    assert names(risks(new, Surroundings(images={"nope:1": ""}))) == [("image-missing", True)]
-    assert risks(new, Surroundings(images={"nope:1": "sha256:1"})) == ()
+    assert names(risks(new, Inventory(images={"nope:1": ""}))) == [("image-missing", True)]
+    assert risks(new, Inventory(images={"nope:1": "sha256:1"})) == ()
 
 
 # --- network-missing ------------------------------------------------------------------------------------------------------
@@ -273,22 +273,22 @@ def test_external_network_that_nobody_makes_stops() -> None:
 @pytest.mark.parametrize(
     ("model", "around", "made"),
     [
-        (joined("edge", external=True), Surroundings(networks=frozenset({"edge"})), frozenset()),
-        (joined("edge", external=True), Surroundings(), frozenset({"edge"})),
-        (joined("host", external=True), Surroundings(), frozenset()),
-        (joined("web_edge"), Surroundings(), frozenset()),
-        (Model({"app": {}}, networks={"outer": {"name": "edge", "external": True}}), Surroundings(), frozenset()),
+        (joined("edge", external=True), Inventory(networks=frozenset({"edge"})), frozenset()),
+        (joined("edge", external=True), Inventory(), frozenset({"edge"})),
+        (joined("host", external=True), Inventory(), frozenset()),
+        (joined("web_edge"), Inventory(), frozenset()),
+        (Model({"app": {}}, networks={"outer": {"name": "edge", "external": True}}), Inventory(), frozenset()),
     ],
     ids=["there", "made", "built in", "the stack's own", "unused"],
 )
-def test_network_that_will_be_there_is_no_risk(model: Model, around: Surroundings, made: frozenset[str]) -> None:
+def test_network_that_will_be_there_is_no_risk(model: Model, around: Inventory, made: frozenset[str]) -> None:
     assert risks(model, around, networks_made=made) == ()
 
 
 # --- volume-orphaned ------------------------------------------------------------------------------------------------------
 
 OLD = Model({"db": {}}, {"data": {"name": "web_data"}})
-THERE = Surroundings(volumes={"web_data": "web"})
+THERE = Inventory(volumes={"web_data": "web"})
 
 
 def test_volume_that_the_new_release_lacks_is_asked_about() -> None:
@@ -312,10 +312,10 @@ def test_renamed_project_leaves_its_volume_behind() -> None:
 
 
 def test_containers_of_a_renamed_project_would_go_on_beside_the_new_ones() -> None:
-    around = Surroundings((container("web-db-1", "web"), container("web-app-1", "web", state="exited")))
+    around = Inventory((container("web-db-1", "web"), container("web-app-1", "web", state="exited")))
     old = Model(project="web")
     assert names(risks(Model(), around, old=old)) == []
-    assert names(risks(Model(), Surroundings(), old=old, project="site")) == []
+    assert names(risks(Model(), Inventory(), old=old, project="site")) == []
     (risk,) = risks(Model(), around, old=old, project="site")
     assert (risk.name, risk.stops) == ("project-renamed", True)
     assert risk.sentence == (
@@ -330,12 +330,12 @@ def test_containers_of_a_renamed_project_would_go_on_beside_the_new_ones() -> No
         (None, Model(), THERE),
         (OLD, OLD, THERE),
         (OLD, Model({}, {"mine": {"name": "web_data", "external": True}}), THERE),
-        (OLD, Model(), Surroundings()),
+        (OLD, Model(), Inventory()),
         (Model({}, {"data": {"name": "web_data", "external": True}}), Model(), THERE),
     ],
     ids=["first deploy", "kept", "kept under another key", "not there", "never ours"],
 )
-def test_volume_that_is_not_left_behind_is_no_risk(old: Model | None, new: Model, around: Surroundings) -> None:
+def test_volume_that_is_not_left_behind_is_no_risk(old: Model | None, new: Model, around: Inventory) -> None:
     assert risks(new, around, old=old) == ()
 
 
@@ -344,8 +344,8 @@ def test_volume_that_is_not_left_behind_is_no_risk(old: Model | None, new: Model
 SCRATCH = Mount("volume", ANONYMOUS, "", "/scratch")
 
 
-def mounting(*mounts: Mount, project: str = "web", **more: Any) -> Surroundings:
-    return Surroundings((container("web-web-1", project, mounts=mounts, **more),))
+def mounting(*mounts: Mount, project: str = "web", **more: Any) -> Inventory:
+    return Inventory((container("web-web-1", project, mounts=mounts, **more),))
 
 
 def test_anonymous_volume_is_asked_about_with_service_and_destination() -> None:
@@ -374,7 +374,7 @@ def test_anonymous_volume_is_kept_by_the_other_strategies(strategy: str) -> None
     ],
     ids=["named", "another project's", "stopped", "one-off"],
 )
-def test_other_mounts_are_no_risk(around: Surroundings) -> None:
+def test_other_mounts_are_no_risk(around: Inventory) -> None:
     assert risks(Model(), around) == ()
 
 
@@ -455,7 +455,7 @@ def test_external_volume_has_to_be_there(
     declared: dict[str, Any], there: set[str], found: list[tuple[str, bool]]
 ) -> None:
     new = Model({"app": {"volumes": [{"type": "volume", "source": "d", "target": "/d"}]}}, volumes={"d": declared})
-    assert names(risks(new, Surroundings(volumes=dict.fromkeys(there, "")))) == found
+    assert names(risks(new, Inventory(volumes=dict.fromkeys(there, "")))) == found
 
 
 def test_external_volume_that_no_service_mounts_is_no_risk() -> None:

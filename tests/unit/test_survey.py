@@ -13,7 +13,7 @@ import pytest
 from tests.example_host import make_stack
 from towline.errors import RemoteFailed
 from towline.facts.container import COMPOSE_VERSION, Binding, Container
-from towline.facts.drift import LiveFact
+from towline.facts.drift import DriftFact
 from towline.facts.host import FileSystem
 from towline.facts.inventory import Mount, Port
 from towline.facts.survey import Survey, commands, parse
@@ -144,7 +144,7 @@ def test_stack_is_read() -> None:
     assert (found.current, found.digest, found.at) == ("20270101-120000", "sha256-abc", "2027-01-01T12:00:00Z")
     assert found.live_folder == "/srv/stacks/shop"
     assert found.env == {"TOKEN": True, "EMPTY": False}
-    assert found.live == LiveFact(
+    assert found.live == DriftFact(
         hashes={
             "web": "dbcd69666fc726f6581fcc2eda0fea1daa953eeb028d7bfe3dd0a3a7e0cb8824",
             "job": "a0852e3c978b3538cc5c06f257846dad212978c64c034bb0c04af32d20253ffe",
@@ -159,7 +159,7 @@ def test_stack_is_read() -> None:
 
 def test_stack_that_is_not_there_is_empty() -> None:
     found = read().stacks["blog"]
-    assert (found.current, found.live_folder, found.model, found.live) == ("", "", None, LiveFact())
+    assert (found.current, found.live_folder, found.model, found.live) == ("", "", None, DriftFact())
 
 
 def test_edited_and_stale_are_their_stack_s() -> None:

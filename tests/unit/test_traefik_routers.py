@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from towline.project.yaml_file import load_yaml
-from towline.traefik.labels import Labelled
+from towline.traefik.labels import LabelledContainer
 from towline.traefik.requests import Ask
 from towline.traefik.routers import Route, parse_dynamic, parse_routes
 from towline.traefik.static_configuration import Traefik, parse_traefik
@@ -28,19 +28,21 @@ TRAEFIK = parse_traefik(FLAGS)
 HOST = "Host(`a.example`)"
 
 
-def container(labels: Mapping[str, str], service: str = "web", project: str = "shop", number: int = 1) -> Labelled:
-    return Labelled(f"{project}-{service}-{number}", project, service, labels)
+def container(
+    labels: Mapping[str, str], service: str = "web", project: str = "shop", number: int = 1
+) -> LabelledContainer:
+    return LabelledContainer(f"{project}-{service}-{number}", project, service, labels)
 
 
 def router(name: str = "r", of: str = "http", **keys: str) -> dict[str, str]:
     return {f"traefik.{of}.routers.{name}.{key.replace('_', '.')}": value for key, value in keys.items()}
 
 
-def routes(*containers: Labelled, traefik: Traefik = TRAEFIK) -> tuple[Route, ...]:
+def routes(*containers: LabelledContainer, traefik: Traefik = TRAEFIK) -> tuple[Route, ...]:
     return parse_routes(containers, traefik)
 
 
-def the_route(*containers: Labelled, traefik: Traefik = TRAEFIK) -> Route:
+def the_route(*containers: LabelledContainer, traefik: Traefik = TRAEFIK) -> Route:
     (route,) = parse_routes(containers, traefik)
     return route
 
@@ -219,7 +221,7 @@ def test_container_without_a_router_gets_the_default_rule() -> None:
     route = the_route(container({}, "my_web", "the.shop"))
     assert (route.router, route.rule, route.target) == ("my-web-the-shop", "Host(`my-web-the-shop`)", "my-web-the-shop")
     assert route.asks == (Ask("my-web-the-shop"),)
-    alone = the_route(Labelled("some_box", "", "", {}))
+    alone = the_route(LabelledContainer("some_box", "", "", {}))
     assert (alone.router, alone.services, alone.asks) == ("some-box", (), (Ask("some-box"),))
 
 

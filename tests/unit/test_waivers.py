@@ -6,12 +6,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from towline.checks.finding import RESULTS, About, Finding, Report, Result, counts, listed, of_result
+from towline.checks.finding import RESULTS, Finding, Report, Result, Subject, counts, listed, of_result
 from towline.checks.waivers import waive
 from towline.project.declared_checks import Waiver
 
 DAY = date(2027, 1, 31)
-ABOUT = About("stack.web", "prod", "web")
+ABOUT = Subject("stack.web", "prod", "web")
 FAIL = ABOUT.fail("certificate.a.pem", "it has expired", "CN=a", "renew it")
 WARN = ABOUT.warn("release", "it is behind")
 OWN = Waiver("*.certificate.*", "the authority is down", DAY)

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from towline.checks import declared_probes, ports, route
 from towline.checks.declared_probes import Where
-from towline.checks.route import Served
-from towline.facts.probe import Answer, Dial, Question, ask_all
+from towline.checks.route import ServedRoute
+from towline.facts.probe import Answer, Dial, Probe, ask_all
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Http
@@ -22,7 +22,7 @@ MOST_REDIRECTS = 5
 NOT_ASKED = "not asked"
 NONE: Mapping[tuple[str, str], str] = MappingProxyType({})
 
-Answers = Mapping[Question, Answer]
+Answers = Mapping[Probe, Answer]
 Named = tuple[str, str]  # stack, and a service or a check of it
 
 
@@ -36,15 +36,15 @@ class Seen:
 
     survey: Survey
     results: Mapping[Named, Result] = field(default_factory=dict)
-    routes: Sequence[Served] = ()
+    routes: Sequence[ServedRoute] = ()
     answers: Answers = field(default_factory=dict)
     answers_here: Answers = field(default_factory=dict)
-    declared: Mapping[Named, Sequence[tuple[Question, Answer]]] = field(default_factory=dict)
+    declared: Mapping[Named, Sequence[tuple[Probe, Answer]]] = field(default_factory=dict)
     forbidden: str = ""
 
     def where(self, host: str, stack: Stack, bad: Mapping[Named, str] = NONE) -> Where:
         """What the declared checks of a stack are asked of: no route that cannot answer, for a reason that is told already."""
-        routes: dict[str, list[Question]] = {}
+        routes: dict[str, list[Probe]] = {}
         for one in self.routes:
             if one.stack.name == stack.name and not route.because(one, bad):
                 routes.setdefault(one.route.router, []).extend(one.questions)
@@ -54,7 +54,7 @@ class Seen:
 def ask(dial: Dial, host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mapping[Named, str], *, listen: bool) -> Seen:
     """What is seen, with the answers of routes, declared checks and (`listen`) ports of the stacks. bad: what cannot answer.
 
-    Where sshd does not open a connection there is none, and `forbidden` says so. Raises LineCut as `dial` does.
+    Where sshd does not open a connection there is none, and `forbidden` says so. Raises ConnectionLost as `dial` does.
     """
     questions = [question for one in seen.routes if not route.because(one, bad) for question in one.questions]
     if listen:
@@ -75,7 +75,7 @@ def ask_from_here(host: Host, seen: Seen, bad: Mapping[Named, str]) -> Seen:
     return replace(seen, answers_here=ask_all(dial_here, [question for one in here for question in one.questions]))
 
 
-def seen_from_here(host: Host, seen: Seen) -> list[Served]:
+def seen_from_here(host: Host, seen: Seen) -> list[ServedRoute]:
     return [route.from_here(one, host.address) for one in seen.routes]
 
 
@@ -89,7 +89,7 @@ def dial_here(address: str, port: int, timeout: float) -> socket.socket:
 
 def _declared(
     host: Host, seen: Seen, stacks: Sequence[Stack], bad: Mapping[Named, str]
-) -> dict[Named, tuple[Check, Where, tuple[Question, ...]]]:
+) -> dict[Named, tuple[Check, Where, tuple[Probe, ...]]]:
     """The declared checks that ask something, and what each asks."""
     asked = {}
     for stack in stacks:
@@ -101,8 +101,8 @@ def _declared(
 
 
 def _insisting(
-    dial: Dial, check: Check, where: Where, questions: Sequence[Question], first: Callable[[Question], Answer]
-) -> list[tuple[Question, Answer]]:
+    dial: Dial, check: Check, where: Where, questions: Sequence[Probe], first: Callable[[Probe], Answer]
+) -> list[tuple[Probe, Answer]]:
     """The answers, asked for again as often as the check says while they are not right."""
     found = [(one, _followed(dial, check, one, first(one), where)) for one in questions]
     for _ in range(check.retry.times):
@@ -114,7 +114,7 @@ def _insisting(
     return found
 
 
-def _followed(dial: Dial, check: Check, question: Question, answer: Answer, where: Where) -> Answer:
+def _followed(dial: Dial, check: Check, question: Probe, answer: Answer, where: Where) -> Answer:
     """The answer at the end of its redirects, with the time that all of them took."""
     if not (isinstance(check, Http) and check.follow):
         return answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import singledispatch
 
 from towline.checks.declared_probes import Where
-from towline.checks.finding import About, Finding, listed
+from towline.checks.finding import Finding, Subject, listed
 from towline.commands import shell
 from towline.commands.docker import ONEOFF, PROJECT, SERVICE
 from towline.project.catalog import Stack
@@ -105,7 +105,7 @@ def judge_command(check: Check, where: Where, result: Result) -> Finding:
     return _judge_output(about, check, result) if isinstance(check, Command) else about.skip(check.name, "not asked")
 
 
-def _judge_output(about: About, check: Command, result: Result) -> Finding:
+def _judge_output(about: Subject, check: Command, result: Result) -> Finding:
     if check.service and result.code == NOT_RUNNING:
         return about.skip(check.name, f"{check.service} does not run")
     said = _tail(result.out)
@@ -122,7 +122,7 @@ def _tail(text: str) -> str:
     return listed(lines[-MOST_LINES:])
 
 
-def _judge_dns(about: About, check: Dns, result: Result) -> Finding:
+def _judge_dns(about: Subject, check: Dns, result: Result) -> Finding:
     if result.code == NOT_FOUND:
         return about.skip(check.name, "the server has no getent to resolve names with")
     addresses = list(dict.fromkeys(line.split()[0] for line in result.out.splitlines() if line.strip()))
@@ -133,7 +133,7 @@ def _judge_dns(about: About, check: Dns, result: Result) -> Finding:
     return about.ok(check.name, f"the server resolves {check.host}", ", ".join(addresses))
 
 
-def _judge_file(about: About, check: File, result: Result) -> Finding:
+def _judge_file(about: Subject, check: File, result: Result) -> Finding:
     there = result.code == 0
     if there != check.exists:
         sentence = f"{check.path} does not exist" if check.exists else f"{check.path} exists, and should not"

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urljoin, urlsplit
 
-from towline.checks.finding import About, Finding, listed
+from towline.checks.finding import Finding, Subject, listed
 from towline.errors import closest
-from towline.facts.probe import Answer, Question
+from towline.facts.probe import Answer, Probe
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Http, Tcp, Tls
@@ -24,10 +24,10 @@ class Where:
     host: str
     stack: Stack
     survey: Survey
-    routes: Mapping[str, Sequence[Question]] = field(default_factory=dict)
+    routes: Mapping[str, Sequence[Probe]] = field(default_factory=dict)
 
-    def about(self, check: Check) -> About:
-        return About(f"stack.{self.stack.name}.check", self.host, self.stack.name, getattr(check, "service", ""))
+    def about(self, check: Check) -> Subject:
+        return Subject(f"stack.{self.stack.name}.check", self.host, self.stack.name, getattr(check, "service", ""))
 
     def address(self, name: str) -> str:
         """Where the host reaches it: a service of the stack at its container, '' when that has none; any other name is itself."""
@@ -41,12 +41,12 @@ class Where:
         return check.server_name or ("" if check.host in {one.name for one in self.stack.services} else check.host)
 
 
-def questions(check: Check, where: Where) -> tuple[Question, ...]:
+def questions(check: Check, where: Where) -> tuple[Probe, ...]:
     """What is asked for a check; nothing when its service has no container to ask, or no route has the path."""
     if isinstance(check, Tcp):
-        found = [(where.address(check.host), Question("", check.port, http=False))]
+        found = [(where.address(check.host), Probe("", check.port, http=False))]
     elif isinstance(check, Tls):
-        found = [(where.address(check.host), Question("", check.port, where.server_name(check), tls=True, http=False))]
+        found = [(where.address(check.host), Probe("", check.port, where.server_name(check), tls=True, http=False))]
     elif isinstance(check, Http) and check.url.startswith("/"):
         return tuple(_on_path(one, check.url) for one in _routes(check, where))
     elif isinstance(check, Http):
@@ -56,31 +56,31 @@ def questions(check: Check, where: Where) -> tuple[Question, ...]:
     return tuple(_at(address, question) for address, question in found if address)
 
 
-def _at(address: str, question: Question) -> Question:
-    return Question(address, question.port, question.name, question.tls, question.http, path=question.path)
+def _at(address: str, question: Probe) -> Probe:
+    return Probe(address, question.port, question.name, question.tls, question.http, path=question.path)
 
 
-def _routes(check: Http, where: Where) -> list[Question]:
+def _routes(check: Http, where: Where) -> list[Probe]:
     return [one for router, asked in where.routes.items() if check.route in ("", router) for one in asked]
 
 
-def _on_path(one: Question, path: str) -> Question:
-    return Question(one.address, one.port, one.name, one.tls, path=path, headers=one.headers)
+def _on_path(one: Probe, path: str) -> Probe:
+    return Probe(one.address, one.port, one.name, one.tls, path=path, headers=one.headers)
 
 
-def _of_url(url: str, where: Where) -> tuple[str, Question]:
+def _of_url(url: str, where: Where) -> tuple[str, Probe]:
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     name = parts.hostname or ""
-    return where.address(name), Question("", parts.port or (443 if tls else 80), name, tls, path=path)
+    return where.address(name), Probe("", parts.port or (443 if tls else 80), name, tls, path=path)
 
 
 def redirects(answer: Answer) -> bool:
     return answer.status in (301, 302, 303, 307, 308) and bool(answer.headers.get("location"))
 
 
-def follow(answer: Answer, question: Question, where: Where) -> Question | None:
+def follow(answer: Answer, question: Probe, where: Where) -> Probe | None:
     """The question that a redirect asks next, None when it cannot be asked; within the same host it stays on the same line."""
     target = quote(answer.headers["location"], safe="%:/?#[]@!$&'()*+,;=~")
     try:
@@ -97,7 +97,7 @@ def follow(answer: Answer, question: Question, where: Where) -> Question | None:
     return _on_path(known[0], then.path) if known else _at(address, then) if address else None
 
 
-def judge_answers(check: Check, where: Where, answers: Sequence[tuple[Question, Answer]]) -> Finding:
+def judge_answers(check: Check, where: Where, answers: Sequence[tuple[Probe, Answer]]) -> Finding:
     """The finding out of the answers to `questions`."""
     about = where.about(check)
     if not answers:
@@ -110,7 +110,7 @@ def judge_answers(check: Check, where: Where, answers: Sequence[tuple[Question, 
     return about.ok(check.name, _holds(check), seen)
 
 
-def _unasked(about: About, check: Check, where: Where) -> Finding:
+def _unasked(about: Subject, check: Check, where: Where) -> Finding:
     if not (isinstance(check, Http) and check.url.startswith("/")):
         return about.skip(check.name, "its service does not run")
     if not where.routes:
@@ -121,11 +121,11 @@ def _unasked(about: About, check: Check, where: Where) -> Finding:
     return about.skip(check.name, "no request to its route could be asked")
 
 
-def _subject(question: Question) -> str:
+def _subject(question: Probe) -> str:
     return f"{question.name or question.shown}{question.path if question.http else ''}"
 
 
-def _seen(question: Question, answer: Answer) -> str:
+def _seen(question: Probe, answer: Answer) -> str:
     what = answer.problem or (f"{answer.status}" if question.http else "open")
     return f"{_subject(question)} at {question.shown}: {what} in {answer.seconds:.3f} s"
 
@@ -136,7 +136,7 @@ def _holds(check: Check) -> str:
     ]
 
 
-def _wrong_answer(check: Check, question: Question, answer: Answer, now: float) -> str:
+def _wrong_answer(check: Check, question: Probe, answer: Answer, now: float) -> str:
     if answer.problem:
         return answer.problem
     if isinstance(check, Tls):

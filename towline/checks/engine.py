@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from towline.checks.finding import About, Finding, listed
+from towline.checks.finding import Finding, Subject, listed
 from towline.facts.container import Container
 from towline.facts.survey import Survey
 from towline.project.settings import Host
@@ -19,7 +19,7 @@ MOST_LOG = 200 << 20
 
 def check_engine(host: Host, survey: Survey) -> Iterator[Finding]:
     """The findings `engine.*`. When it does not answer, that is the one that fails."""
-    about = About("engine", host.name)
+    about = Subject("engine", host.name)
     engine = survey.engine
     if engine.problem:
         if engine_trouble(survey) == "host.docker":
@@ -44,7 +44,7 @@ def engine_trouble(survey: Survey) -> str:
     return "host.docker" if survey.engine.socket in ("denied", "none") else "engine.running"
 
 
-def _compose(about: About, survey: Survey) -> Finding:
+def _compose(about: Subject, survey: Survey) -> Finding:
     made = sorted({one.compose for one in survey.containers if one.compose}, key=_version)
     if not survey.compose:
         hint = "install the package docker-compose-plugin (or docker-compose-v2)"
@@ -63,7 +63,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in re.findall(r"\d+", text)[:3])
 
 
-def _storage(about: About, survey: Survey) -> Finding:
+def _storage(about: Subject, survey: Survey) -> Finding:
     driver = survey.engine.driver
     if driver in SLOW_DRIVERS:
         return about.warn(
@@ -72,7 +72,7 @@ def _storage(about: About, survey: Survey) -> Finding:
     return about.ok("storage", "the storage driver is one for production", driver)
 
 
-def _unnamed(about: About, survey: Survey) -> Finding:
+def _unnamed(about: Subject, survey: Survey) -> Finding:
     used = {one.image_id for one in survey.containers}
     sizes = [size for image, size in survey.engine.unnamed.items() if image not in used]
     evidence = f"{len(sizes)} images without a name, {size_text(sum(sizes))} at most"
@@ -81,7 +81,7 @@ def _unnamed(about: About, survey: Survey) -> Finding:
     return about.ok("unnamed-images", "few images lie about without a name", evidence)
 
 
-def _logs(about: About, survey: Survey) -> Finding:
+def _logs(about: Subject, survey: Survey) -> Finding:
     growing = [one for one in survey.containers if not one.log_limited]
     large = sorted((one for one in growing if one.log_bytes > MOST_LOG), key=lambda one: -one.log_bytes)
     if large:

@@ -55,7 +55,7 @@ def of_result(findings: Sequence[Finding], *results: Result) -> tuple[Finding, .
 
 
 @dataclass(frozen=True)
-class About:
+class Subject:
     """Makes the findings of one subject: each id begins with `prefix`."""
 
     prefix: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from towline.checks.finding import About, Finding
+from towline.checks.finding import Finding, Subject
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.survey import Survey
 from towline.project.settings import Host
@@ -19,7 +19,7 @@ SKEW, BAD_SKEW = 5.0, 120.0  # seconds; beyond two minutes TOTP codes and short-
 
 def check_host(host: Host, survey: Survey) -> Iterator[Finding]:
     """The findings `host.*`."""
-    about = About("host", host.name)
+    about = Subject("host", host.name)
     machine = survey.host
     yield about.ok("reachable", f"{host.name} takes the login as {machine.user}", host.address)
     yield about.ok("system", "the system tells what it is", f"{machine.os or 'unknown'}, kernel {machine.kernel}")
@@ -35,7 +35,7 @@ def check_host(host: Host, survey: Survey) -> Iterator[Finding]:
         yield _inodes(about, disk)
 
 
-def _docker(about: About, survey: Survey) -> Finding:
+def _docker(about: Subject, survey: Survey) -> Finding:
     who = survey.host.user
     if survey.engine.socket == "denied":
         hint = f"on the server, as root: usermod -aG docker {who} (it counts from the next login)"
@@ -45,7 +45,7 @@ def _docker(about: About, survey: Survey) -> Finding:
     return about.ok("docker", f"{who} may use Docker")
 
 
-def _memory(about: About, machine: HostFact) -> Finding:
+def _memory(about: Subject, machine: HostFact) -> Finding:
     if not machine.memory:
         return about.skip("memory", "the system does not tell its memory")
     share = machine.memory_free / machine.memory
@@ -56,14 +56,14 @@ def _memory(about: About, machine: HostFact) -> Finding:
     return about.ok("memory", "memory is available", evidence)
 
 
-def _load(about: About, machine: HostFact) -> Finding:
+def _load(about: Subject, machine: HostFact) -> Finding:
     evidence = f"{' '.join(f'{load:.2f}' for load in machine.load)} on {machine.cpus} CPUs"
     if machine.load[1] > MOST_LOAD * machine.cpus:
         return about.warn("load", "the machine has more to do than it can", evidence, "see `top` on the server")
     return about.ok("load", "the machine keeps up with its work", evidence)
 
 
-def _clock(about: About, survey: Survey) -> Finding:
+def _clock(about: Subject, survey: Survey) -> Finding:
     if not survey.host.now:
         return about.skip("clock", "the system does not tell its time")
     skew = survey.skew
@@ -74,7 +74,7 @@ def _clock(about: About, survey: Survey) -> Finding:
     return about.ok("clock", "the server's clock agrees with this machine's", f"within {max(abs(skew), 1):.0f} s")
 
 
-def _reboot(about: About, machine: HostFact) -> Finding:
+def _reboot(about: Subject, machine: HostFact) -> Finding:
     why = {"yes": "an update asks for a reboot", "kernel": "the running kernel has been removed by an update"}
     if machine.reboot in why:
         return about.warn(
@@ -83,7 +83,7 @@ def _reboot(about: About, machine: HostFact) -> Finding:
     return about.ok("reboot", "no reboot is due", f"up for {machine.uptime / 86400:.1f} days")
 
 
-def _sessions(about: About, machine: HostFact, host: Host) -> Finding:
+def _sessions(about: Subject, machine: HostFact, host: Host) -> Finding:
     if not machine.max_sessions:
         return about.skip(
             "sshd.sessions", "this login cannot read sshd's settings; `inv test-connectivity` counts them"
@@ -95,13 +95,13 @@ def _sessions(about: About, machine: HostFact, host: Host) -> Finding:
     return about.ok("sshd.sessions", "sshd allows the sessions that towline opens", evidence)
 
 
-def _startups(about: About, machine: HostFact) -> Finding:
+def _startups(about: Subject, machine: HostFact) -> Finding:
     if not machine.max_startups:
         return about.skip("sshd.startups", "this login cannot read sshd's settings")
     return about.ok("sshd.startups", "one login is all that towline needs", f"MaxStartups {machine.max_startups}")
 
 
-def _disk(about: About, disk: FileSystem) -> Finding:
+def _disk(about: Subject, disk: FileSystem) -> Finding:
     name, share = f"disk.{disk.path}", disk.free / disk.size
     evidence = f"{size_text(disk.free)} of {size_text(disk.size)} free ({share:.0%})"
     if share < LEAST_FREE or (share < LITTLE_FREE and disk.free < LEAST_BYTES):
@@ -112,7 +112,7 @@ def _disk(about: About, disk: FileSystem) -> Finding:
     return about.ok(name, f"the file system of {disk.path} has room", evidence)
 
 
-def _inodes(about: About, disk: FileSystem) -> Finding:
+def _inodes(about: Subject, disk: FileSystem) -> Finding:
     name = f"inodes.{disk.path}"
     if not disk.inodes:
         return about.skip(name, f"the file system of {disk.path} has no fixed number of inodes")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from towline.checks.finding import RESULTS, About, Finding
+from towline.checks.finding import RESULTS, Finding, Subject
 from towline.checks.proxy import reached
 from towline.facts.container import Binding, Container
-from towline.facts.probe import Answer, Question
+from towline.facts.probe import Answer, Probe
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 
 
-def questions(stacks: Iterable[Stack], survey: Survey) -> list[Question]:
+def questions(stacks: Iterable[Stack], survey: Survey) -> list[Probe]:
     """Whether each is open; UDP cannot be asked."""
     found = [_held(one, wanted) for stack in stacks for one, wanted in _ports(survey, stack)]
     return [_question(held) for held in found if held and held.outside.proto == "tcp"]
@@ -32,15 +32,15 @@ def _held(one: Container, wanted: Binding) -> Binding | None:
     )
 
 
-def _question(held: Binding) -> Question:
-    return Question(reached(held.outside.address), held.outside.port, http=False, proxied=True)
+def _question(held: Binding) -> Probe:
+    return Probe(reached(held.outside.address), held.outside.port, http=False, proxied=True)
 
 
 def check_ports(
     host: str,
     stack: Stack,
     survey: Survey,
-    answers: Mapping[Question, Answer],
+    answers: Mapping[Probe, Answer],
     unasked: str,
     bad: Mapping[tuple[str, str], str],
 ) -> Sequence[Finding]:
@@ -50,7 +50,7 @@ def check_ports(
     """
     found: dict[str, Finding] = {}
     for one, wanted in _ports(survey, stack):
-        about = About(f"stack.{stack.name}.service.{one.service}", host, stack.name, one.service)
+        about = Subject(f"stack.{stack.name}.service.{one.service}", host, stack.name, one.service)
         finding = _check_port(about, wanted, _held(one, wanted), answers, unasked)
         if finding.result == "fail" and (why := bad.get((stack.name, one.service))):
             finding = about.skip(finding.id.removeprefix(f"{about.prefix}."), f"see {why}")
@@ -59,7 +59,7 @@ def check_ports(
 
 
 def _check_port(
-    about: About, wanted: Binding, held: Binding | None, answers: Mapping[Question, Answer], unasked: str
+    about: Subject, wanted: Binding, held: Binding | None, answers: Mapping[Probe, Answer], unasked: str
 ) -> Finding:
     # without a number of its own it is told apart by the one inside
     number = wanted.outside.port or f"any:{wanted.inside.partition('/')[0]}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from towline.checks.finding import About, Finding
+from towline.checks.finding import Finding, Subject
 from towline.checks.here import Here
 from towline.facts.container import Container
 from towline.facts.inventory import WILDCARDS
@@ -20,7 +20,7 @@ UNDEPLOYED = "its file may be another one on the server: the working tree is not
 
 
 @dataclass(frozen=True)
-class Front:
+class Proxy:
     """One Traefik of the host's stacks. container None: there is none at the moment; its routes should still be."""
 
     stack: Stack
@@ -69,7 +69,7 @@ def is_traefik(image: str) -> bool:
     return posixpath.basename(image.partition("@")[0]).partition(":")[0] == "traefik"
 
 
-def fronts(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -> list[Front]:
+def fronts(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -> list[Proxy]:
     """The Traefiks of the stacks, those that have no container too."""
     found = []
     for stack in stacks:
@@ -81,14 +81,14 @@ def fronts(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -
     return found
 
 
-def _front(stack: Stack, name: str, keys: Mapping[str, Any], containers: Sequence[Container], here: Here) -> Front:
+def _front(stack: Stack, name: str, keys: Mapping[str, Any], containers: Sequence[Container], here: Here) -> Proxy:
     by_state = sorted(containers, key=lambda one: not one.running)
     container = by_state[0] if by_state else None
     words = container.command if container else tuple(map(str, keys.get("command") or ()))
     environment = {key: str(value) for key, value in (keys.get("environment") or {}).items() if value is not None}
     image = container.image if container else str(keys.get("image") or "")
     file = _static_file(config_paths(words), keys, here)
-    return Front(stack, name, parse_traefik(words, environment, file, image), container)
+    return Proxy(stack, name, parse_traefik(words, environment, file, image), container)
 
 
 def _static_file(paths: Iterable[str], keys: Mapping[str, Any], here: Here) -> ConfigFile | None:
@@ -107,7 +107,7 @@ def _seen(keys: Mapping[str, Any], here: Here) -> Iterator[tuple[str, str]]:
                 yield posixpath.join(target, posixpath.relpath(path, source)), text
 
 
-def routes_in_files(front: Front, here: Here, survey: Survey) -> Iterator[Route]:
+def routes_in_files(front: Proxy, here: Here, survey: Survey) -> Iterator[Route]:
     """The routers of the file provider's files, as far as they are the stack's own."""
     model = survey.stacks[front.stack.name].model
     keys = model.services[front.service] if model else {}
@@ -119,9 +119,9 @@ def routes_in_files(front: Front, here: Here, survey: Survey) -> Iterator[Route]
                     yield route if deployed else replace(route, asks=(), reasons=(UNDEPLOYED,))
 
 
-def check_front(host: str, front: Front, bad: Mapping[tuple[str, str], str]) -> Finding:
+def check_front(host: str, front: Proxy, bad: Mapping[tuple[str, str], str]) -> Finding:
     """The finding `stack.STACK.service.NAME.traefik`: with a configuration that is none, it serves no route as it should."""
-    about = About(f"stack.{front.stack.name}.service.{front.service}", host, front.stack.name, front.service)
+    about = Subject(f"stack.{front.stack.name}.service.{front.service}", host, front.stack.name, front.service)
     if why := bad.get((front.stack.name, front.service)):
         return about.skip("traefik", f"see {why}")
     if front.traefik.problem:

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from towline.checks.certificate import judge_age, judge_served, shown
-from towline.checks.finding import About, Finding, listed
+from towline.checks.finding import Finding, Subject, listed
 from towline.checks.here import Here
-from towline.checks.proxy import Front, fronts, reached, routes_in_files
+from towline.checks.proxy import Proxy, fronts, reached, routes_in_files
 from towline.facts import certificate
-from towline.facts.probe import Answer, Question
+from towline.facts.probe import Answer, Probe
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
-from towline.traefik.labels import Labelled
+from towline.traefik.labels import LabelledContainer
 from towline.traefik.routers import Ask, Route, parse_routes
 
-__all__ = ["Front", "Served", "because", "from_here", "fronts", "judge", "reached", "served"]
+__all__ = ["Proxy", "ServedRoute", "because", "from_here", "fronts", "judge", "reached", "served"]
 
 OWN_404 = b"404 page not found"
 UNTOLD = "Traefik gives it no request that could be asked"
@@ -25,14 +25,14 @@ NOWHERE = "its Traefik cannot be reached from the host: it has no port and no ad
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedRoute:
     """One route at one entry point, and the questions that its requests come to. here: asked from this machine."""
 
     stack: Stack
-    front: Front
+    front: Proxy
     route: Route
     entry_point: str
-    questions: tuple[Question, ...] = ()
+    questions: tuple[Probe, ...] = ()
     here: bool = False
 
     @property
@@ -50,11 +50,11 @@ class Served:
 # ------------------------------------------------------------------------------------------------------- which there are
 
 
-def served(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -> list[Served]:
+def served(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -> list[ServedRoute]:
     """Every route of the stacks, at each of its entry points, with its questions. One that nothing serves has no questions."""
     by_project = {stack.project: stack for stack in stacks}
     labelled = list(_labelled(stacks, survey))
-    found: dict[tuple[str, str], Served] = {}
+    found: dict[tuple[str, str], ServedRoute] = {}
     for front in fronts(stacks, heres, survey):
         routes = [*parse_routes(labelled, front.traefik), *routes_in_files(front, heres[front.stack.name], survey)]
         for route in routes:
@@ -64,29 +64,29 @@ def served(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -
     return list(found.values())
 
 
-def _labelled(stacks: Sequence[Stack], survey: Survey) -> Iterator[Labelled]:
+def _labelled(stacks: Sequence[Stack], survey: Survey) -> Iterator[LabelledContainer]:
     """Every container with its labels; a service that has none as its compose file has them."""
     for one in survey.containers:
         if not one.oneoff:
-            yield Labelled(one.name, one.project, one.service, one.labels)
+            yield LabelledContainer(one.name, one.project, one.service, one.labels)
     for stack in stacks:
         model = survey.stacks[stack.name].model
         for name, keys in (model.services if model else {}).items():
             if not survey.of(stack.project, name):
-                yield Labelled(f"{stack.project}-{name}-1", stack.project, name, keys.get("labels") or {})
+                yield LabelledContainer(f"{stack.project}-{name}-1", stack.project, name, keys.get("labels") or {})
 
 
-def _at_entry_points(stack: Stack, front: Front, route: Route) -> Iterator[Served]:
+def _at_entry_points(stack: Stack, front: Proxy, route: Route) -> Iterator[ServedRoute]:
     if route.problem or not route.entry_points:
-        yield Served(stack, front, route, "")
+        yield ServedRoute(stack, front, route, "")
         return
     points = {one.name: one for one in front.traefik.entry_points}
     for name in route.entry_points:
         questions = tuple(_question(ask, route, name, front.where(points[name])) for ask in route.asks if ask.safe)
-        yield Served(stack, front, route, name, tuple(one for one in questions if one.address))
+        yield ServedRoute(stack, front, route, name, tuple(one for one in questions if one.address))
 
 
-def from_here(one: Served, address: str) -> Served:
+def from_here(one: ServedRoute, address: str) -> ServedRoute:
     """The same, asked as its users ask: by its name, at the published port. address: of the host, for names that need no DNS.
 
     What is published on the host's own 127.0.0.1 alone is not asked.
@@ -101,8 +101,8 @@ def _name_or(name: str, address: str) -> str:
     return address if not name or name == "localhost" or name.endswith(".localhost") else name
 
 
-def _question(ask: Ask, route: Route, entry_point: str, where: tuple[str, int]) -> Question:
-    return Question(
+def _question(ask: Ask, route: Route, entry_point: str, where: tuple[str, int]) -> Probe:
+    return Probe(
         *where,
         name=ask.host,
         tls=entry_point in route.tls_on,
@@ -118,15 +118,15 @@ def _question(ask: Ask, route: Route, entry_point: str, where: tuple[str, int]) 
 
 def judge(
     host: Host,
-    routes: Sequence[Served],
-    answers: Mapping[Question, Answer],
+    routes: Sequence[ServedRoute],
+    answers: Mapping[Probe, Answer],
     bad: Mapping[tuple[str, str], str],
     survey: Survey,
 ) -> Iterator[Finding]:
     """The findings `stack.STACK.route.*`. bad: (stack, service) → the id of the finding that tells why it cannot answer."""
     named: set[str] = set()
     for one in routes:
-        about = About(f"stack.{one.stack.name}", host.name, one.stack.name, ", ".join(one.route.services))
+        about = Subject(f"stack.{one.stack.name}", host.name, one.stack.name, ", ".join(one.route.services))
         yield _answers(about, one, answers, bad)
         if one.tls and one.questions:
             yield _certificate(about, one, answers, bad, survey)
@@ -136,14 +136,14 @@ def judge(
             yield from _names(about, one, survey)
 
 
-def because(one: Served, bad: Mapping[tuple[str, str], str]) -> str:
+def because(one: ServedRoute, bad: Mapping[tuple[str, str], str]) -> str:
     """The finding that explains why the route cannot answer, '' when nothing does."""
     concerned = [(one.front.stack.name, one.front.service), *((one.stack.name, name) for name in one.route.services)]
     return next((bad[key] for key in concerned if key in bad), "")
 
 
 def _answers(
-    about: About, one: Served, answers: Mapping[Question, Answer], bad: Mapping[tuple[str, str], str]
+    about: Subject, one: ServedRoute, answers: Mapping[Probe, Answer], bad: Mapping[tuple[str, str], str]
 ) -> Finding:
     name = f"{one.name}.answers"
     if one.route.problem:
@@ -169,7 +169,7 @@ def _answers(
     return about.ok(name, f"the route {one.route.router} answers at {where}", seen)
 
 
-def _hint(one: Served) -> str:
+def _hint(one: ServedRoute) -> str:
     return f"docker logs of {one.front.stack.name}'s {one.front.service} and of {', '.join(one.route.services) or 'its service'}"
 
 
@@ -188,13 +188,17 @@ def _wrong(answer: Answer, onward: str) -> str:
     return ""
 
 
-def _seen_answer(question: Question, answer: Answer) -> str:
+def _seen_answer(question: Probe, answer: Answer) -> str:
     what = answer.problem or (str(answer.status) if question.http else "open")
     return f"{question.name or '*'}{question.path} at {question.shown}: {what} in {answer.seconds:.3f} s"
 
 
 def _certificate(
-    about: About, one: Served, answers: Mapping[Question, Answer], bad: Mapping[tuple[str, str], str], survey: Survey
+    about: Subject,
+    one: ServedRoute,
+    answers: Mapping[Probe, Answer],
+    bad: Mapping[tuple[str, str], str],
+    survey: Survey,
 ) -> Finding:
     name = f"{one.name}.certificate"
     if why := because(one, bad):
@@ -222,7 +226,7 @@ def _certificate(
     return about.ok(name, f"the certificate at {one.entry_point} is good", seen)
 
 
-def _told_files(one: Served, survey: Survey) -> dict[str, str]:
+def _told_files(one: ServedRoute, survey: Survey) -> dict[str, str]:
     """Fingerprint → finding, of the certificate files that the Traefik's own stack has: the age of each is judged as a file."""
     found = {}
     for stack in {one.stack.name, one.front.stack.name}:
@@ -234,7 +238,7 @@ def _told_files(one: Served, survey: Survey) -> dict[str, str]:
     return found
 
 
-def _names(about: About, one: Served, survey: Survey) -> Iterator[Finding]:
+def _names(about: Subject, one: ServedRoute, survey: Survey) -> Iterator[Finding]:
     """Of the names that the host was asked to resolve: those in labels, but .localhost, which is every machine itself."""
     hosts = sorted({ask.host for ask in one.route.asks} & survey.names.keys())
     if not hosts:

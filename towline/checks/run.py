@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from towline.checks import declared_commands, declared_probes, route
 from towline.checks.ask import NOT_ASKED, Named, Seen, ask, ask_from_here, seen_from_here
 from towline.checks.engine import check_engine, engine_trouble
-from towline.checks.finding import About, Finding, Report
+from towline.checks.finding import Finding, Report, Subject
 from towline.checks.here import Here
 from towline.checks.host import check_host
 from towline.checks.ports import check_ports
@@ -92,7 +92,7 @@ def look_at(places: Sequence[tuple[Connection, Scope]]) -> Report:
 
 
 def _unreachable(host: str, error: ConnectionFailed | RemoteFailed) -> Finding:
-    return About("host", host).fail("reachable", f"{host} cannot be reached", error.message, error.hint)
+    return Subject("host", host).fail("reachable", f"{host} cannot be reached", error.message, error.hint)
 
 
 def until_good(
@@ -110,7 +110,7 @@ def until_good(
 def look(connection: Connection, scope: Scope) -> tuple[Report, tuple[Finding, ...]]:
     """The findings of one host that are asked for, and all: one session, and TCP connections that its sshd opens.
 
-    Nothing is changed there. Raises ConnectionFailed, LineCut and RemoteFailed when it cannot be looked at.
+    Nothing is changed there. Raises ConnectionFailed, ConnectionLost and RemoteFailed when it cannot be looked at.
     """
     connection.fabric()
     begun = time.perf_counter()
@@ -169,7 +169,7 @@ def findings(host: Host, scope: Scope, seen: Seen) -> tuple[Finding, ...]:
     found = [*check_host(host, seen.survey), *check_engine(host, seen.survey), *stacks]
     if seen.forbidden:
         hint = "AllowTcpForwarding local in sshd_config lets routes, ports and declared checks be asked"
-        found.append(About("host", host.name).warn("sshd.forwarding", seen.forbidden, hint=hint))
+        found.append(Subject("host", host.name).warn("sshd.forwarding", seen.forbidden, hint=hint))
     found += _forbidden(route.judge(host, seen.routes, seen.answers, bad, seen.survey), seen)
     if scope.from_here:
         found += route.judge(host, seen_from_here(host, seen), seen.answers_here, bad, seen.survey)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from towline.checks.finding import About, Finding, listed
+from towline.checks.finding import Finding, Subject, listed
 from towline.facts.container import Binding, Container
-from towline.facts.drift import Stale
+from towline.facts.drift import StaleMount
 from towline.facts.inventory import WILDCARDS, Port
-from towline.facts.survey import StackLook, Survey
+from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
 from towline.project.variables import ALWAYS_SET
@@ -29,7 +29,7 @@ def check_service(host: Host, stack: Stack, name: str, survey: Survey, variables
 
     Whether ports are open is not among them: that has to be asked, see ports.py.
     """
-    about = About(f"stack.{stack.name}.service.{name}", host.name, stack.name, name)
+    about = Subject(f"stack.{stack.name}.service.{name}", host.name, stack.name, name)
     look = survey.stacks[stack.name]
     keys = look.model.services[name] if look.model else {}
     case = _Case(stack, name, keys, survey.of(stack.project, name), look, survey)
@@ -56,7 +56,7 @@ class _Case:
     name: str
     keys: Mapping[str, Any]
     containers: tuple[Container, ...]
-    look: StackLook
+    look: StackSurvey
     survey: Survey
 
     @property
@@ -96,7 +96,7 @@ class _Case:
         return "another program" if any(_clash(held, wanted.outside) for held in self.survey.listeners) else ""
 
     @property
-    def stale(self) -> list[Stale]:
+    def stale(self) -> list[StaleMount]:
         """Mounts that are not what they should be, and not since the file itself was changed: that is told of the files."""
         changed = {*self.look.live.edited, *self.look.live.missing}
         return [one for one in self.look.live.stale if one.service == self.name and not _told(one.path, changed)]
@@ -128,7 +128,7 @@ def _shown(port: Binding) -> str:
 # -------------------------------------------------------------------------------------------------- its containers
 
 
-def _containers(about: About, case: _Case) -> Finding:
+def _containers(about: Subject, case: _Case) -> Finding:
     there, wanted = len(case.containers), case.wanted
     evidence = f"{there} of {wanted}"
     if there == wanted:
@@ -141,13 +141,13 @@ def _containers(about: About, case: _Case) -> Finding:
     return about.fail("containers", sentence, evidence, case.deploy)
 
 
-def _ports_taken(about: About, case: _Case) -> Iterator[Finding]:
+def _ports_taken(about: Subject, case: _Case) -> Iterator[Finding]:
     """Only for what does not run; ports of what runs are asked, see ports.py."""
     for shown, by in sorted(case.taken.items()):
         yield about.fail(f"port.{shown}", f"its port {shown} is taken by {by}", hint=f"stop that, then {case.deploy}")
 
 
-def _restarts(about: About, case: _Case) -> Finding:
+def _restarts(about: Subject, case: _Case) -> Finding:
     evidence = listed(
         [f"{one.name}: {one.restarts} times, last at {one.started[:19]}Z" for one in case.containers if one.restarts]
     )
@@ -161,7 +161,7 @@ def _restarts(about: About, case: _Case) -> Finding:
     return about.ok("restarts", "it did not have to be restarted")
 
 
-def _memory(about: About, case: _Case) -> Finding:
+def _memory(about: Subject, case: _Case) -> Finding:
     killed = [one.name for one in case.containers if one.oom]
     if killed:
         hint = "raise its memory limit (deploy.resources.limits.memory), or find what takes it"
@@ -169,7 +169,7 @@ def _memory(about: About, case: _Case) -> Finding:
     return about.ok("memory", "it was not killed for its memory")
 
 
-def _running(about: About, case: _Case) -> Finding:
+def _running(about: Subject, case: _Case) -> Finding:
     if case.looping:
         return about.skip("running", f"see {about.prefix}.restarts")
     if case.taken:
@@ -196,7 +196,7 @@ def _ended(one: Container) -> str:
     return f"{one.name} is {one.state}{when}, exit code {one.code}" + (f": {one.error}" if one.error else "")
 
 
-def _healthy(about: About, case: _Case) -> Finding:
+def _healthy(about: Subject, case: _Case) -> Finding:
     if case.stopped or case.looping:
         return about.skip("healthy", "it does not run")
     checked = [one for one in case.containers if one.health]
@@ -218,7 +218,7 @@ def _healthy(about: About, case: _Case) -> Finding:
 # ---------------------------------------------------------------------------------------- as it was released
 
 
-def _image(about: About, case: _Case) -> Finding:
+def _image(about: Subject, case: _Case) -> Finding:
     kept = case.look.live.kept.get(case.name, "")
     for one in case.containers:
         if kept and one.image_id != kept:
@@ -232,7 +232,7 @@ def _image(about: About, case: _Case) -> Finding:
     return about.ok("image", "it runs the release's image", case.containers[0].image)
 
 
-def _configuration(about: About, case: _Case) -> Finding:
+def _configuration(about: Subject, case: _Case) -> Finding:
     wanted = case.look.live.hashes.get(case.name, "")
     if not wanted:
         return about.skip("configuration", "the release does not tell its configuration")
@@ -242,7 +242,7 @@ def _configuration(about: About, case: _Case) -> Finding:
     return about.ok("configuration", "it was made from the release's settings")
 
 
-def _networks(about: About, case: _Case) -> Finding:
+def _networks(about: Subject, case: _Case) -> Finding:
     if case.stopped or case.looping:
         return about.skip("networks", "it does not run")
     model = case.look.model
@@ -259,7 +259,7 @@ def _networks(about: About, case: _Case) -> Finding:
     return about.ok("networks", "it is on its networks", ", ".join(sorted(wanted)))
 
 
-def _mounts(about: About, case: _Case) -> Iterator[Finding]:
+def _mounts(about: Subject, case: _Case) -> Iterator[Finding]:
     if not any(mount.type == "bind" for one in case.containers for mount in one.mounts):
         return
     if case.stale:
@@ -276,7 +276,7 @@ def _told(path: str, changed: set[str]) -> bool:
     return any(path in (".", one) or one.startswith(f"{path}/") for one in changed)
 
 
-def _environment(about: About, case: _Case, used: frozenset[str]) -> Iterator[Finding]:
+def _environment(about: Subject, case: _Case, used: frozenset[str]) -> Iterator[Finding]:
     if not used:
         return
     if ".env" in (*case.look.live.edited, *case.look.live.missing):

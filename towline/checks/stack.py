@@ -7,18 +7,18 @@ from typing import Any
 
 from towline.checks.certificate import judge_age
 from towline.checks.engine import engine_trouble
-from towline.checks.finding import About, Finding, listed
+from towline.checks.finding import Finding, Subject, listed
 from towline.checks.here import Here
 from towline.checks.service import check_service
 from towline.facts import certificate
-from towline.facts.survey import StackLook, Survey
+from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
 
 
 def check_stack(host: Host, stack: Stack, here: Here, survey: Survey) -> Iterator[Finding]:
     """The findings `stack.NAME.*` of the stack and of its services."""
-    about = About(f"stack.{stack.name}", host.name, stack.name)
+    about = Subject(f"stack.{stack.name}", host.name, stack.name)
     look = survey.stacks[stack.name]
     if not look.current:
         yield _not_deployed(about, stack, look)
@@ -38,21 +38,21 @@ def check_stack(host: Host, stack: Stack, here: Here, survey: Survey) -> Iterato
         yield from check_service(host, stack, name, survey, here.variables.get(name, frozenset()))
 
 
-def _not_deployed(about: About, stack: Stack, look: StackLook) -> Finding:
+def _not_deployed(about: Subject, stack: Stack, look: StackSurvey) -> Finding:
     hint = f"inv deploy --stack={stack.name}"
     if look.cut:
         return about.fail("deployed", f"the first deploy of {stack.name} was cut", f"run {look.cut}", hint)
     return about.fail("deployed", f"{stack.name} is not deployed here", hint=hint)
 
 
-def _interrupted(about: About, stack: Stack, look: StackLook) -> Finding:
+def _interrupted(about: Subject, stack: Stack, look: StackSurvey) -> Finding:
     if look.cut:
         hint = f"inv deploy --stack={stack.name} mends it, or inv rollback"
         return about.fail("whole", f"a deploy of {stack.name} was cut before its end", f"run {look.cut}", hint)
     return about.ok("whole", "the last deploy came to its end")
 
 
-def _release(about: About, stack: Stack, look: StackLook, digest: str) -> Finding:
+def _release(about: Subject, stack: Stack, look: StackSurvey, digest: str) -> Finding:
     evidence = f"release {look.current}" + (f", sent {look.at}" if look.at else "")
     if look.digest != digest:
         hint = f"inv plan --stack={stack.name} tells what a deploy would change"
@@ -60,7 +60,7 @@ def _release(about: About, stack: Stack, look: StackLook, digest: str) -> Findin
     return about.ok("release", "the release is what lies in the working tree", evidence)
 
 
-def _files(about: About, stack: Stack, look: StackLook) -> Finding:
+def _files(about: Subject, stack: Stack, look: StackSurvey) -> Finding:
     wrong = [f"{path} was edited" for path in look.live.edited]
     wrong += [f"{path} is missing" for path in look.live.missing]
     if wrong:
@@ -69,7 +69,7 @@ def _files(about: About, stack: Stack, look: StackLook) -> Finding:
     return about.ok("files", "the live folder is as it was released")
 
 
-def _example(about: About, stack: Stack, look: StackLook, here: Here) -> Iterator[Finding]:
+def _example(about: Subject, stack: Stack, look: StackSurvey, here: Here) -> Iterator[Finding]:
     """The live .env has every variable that .env.example names; without a .env the compose file's defaults are what is meant."""
     if not here.example or not look.env:
         return
@@ -84,7 +84,7 @@ def _example(about: About, stack: Stack, look: StackLook, here: Here) -> Iterato
         yield about.ok("env", "the .env has every variable that .env.example names")
 
 
-def _certificates(about: About, now: float, look: StackLook) -> Iterator[Finding]:
+def _certificates(about: Subject, now: float, look: StackSurvey) -> Iterator[Finding]:
     for path, der in sorted(look.certs.items()):
         name = f"certificate.{path}"
         try:
@@ -101,7 +101,7 @@ def _certificates(about: About, now: float, look: StackLook) -> Iterator[Finding
             yield make(name, f"the certificate {path} {why}", evidence, "renew it")
 
 
-def _declared(about: About, look: StackLook, survey: Survey) -> Iterator[Finding]:
+def _declared(about: Subject, look: StackSurvey, survey: Survey) -> Iterator[Finding]:
     """The networks and volumes that compose made for the stack, or that it was told are there."""
     if look.model is None:
         return
@@ -132,7 +132,7 @@ def _used_volumes(services: Sequence[Mapping[str, Any]] | Any) -> set[str]:
     return {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
 
 
-def _orphans(about: About, stack: Stack, look: StackLook, survey: Survey) -> Finding:
+def _orphans(about: Subject, stack: Stack, look: StackSurvey, survey: Survey) -> Finding:
     if look.model is None:
         return about.skip("orphans", "the release does not tell its services")
     # a profile's services are left out of the model, and may be started by hand

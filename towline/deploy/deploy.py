@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from towline.deploy.outcome import error_of
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import Cargo, prepare, prepare_rollback, read_facts
-from towline.deploy.runner import Outcome, Watch, attach, carry_out, send_release
+from towline.deploy.runner import Outcome, ProgressView, attach, carry_out, send_release
 from towline.errors import TowlineError, UsageError
 from towline.project.catalog import Stack
 from towline.remote.paths import StackPaths
@@ -16,7 +16,7 @@ from towline.ssh.connection import Connection
 REPLANS = 5  # how often a deploy that waited for the lock may find that others deployed meanwhile
 
 
-def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
+def deploy(connection: Connection, cargo: Cargo, options: Options, watch: ProgressView) -> Plan:
     """Deploy one stack and wait for it to be healthy; the plan that was carried out.
 
     On the host: facts (one session), the tarball of changed files (one, none when nothing changed), the run (one).
@@ -34,7 +34,7 @@ def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Watch)
     return _see_through(attempt, watch)
 
 
-def rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
+def rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: ProgressView) -> Plan:
     """Run a release again that is on the server, with the images it had; '' names the good one before the live one.
 
     On the host: facts (one session), what the release holds (one), the run (one). Raises as deploy does.
@@ -48,7 +48,7 @@ def rollback(connection: Connection, stack: Stack, to: str, options: Options, wa
     return _see_through(attempt, watch)
 
 
-def _weigh(plan: Plan, watch: Watch) -> None:
+def _weigh(plan: Plan, watch: ProgressView) -> None:
     """Raises TowlineError for a risk that stops the deploy, or that the person does not take."""
     stopping = [risk for risk in plan.risks if risk.stops]
     if stopping:
@@ -57,7 +57,7 @@ def _weigh(plan: Plan, watch: Watch) -> None:
         raise TowlineError(f"{plan.stack}: not deployed, nothing has been touched")
 
 
-def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: Watch) -> Plan:
+def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: ProgressView) -> Plan:
     """The end of an attempt. One whose plan had grown old when it got the lock is made again, from new facts."""
     for _ in range(REPLANS):
         plan, outcome = attempt()
@@ -68,7 +68,7 @@ def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: Watch) -> P
     return plan
 
 
-def join(connection: Connection, stack: Stack, watch: Watch) -> Outcome:
+def join(connection: Connection, stack: Stack, watch: ProgressView) -> Outcome:
     """Follow the stack's running deploy, or the last one, from its beginning to its end; its error is raised here too."""
     fact = read_facts(connection, stack).stack
     if fact.last_run is None:
@@ -78,7 +78,7 @@ def join(connection: Connection, stack: Stack, watch: Watch) -> Outcome:
     return _ended(plan, outcome, watch)
 
 
-def _ended(plan: Plan, outcome: Outcome, watch: Watch) -> Outcome:
+def _ended(plan: Plan, outcome: Outcome, watch: ProgressView) -> Outcome:
     watch.ended(plan, outcome)
     error = error_of(outcome, plan)
     if error:

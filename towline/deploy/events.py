@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from towline.errors import LineCut, RemoteFailed
+from towline.errors import ConnectionLost, RemoteFailed
 from towline.ssh.session import Session
 
 SILENCE = 20  # seconds; the follower says at least `k` every second
@@ -23,7 +23,7 @@ class Event:
 
 
 @dataclass
-class Followed:
+class FollowPosition:
     """How far the reading has come, so that another session can go on from there. `ended`: the runner has finished."""
 
     events: int = 0
@@ -36,7 +36,7 @@ class Followed:
 def frames(session: Session) -> Iterator[tuple[str, bytes]]:
     """The frames of follow.sh: a letter and its bytes.
 
-    Raises LineCut when the line breaks or stays silent, RemoteFailed when the script ends without its last frame.
+    Raises ConnectionLost when the line breaks or stays silent, RemoteFailed when the script ends without its last frame.
     """
     buffer = bytearray()
     chunks = session.chunks(until=time.monotonic() + SILENCE)
@@ -46,7 +46,7 @@ def frames(session: Session) -> Iterator[tuple[str, bytes]]:
             try:
                 chunk = next(chunks, b"")
             except TimeoutError as error:
-                raise LineCut("the line has been silent") from error
+                raise ConnectionLost("the line has been silent") from error
             if not chunk:
                 break
             buffer += chunk
@@ -74,7 +74,7 @@ def _take(buffer: bytearray) -> tuple[str, bytes] | None:
     return letter, body
 
 
-def follow(session: Session, followed: Followed) -> Iterator[Event | bytes]:
+def follow(session: Session, followed: FollowPosition) -> Iterator[Event | bytes]:
     """Events, and output as bytes, from where `followed` stands; moves it on. Ends when the runner has ended."""
     for letter, body in frames(session):
         if letter == "o":
@@ -87,7 +87,7 @@ def follow(session: Session, followed: Followed) -> Iterator[Event | bytes]:
             followed.ended, followed.died = True, letter == "x"
 
 
-def _events(body: bytes, followed: Followed) -> Iterator[Event]:
+def _events(body: bytes, followed: FollowPosition) -> Iterator[Event]:
     *lines, followed._event_tail = (followed._event_tail + body).split(b"\n")
     for line in lines:
         row = json.loads(line)

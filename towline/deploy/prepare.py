@@ -11,10 +11,10 @@ from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
 from towline.deploy.planning.drift import Drift, find_drift
 from towline.deploy.planning.plan import (
-    Back,
+    DesiredState,
     Options,
     Plan,
-    Wanted,
+    RollbackTarget,
     disk_problem,
     plan_deploy,
     plan_rollback,
@@ -23,14 +23,14 @@ from towline.deploy.planning.plan import (
 from towline.deploy.planning.risks import find_risks
 from towline.deploy.planning.situation import Risk
 from towline.deploy.prune import prune
-from towline.deploy.runner import Watch
+from towline.deploy.runner import ProgressView
 from towline.errors import TowlineError
 from towline.facts import disk, drift, engine, interrupted, inventory
 from towline.facts import stack as stacks
 from towline.facts.compose_model import Rendered, read_model
 from towline.facts.disk import DiskFact
-from towline.facts.drift import LiveFact
-from towline.facts.inventory import Surroundings
+from towline.facts.drift import DriftFact
+from towline.facts.inventory import Inventory
 from towline.facts.registry import Unpullable, read_unpullable, to_be_pulled
 from towline.facts.release import read_release
 from towline.facts.stack import StackFact
@@ -70,8 +70,8 @@ class Facts:
 
     stack: StackFact
     disk: DiskFact | None
-    around: Surroundings
-    live: LiveFact
+    around: Inventory
+    live: DriftFact
 
 
 def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> Facts:
@@ -92,7 +92,7 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
     return Facts(stacks.parse(state), disk.parse(free[0]), inventory.parse(around, images), drift.parse(seen[0]))
 
 
-def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch) -> Plan:
+def prepare(connection: Connection, cargo: Cargo, options: Options, watch: ProgressView) -> Plan:
     """The plan for deploying the stack: one session for the facts, one in which compose renders the stack's files; when images
     have to be pulled, one in which their registries are asked for them.
 
@@ -101,7 +101,7 @@ def prepare(connection: Connection, cargo: Cargo, options: Options, watch: Watch
     """
     facts = _look(connection, cargo.stack, options, watch, cargo.images)
     rendered = read_model(connection, cargo.stack, cargo.manifest)
-    wanted = Wanted(
+    wanted = DesiredState(
         cargo.stack, cargo.manifest, rendered.model, cargo.networks, facts.around.inputs_by_service(cargo.stack.project)
     )
     plan = plan_deploy(wanted, facts.stack, options)
@@ -150,17 +150,19 @@ def _risks(
     )
 
 
-def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: Watch) -> Plan:
+def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: ProgressView) -> Plan:
     """The plan for going back: one session for the facts, one for what the release holds. Raises LockHeld, TowlineError."""
     facts = _look(connection, stack, options, watch)
     release = release_to_go_back_to(stack, facts.stack, to)
     files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
     return plan_rollback(
-        stack, facts.stack, Back(release, files, facts.around.inputs_by_service(stack.project)), options
+        stack, facts.stack, RollbackTarget(release, files, facts.around.inputs_by_service(stack.project)), options
     )
 
 
-def _look(connection: Connection, stack: Stack, options: Options, watch: Watch, images: tuple[str, ...] = ()) -> Facts:
+def _look(
+    connection: Connection, stack: Stack, options: Options, watch: ProgressView, images: tuple[str, ...] = ()
+) -> Facts:
     facts = read_facts(connection, stack, images)
     note_cut(facts.stack, stack.name, watch.note)
     if facts.stack.held:

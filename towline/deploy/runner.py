@@ -10,10 +10,10 @@ from typing import Protocol
 
 from towline.bundle.manifest import Manifest
 from towline.commands.shell import Command, script
-from towline.deploy.events import Event, Followed, follow
+from towline.deploy.events import Event, FollowPosition, follow
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.upload import release_stream, run_archive
-from towline.errors import ConnectionFailed, Detached, LineCut, RemoteFailed
+from towline.errors import ConnectionFailed, ConnectionLost, Detached, RemoteFailed
 from towline.project.catalog import Stack
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
@@ -23,7 +23,7 @@ from towline.ssh.session import Session
 _Opener = Callable[[], AbstractContextManager[Session]]
 
 
-class Watch(Protocol):
+class ProgressView(Protocol):
     """Who looks on while a plan is carried out."""
 
     def planned(self, plan: Plan) -> None: ...
@@ -70,7 +70,7 @@ class Outcome:
         return any(event.values["state"] == "cancelled" for event in self.named("step"))
 
 
-def send_release(connection: Connection, stack: Stack, manifest: Manifest, plan: Plan, watch: Watch) -> None:
+def send_release(connection: Connection, stack: Stack, manifest: Manifest, plan: Plan, watch: ProgressView) -> None:
     """Put the tarball: one session; unpacked, verified and named on the server, beside the live folder.
 
     Raises RemoteFailed when what arrived is not what was sent or the disk is full: nothing has changed then.
@@ -91,7 +91,7 @@ def _last_lines(text: str, most: int = 3) -> str:
     return " / ".join(line.strip() for line in text.strip().splitlines()[-most:])
 
 
-def carry_out(connection: Connection, plan: Plan, options: Options, watch: Watch) -> Outcome:
+def carry_out(connection: Connection, plan: Plan, options: Options, watch: ProgressView) -> Outcome:
     """Start the runner and follow it to its end: one session, more only after the line was cut or Ctrl-C.
 
     Raises Detached, and ConnectionFailed when the host cannot be reached again.
@@ -103,7 +103,7 @@ def carry_out(connection: Connection, plan: Plan, options: Options, watch: Watch
     )
 
 
-def attach(connection: Connection, paths: StackPaths, run: str, watch: Watch) -> Outcome:
+def attach(connection: Connection, paths: StackPaths, run: str, watch: ProgressView) -> Outcome:
     """Follow a run that somebody started, from its beginning."""
     return _follow_over(connection, paths, run, watch, None)
 
@@ -119,13 +119,15 @@ def _opener(connection: Connection, command: Callable[[], Command], stdin: bytes
     return opened
 
 
-def _follow_over(connection: Connection, paths: StackPaths, run: str, watch: Watch, start: _Opener | None) -> Outcome:
+def _follow_over(
+    connection: Connection, paths: StackPaths, run: str, watch: ProgressView, start: _Opener | None
+) -> Outcome:
     """Follow until the runner has ended. `start` opens the session that starts it; every other one only follows.
 
     When the line is cut before the start has answered, it may or may not have arrived: look first, then start again
     (`mkdir` of the run's folder lets only one start through), then look again.
     """
-    outcome, followed, cancels = Outcome(), Followed(), 0
+    outcome, followed, cancels = Outcome(), FollowPosition(), 0
     follow_on = _opener(connection, lambda: _follow_command(paths, run, followed), b"")
     ways = [start, follow_on, start, follow_on] if start else [follow_on]
     while not followed.ended:
@@ -134,7 +136,7 @@ def _follow_over(connection: Connection, paths: StackPaths, run: str, watch: Wat
                 for news in follow(session, followed):
                     ways = []
                     _tell(news, outcome, watch)
-        except LineCut as error:
+        except ConnectionLost as error:
             _reconnect(connection, watch, error)
         except RemoteFailed:
             if not ways:
@@ -152,11 +154,11 @@ def _detached(stack: str) -> Detached:
     return Detached(f"{stack}: left to the server, which goes on", f"`inv attach --stack={stack}` follows it again")
 
 
-def _follow_command(paths: StackPaths, run: str, followed: Followed) -> Command:
+def _follow_command(paths: StackPaths, run: str, followed: FollowPosition) -> Command:
     return script(remote_script("follow"), paths.run(run), str(followed.events), str(followed.output))
 
 
-def _tell(news: Event | bytes, outcome: Outcome, watch: Watch) -> None:
+def _tell(news: Event | bytes, outcome: Outcome, watch: ProgressView) -> None:
     if isinstance(news, bytes):
         watch.output(news)
     else:
@@ -167,7 +169,7 @@ def _tell(news: Event | bytes, outcome: Outcome, watch: Watch) -> None:
 RECONNECT_FOR = 600  # seconds; the run goes on there all the while
 
 
-def _reconnect(connection: Connection, watch: Watch, error: LineCut) -> None:
+def _reconnect(connection: Connection, watch: ProgressView, error: ConnectionLost) -> None:
     watch.note(f"{error.message}; the server goes on by itself")
     connection.drop()
     until, wait = time.monotonic() + RECONNECT_FOR, 1.0

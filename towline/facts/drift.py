@@ -12,7 +12,7 @@ from towline.ssh.session import Result
 
 
 @dataclass(frozen=True)
-class Stale:
+class StaleMount:
     """A running container that sees what `path` (in the live folder; `.`: the folder itself) was when it started."""
 
     service: str
@@ -21,7 +21,7 @@ class Stale:
 
 
 @dataclass(frozen=True)
-class LiveFact:
+class DriftFact:
     """edited, missing: files of the current release, by path. All empty for a stack without a current release.
 
     hashes: service → the config hash that compose would give its container now. Without a service whose hash says nothing
@@ -32,7 +32,7 @@ class LiveFact:
     edited: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
-    stale: tuple[Stale, ...] = ()
+    stale: tuple[StaleMount, ...] = ()
     once: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
 
@@ -42,7 +42,7 @@ def command(root: str, stack: str, project: str) -> Command:
     return script(remote_script("seen", "drift"), root, stack, project)
 
 
-def parse(result: Result) -> LiveFact:
+def parse(result: Result) -> DriftFact:
     """The fact from the result of `command()`.
 
     Raises RemoteFailed when docker did not answer: what is missing would look like what is as it should be.
@@ -53,18 +53,18 @@ def parse(result: Result) -> LiveFact:
     return from_rows([line.split("\t") for line in result.out.split("\n")])
 
 
-def from_rows(rows: Sequence[Sequence[str]]) -> LiveFact:
+def from_rows(rows: Sequence[Sequence[str]]) -> DriftFact:
     """The fact from drift.sh's lines, each as its words; other lines are passed over."""
 
     def of(key: str) -> list[list[str]]:
         return [words for found, *words in rows if found == key]
 
     borrowing = {service for (service,) in of("borrows")}
-    return LiveFact(
+    return DriftFact(
         edited=tuple(path for (path,) in of("edited")),
         missing=tuple(path for (path,) in of("missing")),
         hashes={service: value for service, value in of("hash") if service not in borrowing},
-        stale=tuple(Stale(service, container, path) for service, container, path in of("stale")),
+        stale=tuple(StaleMount(service, container, path) for service, container, path in of("stale")),
         once=frozenset(service for (service,) in of("once")),
         kept=dict(of("kept")),
     )

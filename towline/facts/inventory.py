@@ -72,7 +72,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Inventory:
     """listeners: TCP ports held by programs that are not Docker's. volumes: name → compose project or ''.
 
     images: each name that was asked about → the id it has there, '' when it is not there.
@@ -134,7 +134,7 @@ def commands(images: Sequence[str] = ()) -> tuple[Command, ...]:
     )
 
 
-def parse(results: Sequence[Result], images: Sequence[str] = ()) -> Surroundings:
+def parse(results: Sequence[Result], images: Sequence[str] = ()) -> Inventory:
     """The fact from the results of `commands(images)`, in their order.
 
     Raises RemoteFailed when docker did not answer: what is missing would look like what is not there.
@@ -144,7 +144,7 @@ def parse(results: Sequence[Result], images: Sequence[str] = ()) -> Surroundings
         if not result.ok:
             raise RemoteFailed(_last_line(result), "see `inv test-connectivity`")
     containers = tuple(sorted(map(_neighbour, _rows(inspected)), key=lambda one: one.name))
-    return Surroundings(
+    return Inventory(
         containers=containers,
         listeners=_not_docker_s(parse_listening(listening.out), containers),
         networks=frozenset(map(str, _rows(networks))),

@@ -28,7 +28,7 @@ SETTLE = 0.03  # seconds within which Docker's proxy hangs up when nothing liste
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
-class Line(Protocol):
+class Socket(Protocol):
     """A socket, or what is one as far as it goes."""
 
     def recv(self, size: int, /) -> bytes: ...
@@ -37,11 +37,11 @@ class Line(Protocol):
     def close(self) -> object: ...
 
 
-Dial = Callable[[str, int, float], Line]
+Dial = Callable[[str, int, float], Socket]
 
 
 @dataclass(frozen=True)
-class Question:
+class Probe:
     """What to ask at address:port. http: whether to ask for `path`; tls: as whom (`name`), else only whether it is open.
 
     proxied: Docker's proxy takes the connection, also when nothing listens in the container.
@@ -88,8 +88,8 @@ class Answer:
         return self.body.decode(errors="replace")
 
 
-def ask_all(dial: Dial, questions: Iterable[Question]) -> dict[Question, Answer]:
-    """The answers, asked all at once, each question once. Raises LineCut as `dial` does."""
+def ask_all(dial: Dial, questions: Iterable[Probe]) -> dict[Probe, Answer]:
+    """The answers, asked all at once, each question once. Raises ConnectionLost as `dial` does."""
     each = list(dict.fromkeys(questions))
     more = {(one.address, one.port) for one in each if not one.plain}
     answers = _ask_at_once(dial, [one for one in each if not one.plain or (one.address, one.port) not in more])
@@ -99,14 +99,14 @@ def ask_all(dial: Dial, questions: Iterable[Question]) -> dict[Question, Answer]
     return answers | _ask_at_once(dial, [one for one in rest if one not in answers])
 
 
-def _ask_at_once(dial: Dial, questions: Sequence[Question]) -> dict[Question, Answer]:
+def _ask_at_once(dial: Dial, questions: Sequence[Probe]) -> dict[Probe, Answer]:
     if not questions:
         return {}
     with ThreadPoolExecutor(min(AT_ONCE, len(questions))) as pool:
         return dict(zip(questions, pool.map(lambda one: ask(dial, one), questions), strict=True))
 
 
-def ask(dial: Dial, question: Question) -> Answer:
+def ask(dial: Dial, question: Probe) -> Answer:
     """One answer. What goes wrong on the way is its problem, not an exception."""
     begun = time.perf_counter()
     try:
@@ -129,7 +129,7 @@ def ask(dial: Dial, question: Question) -> Answer:
         return Answer(problem=_why(error, question), seconds=time.perf_counter() - begun, certificate=served)
 
 
-def _why(error: BaseException, question: Question) -> str:
+def _why(error: BaseException, question: Probe) -> str:
     if isinstance(error, ConnectionRefusedError):
         return f"nobody answers on {question.shown}: {error.strerror or error}"
     if isinstance(error, socket.gaierror):
@@ -143,7 +143,7 @@ def _why(error: BaseException, question: Question) -> str:
     return f"{question.shown} hung up: {error or type(error).__name__}"
 
 
-def _hangs_up(line: Line) -> str:
+def _hangs_up(line: Socket) -> str:
     line.settimeout(SETTLE)
     try:
         return "" if line.recv(1) else "it takes the connection and hangs up: nothing listens inside the container"
@@ -154,7 +154,7 @@ def _hangs_up(line: Line) -> str:
 # --------------------------------------------------------------------------------------------------------- HTTP
 
 
-def _http(line: Line, question: Question, begun: float, served: Certificate | None) -> Answer:
+def _http(line: Socket, question: Probe, begun: float, served: Certificate | None) -> Answer:
     connection = HTTPConnection(question.name or question.address, question.port)
     connection.sock = _Socket(line)
     headers = {"Host": question.name or question.shown, "User-Agent": "towline", "Connection": "close"}
@@ -184,7 +184,7 @@ def _body(response: HTTPResponse, end: float) -> bytes:
 class _Socket:
     """What http.client needs of a socket."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Socket) -> None:
         self._line = line
 
     def sendall(self, data: bytes) -> None:
@@ -198,7 +198,7 @@ class _Socket:
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Socket) -> None:
         self._line = line
 
     def readable(self) -> bool:
@@ -224,7 +224,7 @@ def _context() -> ssl.SSLContext:
 class _Tls:
     """TLS over a line that is no socket of the system (ssl wraps only those)."""
 
-    def __init__(self, line: Line, name: str) -> None:
+    def __init__(self, line: Socket, name: str) -> None:
         self._line = line
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = _context().wrap_bio(self._in, self._out, server_hostname=name or None)

@@ -15,7 +15,7 @@ from towline.errors import RemoteFailed
 from towline.facts import drift, engine_api, host, interrupted
 from towline.facts.compose_model import Model, parse_model
 from towline.facts.container import Container, parse_container
-from towline.facts.drift import LiveFact
+from towline.facts.drift import DriftFact
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.inventory import Port, parse_listening
 from towline.project.catalog import Stack
@@ -53,7 +53,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class StackLook:
+class StackSurvey:
     """What stands of one stack. current '': no release. digest: of the manifest that was deployed. env: name → whether it has a
     value. certs: path → DER of what lies in the live folder (relative) or is mounted into a container (absolute). cut: the id of
     a deploy that was cut, '' for none.
@@ -66,7 +66,7 @@ class StackLook:
     digest: str = ""
     at: str = ""
     model: Model | None = None
-    live: LiveFact = field(default_factory=LiveFact)
+    live: DriftFact = field(default_factory=DriftFact)
     env: Mapping[str, bool] = field(default_factory=dict)
     certs: Mapping[str, bytes] = field(default_factory=dict)
     cut: str = ""
@@ -83,7 +83,7 @@ class Survey:
     host: HostFact
     engine: Engine
     containers: tuple[Container, ...] = ()
-    stacks: Mapping[str, StackLook] = field(default_factory=dict)
+    stacks: Mapping[str, StackSurvey] = field(default_factory=dict)
     disks: tuple[FileSystem, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listeners: tuple[Port, ...] = ()
@@ -115,7 +115,7 @@ def read_survey(
 ) -> tuple[Survey, list[Result]]:
     """The survey of a host, and the results of `more` commands, all from one session.
 
-    Nothing is changed there. Raises ConnectionFailed, LineCut, RemoteFailed.
+    Nothing is changed there. Raises ConnectionFailed, ConnectionLost, RemoteFailed.
     """
     connection.fabric()  # logging in is not part of how long the answer takes
     asked = commands(connection.host.root, stacks)
@@ -215,7 +215,7 @@ def _names(image: Mapping[str, Any]) -> list[str]:
     return [name for name in image.get("RepoTags") or () if name != "<none>:<none>"]
 
 
-def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackLook]:
+def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackSurvey]:
     projects = {stack.name: stack.project for stack in stacks}
     parts: dict[str, list[list[str]]] = {}
     for row in rows:
@@ -226,10 +226,10 @@ def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str
     return {name: _look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items()}
 
 
-def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackLook:
+def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackSurvey:
     meta = json.loads(_first(rows, "meta") or "{}")
     model = _first(rows, "model")
-    return StackLook(
+    return StackSurvey(
         name=name,
         project=project,
         live_folder=_first(rows, "live"),
@@ -244,8 +244,8 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
 
 
 def _with_certificates(
-    looks: Mapping[str, StackLook], certs: Mapping[str, bytes], containers: Sequence[Container]
-) -> dict[str, StackLook]:
+    looks: Mapping[str, StackSurvey], certs: Mapping[str, bytes], containers: Sequence[Container]
+) -> dict[str, StackSurvey]:
     """Each certificate with the stack in whose live folder it lies, else with those whose containers see it."""
     own = {path: look for path in certs for look in looks.values() if _below(path, look.live_folder)}
     found: dict[str, dict[str, bytes]] = {name: {} for name in looks}

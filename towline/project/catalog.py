@@ -27,7 +27,7 @@ from towline.project.compose_file import (
     parse_networks,
     parse_services,
 )
-from towline.project.compose_paths import Secretive
+from towline.project.compose_paths import SecretFiles
 from towline.project.declared_checks import Check, Waiver, parse_checks, parse_waivers
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, shown_path
 from towline.project.yaml_file import Place, parse_keys, text_at
@@ -193,7 +193,7 @@ def _load_stack(folder: Path, files: tuple[str, ...], settings: Settings) -> Sta
 def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
     root_env = _root_env(folder, settings.top)
     place = Place(f"{label}/{files[0]}", "", StackError)
-    secretive = Secretive()
+    secretive = SecretFiles()
     keys = load_compose(folder, files, label, secretive, root_env=root_env is not None)
     services = parse_services(keys.get("services"), place.at("services"))
     project = _project(folder.name, keys.get("name"), place)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from towline.errors import StackError
-from towline.project.compose_paths import Paths, Secretive
+from towline.project.compose_paths import Paths, SecretFiles
 from towline.project.env_file import read_env
 from towline.project.yaml_file import Place, Tagged, found, list_at, load_yaml, mapping_at, text_at
 
@@ -56,7 +56,7 @@ def compose_files(folder: Path) -> tuple[str, ...]:
 
 
 def load_compose(
-    folder: Path, files: tuple[str, ...], label: str, secretive: Secretive, *, root_env: bool
+    folder: Path, files: tuple[str, ...], label: str, secretive: SecretFiles, *, root_env: bool
 ) -> dict[Any, Any]:
     """The compose `files` of a stack's `folder` as the one document that Compose makes of them; fills `secretive`.
 
@@ -75,7 +75,7 @@ class _Source:
     folder: Path
     label: str
     root_env: bool
-    secretive: Secretive
+    secretive: SecretFiles
     seen: set[Path] = field(default_factory=set)
 
     def load(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:

@@ -17,7 +17,7 @@ from towline.project.yaml_file import Place, found, list_at, mapping_at
 
 
 @dataclass(frozen=True)
-class Secretive:
+class SecretFiles:
     """The stack's files that hold secrets: env files, and those of `secrets:`. From its folder; variables as they are written."""
 
     env_files: set[str] = field(default_factory=set)
@@ -31,7 +31,7 @@ class Paths:
     folder: Path
     base: Path
     root_env: bool
-    secretive: Secretive = field(default_factory=Secretive)
+    secretive: SecretFiles = field(default_factory=SecretFiles)
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
         for name, raw in mapping_at(keys.get("services"), place.at("services")).items():

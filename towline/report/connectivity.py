@@ -10,7 +10,7 @@ from towline.project.settings import Host
 
 
 @dataclass(frozen=True)
-class Line:
+class Row:
     """result: pass or fail; value: what was found; hint: what to do about it, '' when nothing."""
 
     name: str
@@ -19,38 +19,38 @@ class Line:
     hint: str = ""
 
 
-def lines(fact: ConnectivityFact, host: Host) -> tuple[Line, ...]:
+def lines(fact: ConnectivityFact, host: Host) -> tuple[Row, ...]:
     """The findings, in the order a person asks for them."""
     many = f"{fact.sessions}{' or more' if fact.sessions >= MOST_SESSIONS else ''} at once"
     return (
-        Line("address", fact.address),
-        Line("user", f"{fact.user} (on the server: {fact.engine.user})"),
-        Line("auth", fact.auth),
-        Line("host key", f"{fact.host_key}, pinned"),
-        Line("server", fact.server),
-        Line("cipher", fact.cipher),
-        Line("round trip", f"{fact.round_trip * 1000:.1f} ms"),
+        Row("address", fact.address),
+        Row("user", f"{fact.user} (on the server: {fact.engine.user})"),
+        Row("auth", fact.auth),
+        Row("host key", f"{fact.host_key}, pinned"),
+        Row("server", fact.server),
+        Row("cipher", fact.cipher),
+        Row("round trip", f"{fact.round_trip * 1000:.1f} ms"),
         _sessions(many, fact.sessions, host),
         *_docker(fact, host),
     )
 
 
-def _sessions(many: str, found: int, host: Host) -> Line:
+def _sessions(many: str, found: int, host: Host) -> Row:
     if found >= host.max_sessions:
-        return Line("sessions", f"{many}; towline uses {host.max_sessions}")
+        return Row("sessions", f"{many}; towline uses {host.max_sessions}")
     hint = f"set max_sessions: {max(found, 1)} for this host in towline.yaml"
-    return Line("sessions", f"{many}; towline would use {host.max_sessions}", "fail", hint)
+    return Row("sessions", f"{many}; towline would use {host.max_sessions}", "fail", hint)
 
 
-def _docker(fact: ConnectivityFact, host: Host) -> tuple[Line, ...]:
+def _docker(fact: ConnectivityFact, host: Host) -> tuple[Row, ...]:
     wrong = problem(fact.engine, host.name)
     versions = f"engine {fact.engine.version or 'none'}, compose {fact.engine.compose or 'none'}"
     if wrong:
-        return (Line("docker", f"{versions}: {wrong.message.partition(': ')[2]}", "fail", wrong.hint),)
-    return (Line("docker", versions), Line("may use it", f"yes, as {fact.engine.user}"))
+        return (Row("docker", f"{versions}: {wrong.message.partition(': ')[2]}", "fail", wrong.hint),)
+    return (Row("docker", versions), Row("may use it", f"yes, as {fact.engine.user}"))
 
 
-def text(found: tuple[Line, ...]) -> str:
+def text(found: tuple[Row, ...]) -> str:
     """The findings for people, hints below what is wrong."""
     rows = []
     for line in found:

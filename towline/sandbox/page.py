@@ -14,7 +14,7 @@ PATIENCE = 15.0  # seconds that the proxy may take to see a new container
 
 
 @dataclass(frozen=True)
-class Front:
+class PageAddress:
     """Where a page is to be had: the name that the proxy routes by, and the proxy's port here."""
 
     host: str
@@ -24,10 +24,10 @@ class Front:
         return f"http://{self.host}" + ("" if self.port == 80 else f":{self.port}")
 
 
-def front_of(traefik: Stack, whoami: Stack) -> Front:
+def page_address(traefik: Stack, whoami: Stack) -> PageAddress:
     """The whoami page's front, as the two stacks' .env files have it."""
     port = _env(traefik).get("HTTP_PORT") or "80"
-    return Front(_env(whoami).get("WHOAMI_HOST") or "whoami.localhost", int(port))
+    return PageAddress(_env(whoami).get("WHOAMI_HOST") or "whoami.localhost", int(port))
 
 
 def _env(stack: Stack) -> dict[str, str]:
@@ -35,7 +35,7 @@ def _env(stack: Stack) -> dict[str, str]:
     return read_env(file.read_bytes()) if file.is_file() else {}
 
 
-def fetch(front: Front, path: str = "/") -> str:
+def fetch(front: PageAddress, path: str = "/") -> str:
     """The page's text. Raises TowlineError with what came instead."""
     until = time.monotonic() + PATIENCE
     while True:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from towline.commands.shell import Command, limited, quote
-from towline.errors import LineCut
+from towline.errors import ConnectionLost
 from towline.ssh.session import Result
 
 HEAD = """{
@@ -70,7 +70,7 @@ class Frames:
         try:
             code, out, err = (int(word) for word in head.split())
         except ValueError:
-            raise LineCut(f"the server's shell answered {bytes(head[:80])!r} where a result was due") from None
+            raise ConnectionLost(f"the server's shell answered {bytes(head[:80])!r} where a result was due") from None
         start = len(head) + 1
         if len(self._buffer) < start + out + err:
             return None

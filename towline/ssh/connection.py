@@ -19,7 +19,7 @@ from fabric import Connection as FabricConnection
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from towline.commands.shell import Command, limited, quote
-from towline.errors import ConnectionFailed, ForwardingForbidden, LineCut, SessionRefused
+from towline.errors import ConnectionFailed, ConnectionLost, ForwardingForbidden, SessionRefused
 from towline.project.settings import Host
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
@@ -87,7 +87,7 @@ class Connection:
         """A session in which `command` has been started; closed at the end.
 
         Waits for one of the host's sessions to be free, here and on the server. Raises SessionRefused when the
-        server still has none after 30 s, LineCut when the line breaks.
+        server still has none after 30 s, ConnectionLost when the line breaks.
         """
         name = name or command[0]
         with self._slots:
@@ -108,7 +108,9 @@ class Connection:
             channel.exec_command(quote(command))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
-            raise LineCut(f"{self.host.name}: the line broke as {name!r} was sent; it is not sent again") from error
+            raise ConnectionLost(
+                f"{self.host.name}: the line broke as {name!r} was sent; it is not sent again"
+            ) from error
         return Session(channel, name)
 
     def _open_channel(self, name: str) -> paramiko.Channel:
@@ -145,7 +147,7 @@ class Connection:
             except (paramiko.SSHException, EOFError, OSError) as error:
                 transport.close()
                 if last:
-                    raise LineCut(f"{self.host.name}: the line broke as a session was asked for") from error
+                    raise ConnectionLost(f"{self.host.name}: the line broke as a session was asked for") from error
         raise AssertionError("unreachable")
 
     def _see_it_closed(self, transport: paramiko.Transport) -> None:
@@ -195,7 +197,7 @@ class Connection:
             code = session.code()
         if code or (len(results) < len(commands) and not (stop and results and not results[-1].ok)):
             last = session.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise LineCut(f"{self.host.name}: the batch {name!r} ended early (code {code}) {' '.join(last)}")
+            raise ConnectionLost(f"{self.host.name}: the batch {name!r} ended early (code {code}) {' '.join(last)}")
         return results
 
     def dial(self, address: str, port: int, timeout: float) -> paramiko.Channel:
@@ -215,7 +217,7 @@ class Connection:
             raise ConnectionRefusedError(error.text) from error
         except (paramiko.SSHException, EOFError) as error:
             if not self.transport.is_active():
-                raise LineCut(f"{self.host.name}: the line broke") from error
+                raise ConnectionLost(f"{self.host.name}: the line broke") from error
             raise TimeoutError(f"no answer from {address}:{port} within {timeout:g} s") from error
         self.ledger.dialled()
         channel.settimeout(timeout)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import paramiko
 
-from towline.errors import LineCut
+from towline.errors import ConnectionLost
 
 BLOCK = 1 << 18  # bytes a read may return
 
@@ -120,14 +120,14 @@ class Session:
             yield chunk
 
     def code(self) -> int:
-        """The exit code, once stdout has ended. Raises LineCut when the line broke before the server told it."""
+        """The exit code, once stdout has ended. Raises ConnectionLost when the line broke before the server told it."""
         code = self.channel.recv_exit_status()
         for thread in self._threads:
             thread.join(timeout=10)
         if self._feed_error:
             raise self._feed_error
         if code == -1:
-            raise LineCut(
+            raise ConnectionLost(
                 f"the line broke while {self.name!r} ran; it may have finished and is not sent again",
                 hint="run the same line once more: it looks at the server first",
             )

@@ -21,7 +21,7 @@ Options = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledContainer:
     """A container with its labels. name: without a slash; project, service: Compose's, both '' for one that is not its."""
 
     name: str
@@ -83,7 +83,7 @@ class Declared:
 # ------------------------------------------------------------------------------------------------------ containers
 
 
-def is_exposed(container: Labelled, by_default: bool) -> bool:
+def is_exposed(container: LabelledContainer, by_default: bool) -> bool:
     """Whether the container is for Traefik. Raises Misread for labels for which Traefik would skip it."""
     branch = parse_labels(container.labels, "traefik.docker.", "traefik.enable")
     _check(branch, ("enable", "docker"), "traefik")
@@ -91,7 +91,7 @@ def is_exposed(container: Labelled, by_default: bool) -> bool:
     return branch.flag("enable", by_default)
 
 
-def parse_container(container: Labelled, default_rule: str) -> Declared:
+def parse_container(container: LabelledContainer, default_rule: str) -> Declared:
     """What the container's labels declare. Raises Misread when one label makes Traefik leave all of them unread."""
     branch = parse_labels(container.labels, *(f"traefik.{protocol}" for protocol in PROTOCOLS))
     _check(branch, PROTOCOLS, "traefik")

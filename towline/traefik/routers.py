@@ -14,7 +14,7 @@ from textwrap import shorten
 from towline.traefik.labels import (
     PROTOCOLS,
     Declared,
-    Labelled,
+    LabelledContainer,
     Provider,
     Router,
     is_exposed,
@@ -28,7 +28,7 @@ from towline.traefik.rules import BadRule
 from towline.traefik.settings_tree import Misread, parse_file
 from towline.traefik.static_configuration import Traefik, kept
 
-__all__ = ["Ask", "Labelled", "Route", "parse_dynamic", "parse_routes"]
+__all__ = ["Ask", "LabelledContainer", "Route", "parse_dynamic", "parse_routes"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Route:
         return bool(self.tls_on)
 
 
-def parse_routes(containers: Iterable[Labelled], traefik: Traefik) -> tuple[Route, ...]:
+def parse_routes(containers: Iterable[LabelledContainer], traefik: Traefik) -> tuple[Route, ...]:
     """Every router that the containers' labels make, by protocol, router and project; none when Traefik reads no Docker.
 
     Containers count whatever their state: these are the routes that there should be. Replicas of a service give one route.
@@ -92,7 +92,7 @@ def parse_dynamic(text: str, traefik: Traefik, *, project: str = "", name: str =
     except Misread as e:
         return (Route("", "http", project, problem=_line(str(e)), provider="file"),)
     world = World(traefik, [declared], "file")
-    return tuple(_route([_Found(router, Labelled("", project, "", {}))], world) for router in declared.routers)
+    return tuple(_route([_Found(router, LabelledContainer("", project, "", {}))], world) for router in declared.routers)
 
 
 def _line(text: str) -> str:
@@ -111,13 +111,13 @@ def _order(route: Route) -> tuple[int, str, str]:
 class _Read:
     """A container and what it declares; unread: its routes when Traefik cannot read its labels; reason: why none is asked."""
 
-    container: Labelled
+    container: LabelledContainer
     declared: Declared = field(default_factory=Declared)
     unread: tuple[Route, ...] = ()
     reason: str = ""
 
 
-def _read(container: Labelled, traefik: Traefik) -> _Read:
+def _read(container: LabelledContainer, traefik: Traefik) -> _Read:
     try:
         if not is_exposed(container, traefik.exposed_by_default):
             return _Read(container)
@@ -132,7 +132,7 @@ def _read(container: Labelled, traefik: Traefik) -> _Read:
         return _Read(container, unread=tuple(_unread(container, str(e))))
 
 
-def _unread(container: Labelled, problem: str) -> Iterator[Route]:
+def _unread(container: LabelledContainer, problem: str) -> Iterator[Route]:
     """A route for each router that the labels speak of, or for the container's own."""
     keys = [re.fullmatch(r"traefik\.(http|tcp|udp)\.routers?\.([^.]+)\..*", key, re.I) for key in container.labels]
     whole = f"{_line(problem)}; for that Traefik leaves all labels of the container unread"
@@ -150,7 +150,7 @@ class _Found:
     """A router and the container that declares it. reason: why it is not asked, else ''."""
 
     router: Router
-    container: Labelled
+    container: LabelledContainer
     reason: str = ""
 
     @property

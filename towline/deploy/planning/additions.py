@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from towline.facts.compose_model import Model, Section
-from towline.facts.inventory import Surroundings
+from towline.facts.inventory import Inventory
 from towline.facts.registry import to_be_pulled
 
 
@@ -20,7 +20,7 @@ class Additions:
     volumes: tuple[str, ...] = ()
 
 
-def find_additions(model: Model, around: Surroundings, networks_made: Iterable[str] = ()) -> Additions:
+def find_additions(model: Model, around: Inventory, networks_made: Iterable[str] = ()) -> Additions:
     """What is not there yet. networks_made: external ones that towline makes, since no stack does."""
     services = model.services.values()
     networks = {name for keys in services for name in keys.get("networks") or ()}

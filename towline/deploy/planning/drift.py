@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from towline.facts.drift import LiveFact
-from towline.facts.inventory import Neighbour, Surroundings
+from towline.facts.drift import DriftFact
+from towline.facts.inventory import Inventory, Neighbour
 
 MOST_FILES = 10
 
@@ -22,8 +22,8 @@ class Drift:
 def find_drift(
     project: str,
     model_services: Iterable[str],
-    live: LiveFact,
-    around: Surroundings,
+    live: DriftFact,
+    around: Inventory,
     kept_images: Mapping[str, str],
 ) -> tuple[Drift, ...]:
     """Everything that is not as the live release's deploy left it: the stack's files first, then service by service.
@@ -45,7 +45,7 @@ def find_drift(
     return tuple(found)
 
 
-def _files(live: LiveFact) -> Iterator[str]:
+def _files(live: DriftFact) -> Iterator[str]:
     yield from _listed(live.edited, "was edited on the server")
     yield from _listed(live.missing, "was removed on the server")
 
@@ -57,7 +57,7 @@ def _listed(paths: Sequence[str], what: str) -> Iterator[str]:
         yield f"and {more} more: each {what}"
 
 
-def _service(service: str, containers: Sequence[Neighbour], live: LiveFact) -> Iterator[str]:
+def _service(service: str, containers: Sequence[Neighbour], live: DriftFact) -> Iterator[str]:
     """Containers that do not run, and those that were made in another way than compose would make them now."""
     if not containers:
         yield "it has no container"
@@ -69,7 +69,7 @@ def _service(service: str, containers: Sequence[Neighbour], live: LiveFact) -> I
             yield f"its container {one.name} was made from other settings than the live folder has"
 
 
-def _images(containers: Sequence[Neighbour], around: Surroundings, kept: str) -> Iterator[str]:
+def _images(containers: Sequence[Neighbour], around: Inventory, kept: str) -> Iterator[str]:
     for one in containers:
         if kept and one.image_id != kept:
             yield f"its container {one.name} runs another image than the release was deployed with"

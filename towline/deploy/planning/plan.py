@@ -78,7 +78,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """What is to stand on the host: the stack's files and what compose makes of them.
 
     networks: external ones that no stack creates. labels: `inputs.LABEL` of the containers that are there now, by service.
@@ -91,7 +91,7 @@ class Wanted:
     labels: Labels = field(default_factory=dict)
 
 
-def plan_deploy(wanted: Wanted, fact: StackFact, options: Options) -> Plan:
+def plan_deploy(wanted: DesiredState, fact: StackFact, options: Options) -> Plan:
     """The plan for bringing the stack up as it is wanted."""
     stack, manifest = wanted.stack, wanted.manifest
     changes = diff(fact.manifest, manifest)
@@ -147,7 +147,7 @@ def _in_place(stack: Stack, model: Model, manifest: Manifest) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Back:
+class RollbackTarget:
     """Where a rollback leads, and what that release holds. labels: as in Wanted."""
 
     release: str
@@ -170,7 +170,7 @@ def release_to_go_back_to(stack: Stack, fact: StackFact, to: str) -> str:
     return release
 
 
-def plan_rollback(stack: Stack, fact: StackFact, back: Back, options: Options) -> Plan:
+def plan_rollback(stack: Stack, fact: StackFact, back: RollbackTarget, options: Options) -> Plan:
     """The plan for running a release again that is on the server."""
     strategy, manifest, model = stack.strategy or options.strategy, back.files.manifest, back.files.model
     services: tuple[ServicePlan, ...] = ()

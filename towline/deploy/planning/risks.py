@@ -12,7 +12,7 @@ from typing import Any
 from towline.deploy.planning.mount_risks import mounts
 from towline.deploy.planning.situation import Risk
 from towline.facts.compose_model import Model, replicas_of
-from towline.facts.inventory import WILDCARDS, Neighbour, Port, Surroundings
+from towline.facts.inventory import WILDCARDS, Inventory, Neighbour, Port
 from towline.facts.registry import Unpullable
 from towline.project.catalog import BUILTIN_NETWORKS
 from towline.project.variables import ALWAYS_SET
@@ -29,7 +29,7 @@ def find_risks(  # noqa: PLR0913, PLR0917 - each is another fact; all but the fi
     new: Model,
     manifest_paths: frozenset[str],
     removed_paths: frozenset[str],
-    around: Surroundings,
+    around: Inventory,
     env_names: frozenset[str],
     networks_made: frozenset[str],
     *,
@@ -106,7 +106,7 @@ def _overlap(one: str, other: str) -> bool:
     return same_family and (one == other or one in WILDCARDS or other in WILDCARDS)
 
 
-def _ports_taken(new: Model, project: str, around: Surroundings) -> Iterator[Risk]:
+def _ports_taken(new: Model, project: str, around: Inventory) -> Iterator[Risk]:
     """A container's listener on the host's own network cannot be told from another program's: then it is asked."""
     ours = [one for one in around.containers if one.project == project and one.running]
     maybe_ours = any(one.host_network for one in ours)
@@ -129,7 +129,7 @@ def _who(one: Neighbour) -> str:
     return f"container {one.name} " + (f"of project {one.project}" if one.project else "that compose did not make")
 
 
-def _holder(want: _Want, port: int, others: list[Neighbour], around: Surroundings) -> Neighbour | Port | None:
+def _holder(want: _Want, port: int, others: list[Neighbour], around: Inventory) -> Neighbour | Port | None:
     for one in others:
         for held in one.ports:
             if (held.port, held.proto) == (port, want.proto) and any(_overlap(held.address, a) for a in want.addresses):
@@ -161,7 +161,7 @@ def _ports_wanted_twice(new: Model) -> Iterator[Risk]:
 # --- names, images, networks, volumes, variables --------------------------------------------------------------------------
 
 
-def _project_renamed(old: Model | None, project: str, around: Surroundings) -> Iterator[Risk]:
+def _project_renamed(old: Model | None, project: str, around: Inventory) -> Iterator[Risk]:
     """No step takes down what compose knows by another name: it would go on, half of a proxy's requests with it."""
     was = old.project if old else ""
     left = sorted({one.service for one in around.containers if one.project == was and not one.oneoff})
@@ -171,7 +171,7 @@ def _project_renamed(old: Model | None, project: str, around: Surroundings) -> I
         yield Risk("project-renamed", f"{sentence}; {mend}", stops=True)
 
 
-def _names_taken(new: Model, project: str, around: Surroundings) -> Iterator[Risk]:
+def _names_taken(new: Model, project: str, around: Inventory) -> Iterator[Risk]:
     others = {one.name: one for one in around.containers if one.project != project}
     for service, keys in new.services.items():
         holder = others.get(str(keys.get("container_name") or ""))
@@ -180,7 +180,7 @@ def _names_taken(new: Model, project: str, around: Surroundings) -> Iterator[Ris
             yield Risk("name-taken", f"{sentence}; choose another, or remove that container", stops=True)
 
 
-def _images_missing(new: Model, around: Surroundings, unpullable: Mapping[str, Unpullable]) -> Iterator[Risk]:
+def _images_missing(new: Model, around: Inventory, unpullable: Mapping[str, Unpullable]) -> Iterator[Risk]:
     built = {str(keys.get("image")) for keys in new.services.values() if keys.get("build")}
     for service, keys in new.services.items():
         image, policy = str(keys.get("image") or ""), keys.get("pull_policy")
@@ -208,7 +208,7 @@ def _image_missing(service: str, image: str, policy: str, why: Unpullable) -> Ri
     return Risk("image-missing", f"{sentence}; {mend}", stops=why.certain)
 
 
-def _networks_missing(new: Model, around: Surroundings, made: frozenset[str]) -> Iterator[Risk]:
+def _networks_missing(new: Model, around: Inventory, made: frozenset[str]) -> Iterator[Risk]:
     used = {name for keys in new.services.values() for name in keys.get("networks") or ()}
     for key in sorted(used & new.networks.keys()):
         network = new.networks[key] or {}
@@ -218,7 +218,7 @@ def _networks_missing(new: Model, around: Surroundings, made: frozenset[str]) ->
             yield Risk("network-missing", f"{sentence}; make it there: docker network create {name}", stops=True)
 
 
-def _volumes_missing(new: Model, around: Surroundings) -> Iterator[Risk]:
+def _volumes_missing(new: Model, around: Inventory) -> Iterator[Risk]:
     mounts = [mount for keys in new.services.values() for mount in keys.get("volumes") or ()]
     used = {mount.get("source") for mount in mounts if mount.get("type") == "volume"}
     for key in sorted(used & new.volumes.keys()):
@@ -228,7 +228,7 @@ def _volumes_missing(new: Model, around: Surroundings) -> Iterator[Risk]:
             yield Risk("volume-missing", f"{sentence}; make it there: docker volume create {name}", stops=True)
 
 
-def _volumes_orphaned(old: Model | None, new: Model, around: Surroundings) -> Iterator[Risk]:
+def _volumes_orphaned(old: Model | None, new: Model, around: Inventory) -> Iterator[Risk]:
     if old is None:
         return
     kept = {_volume_name(key, volume) for key, volume in new.volumes.items()}
@@ -250,7 +250,7 @@ def _volume_name(key: str, volume: Mapping[str, Any] | None) -> str:
     return str((volume or {}).get("name") or key)
 
 
-def _anonymous_volumes(stack_name: str, project: str, around: Surroundings) -> Iterator[Risk]:
+def _anonymous_volumes(stack_name: str, project: str, around: Inventory) -> Iterator[Risk]:
     for one in around.containers:
         if one.project != project or one.oneoff or not one.running:
             continue
