@@ -112,25 +112,26 @@ class Work:
 
     def looker(self, stack: str, **how: Any) -> Callable[[], Report]:
         """Looks once at every host concerned. What lies here is read now, before any connection."""
-        from towline.checks.here import read_here
+        from towline.checks.baseline import read_baseline
         from towline.checks.proxy import is_traefik
-        from towline.checks.run import Scope, look_at
+        from towline.checks.run import check_hosts
+        from towline.checks.scope import Scope
         from towline.report.secrets import redacted
 
         chosen = self.stacks(stack)
         at_front = [one for one in self.catalog.stacks if any(is_traefik(it.image or "") for it in one.services)]
         around = [one for one in at_front if one not in chosen]
-        heres = {one.name: read_here(one) for one in (*chosen, *around)}
+        baselines = {one.name: read_baseline(one) for one in (*chosen, *around)}
         hosts = {self.host(one).name: self.host(one) for one in chosen} or {self.host().name: self.host()}
 
         def on(name: str, stacks: list[Stack]) -> list[Stack]:
             return [one for one in stacks if self.host_name(one) == name]
 
         places = [
-            (self.to(host), Scope(on(name, chosen), heres, on(name, around), machine=not stack, **how))
+            (self.to(host), Scope(on(name, chosen), baselines, on(name, around), machine=not stack, **how))
             for name, host in hosts.items()
         ]
-        return lambda: redacted(look_at(places), [*chosen, *around])
+        return lambda: redacted(check_hosts(places), [*chosen, *around])
 
     def end(self) -> None:
         """The ledger's line for each connection, and the file that --ledger names."""

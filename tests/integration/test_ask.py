@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.integration.conftest import Socket, line_to, running_box
-from towline.checks.ask import dial_here
+from towline.checks.ask import dial_from_this_machine
 from towline.errors import ConnectionLost, ForwardingForbidden
 from towline.facts import probe
 from towline.facts.probe import Answer, Probe, ask, ask_all
@@ -69,7 +69,7 @@ def answering(answer: bytes) -> Serve:
 
 def asked(serve: Serve, context: ssl.SSLContext | None = None, **question: object) -> Answer:
     with server(serve, context) as port:
-        return ask(dial_here, Probe("127.0.0.1", port, **question))  # type: ignore[arg-type]
+        return ask(dial_from_this_machine, Probe("127.0.0.1", port, **question))  # type: ignore[arg-type]
 
 
 # -------------------------------------------------------------------------------------------------------------- HTTP
@@ -137,11 +137,15 @@ def test_what_goes_wrong_is_the_answer_s_problem(name: str) -> None:
 def test_port_that_nobody_listens_on_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert ask(dial_here, Probe("127.0.0.1", port)).problem.startswith(f"nobody answers on 127.0.0.1:{port}")
+    assert ask(dial_from_this_machine, Probe("127.0.0.1", port)).problem.startswith(
+        f"nobody answers on 127.0.0.1:{port}"
+    )
 
 
 def test_name_that_does_not_resolve_is_told() -> None:
-    assert ask(dial_here, Probe("none.invalid", 80)).problem == "this machine does not resolve none.invalid"
+    assert (
+        ask(dial_from_this_machine, Probe("none.invalid", 80)).problem == "this machine does not resolve none.invalid"
+    )
 
 
 @pytest.mark.parametrize("bad", [{"path": "/ü"}, {"path": "/a b"}, {"name": "a..b", "tls": True}], ids=str)
