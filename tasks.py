@@ -168,7 +168,7 @@ def list_stacks(work: Work, format: str = "table") -> None:
 @towline_task()
 def get_containers(work: Work, format: str = "table") -> None:
     """List the stacks' containers on their hosts: state, health, image, ports."""
-    from towline.facts.containers import read_containers
+    from towline.facts.container_list import read_containers
 
     rows = [row for host in work.hosts() for row in read_containers(work.to(host), work.catalog, _say)]
     _show(rows, ["host", "stack", "service", "name", "state", "health", "status", "ports"], format)

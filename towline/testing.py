@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from towline.commands import docker
 from towline.commands.shell import Command, login_shell
 from towline.errors import RemoteFailed, StackError, UsageError, closest
-from towline.facts import containers
-from towline.facts.containers import ContainerFact
+from towline.facts import container_list
+from towline.facts.container_list import ContainerFact
 from towline.hosts import choose_host
 from towline.project.catalog import Catalog, Stack, load_catalog
 from towline.project.settings import Settings, find_top, load_settings
