@@ -17,7 +17,7 @@ from towline.commands import docker
 from towline.commands.shell import Command, login_shell
 from towline.errors import RemoteFailed, StackError, UsageError, closest
 from towline.facts import container_list
-from towline.facts.container_list import ContainerFact
+from towline.facts.container import Container
 from towline.hosts import choose_host
 from towline.project.catalog import Catalog, Stack, load_catalog
 from towline.project.settings import Settings, find_top, load_settings
@@ -117,9 +117,9 @@ class StackUnderTest:
             raise StackError(f"{self.stack.label}: no service {name!r}; {closest(name, self.services)}")
         return ServiceUnderTest(self, name)
 
-    def containers(self) -> tuple[ContainerFact, ...]:
+    def containers(self) -> tuple[Container, ...]:
         """The stack's containers, running or not, by service and name."""
-        return containers.read_project(self.host.connection, self.stack.project)
+        return container_list.read_project(self.host.connection, self.stack.project)
 
     def read_file(self, path: str) -> str:
         """The text of a file of the live folder, `path` relative to it. Raises RemoteFailed when it cannot be read."""
@@ -140,7 +140,7 @@ class ServiceUnderTest:
 
     def __init__(self, stack: StackUnderTest, name: str) -> None:
         self.stack, self.name = stack, name
-        self._seen: tuple[ContainerFact, ...] | None = None
+        self._seen: tuple[Container, ...] | None = None
 
     @property
     def running(self) -> bool:
@@ -154,7 +154,7 @@ class ServiceUnderTest:
         facts = self.containers()
         return bool(facts) and all((fact.state, fact.health) == ("running", "healthy") for fact in facts)
 
-    def containers(self) -> tuple[ContainerFact, ...]:
+    def containers(self) -> tuple[Container, ...]:
         """The service's containers, running or not, by name."""
         return self._see(self.stack.containers())
 
@@ -169,12 +169,12 @@ class ServiceUnderTest:
         project, connection = self.stack.stack.project, self.stack.host.connection
         asked = [docker.containers(project), docker.execute(project, self.name, inside)]
         listed, result = connection.batch(asked, timeout=timeout, name="exec")
-        facts = self._see(containers.parse_answer(listed, connection.host.name))
+        facts = self._see(container_list.parse_answer(listed, connection.host.name))
         if not any(fact.state == "running" for fact in facts):
             raise RemoteFailed(f"{self!r}: no container runs that {inside[0]!r} could be run in")
         return result
 
-    def _see(self, facts: Sequence[ContainerFact]) -> tuple[ContainerFact, ...]:
+    def _see(self, facts: Sequence[Container]) -> tuple[Container, ...]:
         self._seen = tuple(fact for fact in facts if fact.service == self.name)
         return self._seen
 
@@ -184,7 +184,7 @@ class ServiceUnderTest:
         return f"<service {self.name} of {self.stack.name} on {self.stack.host.name}{looked}>"
 
 
-def _state(fact: ContainerFact) -> str:
+def _state(fact: Container) -> str:
     checked = fact.health or fact.state != "running"
     return fact.status if checked else f"{fact.status}, no health check"
 

@@ -15,7 +15,7 @@ from towline.facts import certificate
 from towline.facts.compose_model import parse_model
 from towline.facts.drift import StaleMount
 from towline.facts.host import FileSystem
-from towline.facts.inventory import Port
+from towline.facts.port import Port
 from towline.facts.probe import Answer
 
 SHOP, FRONT = "stack.shop", "stack.traefik"
@@ -93,7 +93,7 @@ FAILS: dict[str, tuple[Change, str]] = {
     # engine
     "engine is down": (lambda e: e.dead_engine(), "engine.running"),
     "engine's socket is gone": (lambda e: e.dead_engine(socket="absent"), "engine.running"),
-    "compose is missing": (lambda e: e.surveyed(compose=""), "engine.compose"),
+    "compose is missing": (lambda e: e.engine(compose=""), "engine.compose"),
     # stack
     "never deployed": (lambda e: e.look("shop", current="", model=None).without("shop-web-1").without("shop-db-1"),
                        f"{SHOP}.deployed"),

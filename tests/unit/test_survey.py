@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.example_host import make_stack
+from towline.commands.docker import COMPOSE_VERSION
 from towline.errors import RemoteFailed
-from towline.facts.container import COMPOSE_VERSION, Binding, Container
+from towline.facts.container import Container, Mount
 from towline.facts.drift import DriftFact
 from towline.facts.host import FileSystem
-from towline.facts.inventory import Mount, Port
+from towline.facts.port import Binding, Port
 from towline.facts.survey import Survey, commands, parse
 from towline.ssh.session import Result
 
@@ -61,12 +62,7 @@ def test_what_the_machine_does_not_tell_is_empty() -> None:
 
 def test_engine_is_read() -> None:
     found = read().engine
-    assert (found.problem, found.version, found.driver, found.root) == (
-        "",
-        "28.5.2+dfsg4",
-        "overlay2",
-        "/var/lib/docker",
-    )
+    assert (found.problem, found.version, found.driver) == ("", "28.5.2+dfsg4", "overlay2")
     assert found.images == {"busybox:1": IMAGE, "busybox:1.37": IMAGE}
     assert list(found.unnamed.values()) == [2203150]
     assert found.networks == {"host", "none", "bridge", "shop_default"}
@@ -181,7 +177,7 @@ def test_names_listeners_and_plugin_are_read() -> None:
     found = read(LOOKED.replace("name\tshop.example", "name\tshop.example\t192.0.2.1\t2001:db8::1"))
     assert found.names == {"shop.example": ("192.0.2.1", "2001:db8::1"), "www.shop.example": ()}
     assert found.listeners == (Port("127.0.0.1", 18180),)
-    assert found.compose == "/usr/libexec/docker/cli-plugins/docker-compose"
+    assert found.engine.compose == "/usr/libexec/docker/cli-plugins/docker-compose"
 
 
 # ------------------------------------------------------------------------------------------------------ certificates

@@ -46,10 +46,10 @@ def engine_trouble(survey: Survey) -> str:
 
 def _compose(subject: Subject, survey: Survey) -> Finding:
     made = sorted({one.compose for one in survey.containers if one.compose}, key=_version)
-    if not survey.compose:
+    if not survey.engine.compose:
         hint = "install the package docker-compose-plugin (or docker-compose-v2)"
         return subject.fail("compose", "docker compose v2 is missing", hint=hint)
-    evidence = f"{survey.compose}" + (f"; containers were made by {made[-1]}" if made else "")
+    evidence = f"{survey.engine.compose}" + (f"; containers were made by {made[-1]}" if made else "")
     if made and _version(made[-1]) < OLDEST_COMPOSE:
         return subject.warn("compose", "docker compose is old", evidence, "2.20 and later are known to work")
     return subject.ok("compose", "docker compose is installed", evidence)

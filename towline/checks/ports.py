@@ -9,7 +9,8 @@ from towline.checks.answers import Answers
 from towline.checks.causes import Causes
 from towline.checks.finding import RESULTS, Finding, Subject
 from towline.checks.proxy import reached
-from towline.facts.container import Binding, Container
+from towline.facts.container import Container
+from towline.facts.port import Binding
 from towline.facts.probe import Probe
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack

@@ -11,7 +11,7 @@ from towline.checks.baseline import Baseline
 from towline.checks.causes import Causes
 from towline.checks.finding import Finding, Subject
 from towline.facts.container import Container
-from towline.facts.inventory import WILDCARDS
+from towline.facts.port import WILDCARDS
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.traefik.routers import Route, parse_dynamic

@@ -13,9 +13,9 @@ from typing import Any
 
 from towline.checks.finding import Finding, Subject, listed
 from towline.facts.compose_model import replicas_of
-from towline.facts.container import Binding, Container
+from towline.facts.container import Container
 from towline.facts.drift import StaleMount
-from towline.facts.inventory import WILDCARDS, Port
+from towline.facts.port import Binding, clashes
 from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
@@ -87,9 +87,13 @@ class _Case:
 
     def _holder(self, one: Container, wanted: Binding) -> str:
         for other in self.survey.containers:
-            if other.id != one.id and any(_clash(held.outside, wanted.outside) for held in other.held):
+            if other.id != one.id and any(clashes(port, wanted.outside) for port in other.host_ports):
                 return f"container {other.name}"
-        return "another program" if any(_clash(held, wanted.outside) for held in self.survey.listeners) else ""
+        return (
+            "another program"
+            if any(clashes(port, wanted.outside, program=True) for port in self.survey.listeners)
+            else ""
+        )
 
     @property
     def stale(self) -> list[StaleMount]:
@@ -109,12 +113,6 @@ def seconds(time: str) -> float:
     60.0
     """
     return datetime.strptime(time[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
-
-
-def _clash(held: Port, wanted: Port) -> bool:
-    """Whether both cannot be: the same number, at the same address or at every one."""
-    same = (held.port, held.proto) == (wanted.port, wanted.proto) and wanted.port > 0
-    return same and (held.address == wanted.address or bool({held.address, wanted.address} & {*WILDCARDS}))
 
 
 def _shown(port: Binding) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from towline.facts import engine
-from towline.facts.engine import EngineFact
+from towline.facts.engine import Engine
 from towline.ssh.connection import Connection
 from towline.ssh.opening import fingerprint
 
@@ -25,7 +25,7 @@ class ConnectivityFact:
     cipher: str
     round_trip: float
     sessions: int
-    engine: EngineFact
+    engine: Engine
 
 
 def read_connectivity(connection: Connection) -> ConnectivityFact:

@@ -136,7 +136,7 @@ def parse_inspected(row: Mapping[str, Any]) -> Container:
     )
 
 
-def parse_listed(row: Mapping[str, str]) -> Container:
+def parse_listed(row: Mapping[str, Any]) -> Container:
     """From `docker ps` in the shape of commands.docker.containers()."""
     return Container(health=health_of(row["status"]), **row)
 

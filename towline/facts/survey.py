@@ -14,10 +14,11 @@ from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed
 from towline.facts import drift, engine_api, host, interrupted
 from towline.facts.compose_model import Model, parse_model
-from towline.facts.container import Container, parse_container
+from towline.facts.container import Container, parse_inspected
 from towline.facts.drift import DriftFact
+from towline.facts.engine import Engine
 from towline.facts.host import FileSystem, HostFact
-from towline.facts.inventory import Port, parse_listening
+from towline.facts.port import Port, parse_listening
 from towline.project.catalog import Stack
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
@@ -31,25 +32,6 @@ _QUESTIONS = (
     "/volumes",
     f"/events?since=0&until=@NOW@&filters={engine_api.quoted({'event': ['oom'], 'type': ['container']})}",
 )
-
-
-@dataclass(frozen=True)
-class Engine:
-    """problem: why it does not answer, then all else is empty. socket: none (no docker there), absent, denied or open.
-
-    images: name → id. unnamed: id → bytes of those without a name.
-    """
-
-    problem: str = ""
-    socket: str = "open"
-    version: str = ""
-    driver: str = ""
-    root: str = ""
-    images: Mapping[str, str] = field(default_factory=dict)
-    unnamed: Mapping[str, int] = field(default_factory=dict)
-    networks: frozenset[str] = frozenset()
-    volumes: frozenset[str] = frozenset()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +69,6 @@ class Survey:
     disks: tuple[FileSystem, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listeners: tuple[Port, ...] = ()
-    compose: str = ""
     skew: float = 0.0
 
     def of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
@@ -138,10 +119,13 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
     info, images, networks, volumes, ooms = _answers(answers)
     killed = {event["Actor"]["ID"] for event in ooms if event.get("time", 0) > told.now - OOM_SECONDS}
     logs = {row[1]: int(row[2]) for row in rows if row[0] == "log"}
-    containers = [parse_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
+    containers = [_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
     return Survey(
         host=told,
-        engine=_engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
+        engine=replace(
+            _engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
+            compose=_first(rows, "compose"),
+        ),
         containers=tuple(sorted(containers, key=lambda one: one.name)),
         stacks=_with_certificates(
             _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
@@ -151,9 +135,15 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
         disks=host.file_systems([row[1:] for row in rows if row[0] == "disk"]),
         names={row[1]: tuple(row[2:]) for row in rows if row[0] == "name"},
         listeners=parse_listening("\n".join(row[1] for row in rows if row[0] == "listen")),
-        compose=_first(rows, "compose"),
         skew=_skew(told.now, asked),
     )
+
+
+def _container(row: Mapping[str, Any], killed: set[str], logs: Mapping[str, int]) -> Container:
+    """killed: the ids of those that were killed for their memory; logs: path → bytes."""
+    container = parse_inspected(row)
+    log_bytes = logs.get(row["log_path"], 0)
+    return replace(container, log_bytes=log_bytes, oom=container.oom or container.id in killed)
 
 
 def _host(result: Result) -> HostFact:
@@ -202,12 +192,10 @@ def _engine(trouble: Sequence[Sequence[str]], answers: tuple[Any, Any, Any, Any]
     return Engine(
         version=info["ServerVersion"],
         driver=info["Driver"],
-        root=info["DockerRootDir"],
         images={name: image["Id"] for image in images for name in _names(image)},
         unnamed={image["Id"]: image["Size"] for image in images if not _names(image)},
         networks=frozenset(network["Name"] for network in networks),
         volumes=frozenset(volume["Name"] for volume in volumes.get("Volumes") or ()),
-        warnings=tuple(info.get("Warnings") or ()),
     )
 
 
