@@ -301,10 +301,10 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[Answer]]) -> None:
         self.answers, self.asked = answers, list[str]()
-        monkeypatch.setattr(asking, "ask_all", self.ask_all)
+        monkeypatch.setattr(asking, "send_all", self.send_all)
         monkeypatch.setattr(asking.time, "sleep", lambda seconds: self.asked.append(f"slept {seconds}"))
 
-    def ask_all(self, dial: object, questions: list[Probe]) -> dict[Probe, Answer]:
+    def send_all(self, dial: object, questions: list[Probe]) -> dict[Probe, Answer]:
         return {one: self.answer(f"{one.shown}{one.path}") for one in dict.fromkeys(questions)}
 
     def answer(self, key: str) -> Answer:

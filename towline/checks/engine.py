@@ -45,7 +45,7 @@ def engine_trouble(survey: Survey) -> str:
 
 
 def _compose(subject: Subject, survey: Survey) -> Finding:
-    made = sorted({one.compose for one in survey.containers if one.compose}, key=_version)
+    made = sorted({container.compose for container in survey.containers if container.compose}, key=_version)
     if not survey.engine.compose:
         hint = "install the package docker-compose-plugin (or docker-compose-v2)"
         return subject.fail("compose", "docker compose v2 is missing", hint=hint)
@@ -73,7 +73,7 @@ def _storage(subject: Subject, survey: Survey) -> Finding:
 
 
 def _unnamed(subject: Subject, survey: Survey) -> Finding:
-    used = {one.image_id for one in survey.containers}
+    used = {container.image_id for container in survey.containers}
     sizes = [size for image, size in survey.engine.unnamed.items() if image not in used]
     evidence = f"{len(sizes)} images without a name, {size_text(sum(sizes))} at most"
     if sum(sizes) > MOST_UNNAMED:
@@ -82,15 +82,18 @@ def _unnamed(subject: Subject, survey: Survey) -> Finding:
 
 
 def _logs(subject: Subject, survey: Survey) -> Finding:
-    growing = [one for one in survey.containers if not one.log_limited]
-    large = sorted((one for one in growing if one.log_bytes > MOST_LOG), key=lambda one: -one.log_bytes)
+    growing = [container for container in survey.containers if not container.log_limited]
+    large = sorted(
+        (container for container in growing if container.log_bytes > MOST_LOG),
+        key=lambda container: -container.log_bytes,
+    )
     if large:
         hint = 'limit them: logging: {options: {max-size: 10m, max-file: "3"}}, or log-opts in /etc/docker/daemon.json'
-        return subject.warn("logs", "logs grow without a limit", listed([_log(one) for one in large]), hint)
-    size = size_text(sum(one.log_bytes for one in growing))
+        return subject.warn("logs", "logs grow without a limit", listed([_log(container) for container in large]), hint)
+    size = size_text(sum(container.log_bytes for container in growing))
     evidence = f"{len(growing)} of {len(survey.containers)} containers have no limit, {size} in all"
     return subject.ok("logs", "the containers' logs are small or limited", evidence)
 
 
-def _log(one: Container) -> str:
-    return f"{one.name}: {size_text(one.log_bytes)}"
+def _log(container: Container) -> str:
+    return f"{container.name}: {size_text(container.log_bytes)}"

@@ -67,27 +67,35 @@ class _Case:
     @property
     def looping(self) -> tuple[Container, ...]:
         """Those that are between two starts, or were started again and again until just now."""
-        return tuple(one for one in self.containers if one.state == "restarting" or self._again_and_again(one))
+        return tuple(
+            container
+            for container in self.containers
+            if container.state == "restarting" or self._again_and_again(container)
+        )
 
-    def _again_and_again(self, one: Container) -> bool:
+    def _again_and_again(self, container: Container) -> bool:
         if self.name in self.look.live.once:
             return False
-        return one.restarts >= LOOPS and bool(one.started) and self.survey.host.now - seconds(one.started) < RECENT
+        return (
+            container.restarts >= LOOPS
+            and bool(container.started)
+            and self.survey.host.now - seconds(container.started) < RECENT
+        )
 
     @property
     def taken(self) -> dict[str, str]:
         """Ports that a container which does not run was to have, and who has them."""
         return {
             _shown(port): by
-            for one in self.containers
-            if not one.running and not one.held  # a paused one holds its own
-            for port in one.wanted
-            if (by := self._holder(one, port))
+            for container in self.containers
+            if not container.running and not container.held  # a paused one holds its own
+            for port in container.wanted
+            if (by := self._holder(container, port))
         }
 
-    def _holder(self, one: Container, wanted: Binding) -> str:
+    def _holder(self, container: Container, wanted: Binding) -> str:
         for other in self.survey.containers:
-            if other.id != one.id and any(clashes(port, wanted.outside) for port in other.host_ports):
+            if other.id != container.id and any(clashes(port, wanted.outside) for port in other.host_ports):
                 return f"container {other.name}"
         return (
             "another program"
@@ -99,11 +107,15 @@ class _Case:
     def stale(self) -> list[StaleMount]:
         """Mounts that are not what they should be, and not since the file itself was changed: that is told of the files."""
         changed = {*self.look.live.edited, *self.look.live.missing}
-        return [one for one in self.look.live.stale if one.service == self.name and not _told(one.path, changed)]
+        return [
+            mount for mount in self.look.live.stale if mount.service == self.name and not _told(mount.path, changed)
+        ]
 
     @property
     def stopped(self) -> tuple[Container, ...]:
-        return tuple(one for one in self.containers if not one.running and self.name not in self.look.live.once)
+        return tuple(
+            container for container in self.containers if not container.running and self.name not in self.look.live.once
+        )
 
 
 def seconds(time: str) -> float:
@@ -143,9 +155,13 @@ def _ports_taken(subject: Subject, case: _Case) -> Iterator[Finding]:
 
 def _restarts(subject: Subject, case: _Case) -> Finding:
     evidence = listed(
-        [f"{one.name}: {one.restarts} times, last at {one.started[:19]}Z" for one in case.containers if one.restarts]
+        [
+            f"{container.name}: {container.restarts} times, last at {container.started[:19]}Z"
+            for container in case.containers
+            if container.restarts
+        ]
     )
-    if any(one.oom for one in case.looping):
+    if any(container.oom for container in case.looping):
         return subject.explained("restarts", f"{subject.prefix}.memory")
     if case.looping:
         last = f"{evidence}\nlast exit code {case.looping[0].code}"
@@ -158,7 +174,7 @@ def _restarts(subject: Subject, case: _Case) -> Finding:
 
 
 def _memory(subject: Subject, case: _Case) -> Finding:
-    killed = [one.name for one in case.containers if one.oom]
+    killed = [container.name for container in case.containers if container.oom]
     if killed:
         hint = "raise its memory limit (deploy.resources.limits.memory), or find what takes it"
         return subject.fail("memory", "it was killed for using more memory than it may", listed(killed), hint)
@@ -173,41 +189,47 @@ def _running(subject: Subject, case: _Case) -> Finding:
     if not case.stopped:
         ended = case.name in case.look.live.once
         return subject.ok("running", "it did its work and ended" if ended else "it runs", _since(case))
-    if any(one.oom for one in case.stopped):
+    if any(container.oom for container in case.stopped):
         return subject.explained("running", f"{subject.prefix}.memory")
     return subject.fail(
         "running",
         f"it does not run: {case.stopped[0].state}",
-        listed([_ended(one) for one in case.stopped]),
+        listed([_ended(container) for container in case.stopped]),
         case.deploy,
     )
 
 
 def _since(case: _Case) -> str:
-    return listed([f"{one.name} since {one.started[:19]}Z" for one in case.containers if one.started])
+    return listed(
+        [f"{container.name} since {container.started[:19]}Z" for container in case.containers if container.started]
+    )
 
 
-def _ended(one: Container) -> str:
-    when = f" at {one.finished[:19]}Z" if one.finished else ""
-    return f"{one.name} is {one.state}{when}, exit code {one.code}" + (f": {one.error}" if one.error else "")
+def _ended(container: Container) -> str:
+    when = f" at {container.finished[:19]}Z" if container.finished else ""
+    return f"{container.name} is {container.state}{when}, exit code {container.code}" + (
+        f": {container.error}" if container.error else ""
+    )
 
 
 def _healthy(subject: Subject, case: _Case) -> Finding:
     if case.stopped or case.looping:
         return subject.skip("healthy", "it does not run")
-    checked = [one for one in case.containers if one.health]
+    checked = [container for container in case.containers if container.health]
     if not checked:
         return subject.skip("healthy", "it has no health check")
-    sick = [one for one in checked if one.health == "unhealthy"]
+    sick = [container for container in checked if container.health == "unhealthy"]
     if sick and case.stale:
         return subject.explained("healthy", f"{subject.prefix}.mounts")
     if sick:
-        evidence = listed([f"{one.name}: {one.said or 'its check says nothing'}" for one in sick])
+        evidence = listed([f"{container.name}: {container.said or 'its check says nothing'}" for container in sick])
         return subject.fail("healthy", "it is unhealthy", evidence, f"docker logs {sick[0].name}")
-    if any(one.health == "starting" for one in checked):
+    if any(container.health == "starting" for container in checked):
         return subject.warn("healthy", "it is starting, and not healthy yet", hint="--wait=60 waits for it")
     return subject.ok(
-        "healthy", "it is healthy", listed([one.said.partition("\n")[0] for one in checked if one.said][:1])
+        "healthy",
+        "it is healthy",
+        listed([container.said.partition("\n")[0] for container in checked if container.said][:1]),
     )
 
 
@@ -216,17 +238,21 @@ def _healthy(subject: Subject, case: _Case) -> Finding:
 
 def _image(subject: Subject, case: _Case) -> Finding:
     kept = case.look.live.kept.get(case.name, "")
-    for one in case.containers:
-        if kept and one.image_id != kept:
+    for container in case.containers:
+        if kept and container.image_id != kept:
             sentence = "it runs another image than the release was deployed with"
             return subject.fail(
-                "image", sentence, f"{one.name}: {one.image_id[:19]}, released: {kept[:19]}", case.deploy
+                "image", sentence, f"{container.name}: {container.image_id[:19]}, released: {kept[:19]}", case.deploy
             )
-        name = one.image if ":" in one.image.rpartition("/")[2] or "@" in one.image else f"{one.image}:latest"
+        name = (
+            container.image
+            if ":" in container.image.rpartition("/")[2] or "@" in container.image
+            else f"{container.image}:latest"
+        )
         now = case.survey.engine.images.get(name, "")
-        if now and now != one.image_id:
+        if now and now != container.image_id:
             sentence = f"{name} is another image now than the one that runs"
-            return subject.fail("image", sentence, f"runs: {one.image_id[:19]}, {name}: {now[:19]}", case.deploy)
+            return subject.fail("image", sentence, f"runs: {container.image_id[:19]}, {name}: {now[:19]}", case.deploy)
     return subject.ok("image", "it runs the release's image", case.containers[0].image)
 
 
@@ -234,7 +260,7 @@ def _configuration(subject: Subject, case: _Case) -> Finding:
     wanted = case.look.live.hashes.get(case.name, "")
     if not wanted:
         return subject.skip("configuration", "the release does not tell its configuration")
-    other = [one.name for one in case.containers if one.config_hash != wanted]
+    other = [container.name for container in case.containers if container.config_hash != wanted]
     if other:
         return subject.fail("configuration", "it was not made from the release's settings", listed(other), case.deploy)
     return subject.ok("configuration", "it was made from the release's settings")
@@ -247,10 +273,10 @@ def _networks(subject: Subject, case: _Case) -> Finding:
     named = model.networks if model else {}
     wanted = {str((named.get(key) or {}).get("name") or key) for key in case.keys.get("networks") or ()}
     cut = [
-        f"{one.name} is not on {name}"
-        for one in case.containers
+        f"{container.name} is not on {name}"
+        for container in case.containers
         for name in sorted(wanted & case.survey.engine.networks)
-        if name not in one.networks
+        if name not in container.networks
     ]
     if cut:
         return subject.fail("networks", "it is cut off from a network of its own", listed(cut), case.deploy)
@@ -258,11 +284,11 @@ def _networks(subject: Subject, case: _Case) -> Finding:
 
 
 def _mounts(subject: Subject, case: _Case) -> Iterator[Finding]:
-    if not any(mount.type == "bind" for one in case.containers for mount in one.mounts):
+    if not any(mount.type == "bind" for container in case.containers for mount in container.mounts):
         return
     if case.stale:
         evidence = listed(
-            [f"{one.container}: {'the live folder' if one.path == '.' else one.path}" for one in case.stale]
+            [f"{mount.container}: {'the live folder' if mount.path == '.' else mount.path}" for mount in case.stale]
         )
         yield subject.fail("mounts", "it still sees what a mounted file or folder was before", evidence, case.deploy)
     else:
@@ -271,7 +297,7 @@ def _mounts(subject: Subject, case: _Case) -> Iterator[Finding]:
 
 def _told(path: str, changed: set[str]) -> bool:
     """Whether another finding tells already why what is mounted is not as it was."""
-    return any(path in (".", one) or one.startswith(f"{path}/") for one in changed)
+    return any(path in (".", other) or other.startswith(f"{path}/") for other in changed)
 
 
 def _environment(subject: Subject, case: _Case, used: frozenset[str]) -> Iterator[Finding]:

@@ -88,12 +88,12 @@ def _certificates(subject: Subject, now: float, look: StackSurvey) -> Iterator[F
     for path, der in sorted(look.certs.items()):
         name = f"certificate.{path}"
         try:
-            one = certificate.parse(der)
+            parsed = certificate.parse(der)
         except ValueError:
             yield subject.fail(name, f"{path} holds no certificate that can be read")
             continue
-        result, why = judge_age(one, now)
-        evidence = f"{one.subject}, from {one.issuer}, {one.days_left(now):.0f} days left"
+        result, why = judge_age(parsed, now)
+        evidence = f"{parsed.subject}, from {parsed.issuer}, {parsed.days_left(now):.0f} days left"
         if result == "pass":
             yield subject.ok(name, f"the certificate {path} is valid for long enough", evidence)
         else:
@@ -139,7 +139,7 @@ def _orphans(subject: Subject, stack: Stack, look: StackSurvey, survey: Survey) 
         return subject.skip("orphans", "the release does not tell its services")
     # a profile's services are left out of the model, and may be started by hand
     known = {*look.model.services, *(service.name for service in stack.services if service.profiles)}
-    strange = [one.name for one in survey.of(stack.project) if one.service not in known]
+    strange = [container.name for container in survey.of(stack.project) if container.service not in known]
     if strange:
         hint = f"inv deploy --stack={stack.name} removes what its files no longer name"
         return subject.fail("orphans", "there are containers that no service of the release has", listed(strange), hint)

@@ -73,8 +73,8 @@ class Survey:
 
     def of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
         """The containers of a project, or of one of its services; none that `compose run` made."""
-        ours = (one for one in self.containers if one.project == project and not one.oneoff)
-        return tuple(one for one in ours if service in (None, one.service))
+        ours = (container for container in self.containers if container.project == project and not container.oneoff)
+        return tuple(container for container in ours if service in (None, container.service))
 
 
 # ------------------------------------------------------------------------------------------------------- asking
@@ -126,7 +126,7 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
             _engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
             compose=_first(rows, "compose"),
         ),
-        containers=tuple(sorted(containers, key=lambda one: one.name)),
+        containers=tuple(sorted(containers, key=lambda container: container.name)),
         stacks=_with_certificates(
             _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
             {row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
@@ -179,8 +179,8 @@ def _answers(result: Result) -> list[Any]:
     except ValueError:
         return [{}, [], [], {}, []]
     info, images, networks, volumes, events = found
-    one = [(answer or [default])[0] for answer, default in ((info, {}), (images, []), (networks, []), (volumes, {}))]
-    return [*one, events]
+    defaults: tuple[tuple[list[Any], Any], ...] = ((info, {}), (images, []), (networks, []), (volumes, {}))
+    return [*((documents or [default])[0] for documents, default in defaults), events]
 
 
 def _engine(trouble: Sequence[Sequence[str]], answers: tuple[Any, Any, Any, Any]) -> Engine:
@@ -239,10 +239,10 @@ def _with_certificates(
     found: dict[str, dict[str, bytes]] = {name: {} for name in looks}
     for path, look in own.items():
         found[look.name][path.removeprefix(f"{look.live_folder}/")] = certs[path]
-    for one in containers:
+    for container in containers:
         for look in looks.values():
-            if one.project == look.project:
-                seen = {path for path in certs.keys() - own for mount in one.mounts if _below(path, mount.source)}
+            if container.project == look.project:
+                seen = {path for path in certs.keys() - own for mount in container.mounts if _below(path, mount.source)}
                 found[look.name] |= {path: certs[path] for path in seen}
     return {name: replace(look, certs=found[name]) for name, look in looks.items()}
 

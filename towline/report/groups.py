@@ -62,7 +62,7 @@ def _worst_first(findings: list[Finding]) -> list[Finding]:
         for place in _places(finding):
             bad, first = ranks.get(place, (len(RESULTS), at))
             ranks[place] = (min(bad, severity(finding)), first)
-    return sorted(findings, key=lambda one: (*(ranks[place] for place in _places(one)), severity(one)))
+    return sorted(findings, key=lambda finding: (*(ranks[place] for place in _places(finding)), severity(finding)))
 
 
 def _places(finding: Finding) -> tuple[tuple[str, ...], ...]:
