@@ -146,7 +146,7 @@ def make_look(name: str, keys: Mapping[str, Any], kept: Mapping[str, str]) -> St
         digest=f"digest of {name}",
         at="2026-11-01T10:00:00Z",
         model=parse_model(f"/tmp/x\n{json.dumps(keys)}"),
-        live=DriftFact(hashes={service: digest(service) for service in kept}, kept=kept),
+        drift=DriftFact(hashes={service: digest(service) for service in kept}, kept=kept),
     )
 
 
@@ -225,7 +225,7 @@ class Example:
         return self.surveyed(stacks={**self.survey.stacks, stack: look})
 
     def live(self, stack: str, **changes: Any) -> Example:
-        return self.look(stack, live=replace(self.survey.stacks[stack].live, **changes))
+        return self.look(stack, drift=replace(self.survey.stacks[stack].drift, **changes))
 
     def model(self, stack: str, change: Callable[[Any], object]) -> Example:
         keys = json.loads(json.dumps(TRAEFIK_KEYS if stack == "traefik" else SHOP_KEYS))

@@ -118,9 +118,9 @@ def test_container_on_the_host_s_network_is_reached_there() -> None:
 
 def test_services_are_told_apart_from_what_compose_run_made() -> None:
     found = read(LOOKED.replace('oneoff":"False","com.docker.compose.project":"shop"', 'oneoff":"True","com.docker.compose.project":"shop"', 1))  # fmt: skip  # noqa: E501
-    assert [one.name for one in found.of("shop")] == ["shop-web-1"]
-    assert [one.name for one in read().of("shop")] == ["shop-job-1", "shop-web-1"]
-    assert [one.name for one in read().of("shop", "job")] == ["shop-job-1"]
+    assert [one.name for one in found.containers_of("shop")] == ["shop-web-1"]
+    assert [one.name for one in read().containers_of("shop")] == ["shop-job-1", "shop-web-1"]
+    assert [one.name for one in read().containers_of("shop", "job")] == ["shop-job-1"]
 
 
 def test_log_s_size_is_its_container_s() -> None:
@@ -140,7 +140,7 @@ def test_stack_is_read() -> None:
     assert (found.current, found.digest, found.at) == ("20270101-120000", "sha256-abc", "2027-01-01T12:00:00Z")
     assert found.live_folder == "/srv/stacks/shop"
     assert found.env == {"TOKEN": True, "EMPTY": False}
-    assert found.live == DriftFact(
+    assert found.drift == DriftFact(
         hashes={
             "web": "dbcd69666fc726f6581fcc2eda0fea1daa953eeb028d7bfe3dd0a3a7e0cb8824",
             "job": "a0852e3c978b3538cc5c06f257846dad212978c64c034bb0c04af32d20253ffe",
@@ -150,23 +150,25 @@ def test_stack_is_read() -> None:
     )
     assert found.model is not None
     assert found.model.services["web"]["volumes"][0]["source"] == "./conf"
-    assert (found.cut, found.certs) == ("", {})
+    assert (found.interrupted, found.certs) == ("", {})
 
 
 def test_stack_that_is_not_there_is_empty() -> None:
     found = read().stacks["blog"]
-    assert (found.current, found.live_folder, found.model, found.live) == ("", "", None, DriftFact())
+    assert (found.current, found.live_folder, found.model, found.drift) == ("", "", None, DriftFact())
 
 
 def test_edited_and_stale_are_their_stack_s() -> None:
     found = read(f"{LOOKED.rstrip()}\nedited\tx\n").stacks  # the last one is blog
-    assert (found["blog"].live.edited, found["shop"].live.edited) == (("x",), ())
-    assert read(LOOKED.replace("once\tjob", "stale\tweb\tshop-web-1\tconf")).stacks["shop"].live.stale[0].path == "conf"
+    assert (found["blog"].drift.edited, found["shop"].drift.edited) == (("x",), ())
+    assert (
+        read(LOOKED.replace("once\tjob", "stale\tweb\tshop-web-1\tconf")).stacks["shop"].drift.stale[0].path == "conf"
+    )
 
 
 def test_cut_deploy_is_its_stack_s() -> None:
     found = read(cuts="shop 20270101-130000 down\n").stacks
-    assert (found["shop"].cut, found["blog"].cut) == ("20270101-130000", "")
+    assert (found["shop"].interrupted, found["blog"].interrupted) == ("20270101-130000", "")
 
 
 def test_file_systems_are_told_once_by_their_shortest_path() -> None:

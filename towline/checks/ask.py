@@ -71,7 +71,7 @@ def _followed(dial: Dial, probed: ProbedCheck, probe: Probe, answer: Answer) -> 
             return replace(answer, seconds=seconds)
         following = declared_probes.follow(answer, probe, probed.context)
         if following is None:
-            return replace(answer, problem=f"it redirects to {answer.headers['location']}, which cannot be asked")
+            return replace(answer, problem=f"it redirects to {answer.headers['location']}, which cannot be requested")
         probe, answer = following, send_all(dial, [following])[following]
         seconds += answer.seconds
     endless = f"it redirects more than {MOST_REDIRECTS} times" if declared_probes.redirects(answer) else answer.problem

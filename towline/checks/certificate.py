@@ -24,11 +24,12 @@ def judge_served(name: str, certificate: Certificate, now: float) -> tuple[Resul
     if age == "fail" or not public:
         return age, why and f"the certificate {why}"
     if certificate.self_signed:
-        return "warn", "the certificate is signed by nobody but itself"
+        return "warn", "the certificate is self-signed"
     if not certificate.covers(name):
         return "fail", f"the certificate is for {', '.join(certificate.names) or 'no name'}"
     return age, why and f"the certificate {why}"
 
 
 def shown(certificate: Certificate, now: float) -> str:
-    return f"{', '.join(certificate.names) or certificate.subject}, from {certificate.issuer or 'nobody'}, {certificate.days_left(now):.0f} days left"
+    names = ", ".join(certificate.names) or certificate.subject
+    return f"{names}, issued by {certificate.issuer or 'nobody'}, {certificate.days_left(now):.0f} days left"

@@ -30,7 +30,7 @@ def check_engine(host: Host, survey: Survey) -> Iterator[Finding]:
             )
         return
     yield subject.ok("running", "the Docker Engine answers")
-    yield subject.ok("version", "the engine tells its version", f"Docker Engine {engine.version}")
+    yield subject.ok("version", "the engine's version is known", f"Docker Engine {engine.version}")
     yield _compose(subject, survey)
     yield _storage(subject, survey)
     yield _unnamed(subject, survey)
@@ -69,7 +69,7 @@ def _storage(subject: Subject, survey: Survey) -> Finding:
         return subject.warn(
             "storage", f"the storage driver {driver} is slow or deprecated", hint="overlay2 is Docker's default"
         )
-    return subject.ok("storage", "the storage driver is one for production", driver)
+    return subject.ok("storage", "the storage driver is suited to production", driver)
 
 
 def _unnamed(subject: Subject, survey: Survey) -> Finding:
@@ -78,7 +78,7 @@ def _unnamed(subject: Subject, survey: Survey) -> Finding:
     evidence = f"{len(sizes)} images without a name, {size_text(sum(sizes))} at most"
     if sum(sizes) > MOST_UNNAMED:
         return subject.warn("unnamed-images", "images that nothing uses fill the disk", evidence, "docker image prune")
-    return subject.ok("unnamed-images", "few images lie about without a name", evidence)
+    return subject.ok("unnamed-images", "few images are left without a name", evidence)
 
 
 def _logs(subject: Subject, survey: Survey) -> Finding:

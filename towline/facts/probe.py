@@ -41,7 +41,7 @@ Dial = Callable[[str, int, float], Socket]
 
 @dataclass(frozen=True)
 class Probe:
-    """What is sent to address:port: an HTTP request for `path`, a TLS handshake for `name`, or nothing: then only whether it is open.
+    """What is sent to address:port. http: a request for `path`; tls: a handshake for `name`; neither: whether it is open.
 
     proxied: Docker's proxy takes the connection, also when nothing listens in the container.
     """
@@ -140,7 +140,7 @@ def _why(error: BaseException, probe: Probe) -> str:
     if isinstance(error, ssl.SSLError):
         return f"{probe.shown} does not speak TLS as it should: {error.reason or error}"
     if isinstance(error, ValueError):
-        return f"{probe.shown} cannot be asked: {error}"
+        return f"{probe.shown} cannot be probed: {error}"
     return f"{probe.shown} hung up: {error or type(error).__name__}"
 
 

@@ -36,9 +36,10 @@ _QUESTIONS = (
 
 @dataclass(frozen=True)
 class StackSurvey:
-    """What stands of one stack. current '': no release. digest: of the manifest that was deployed. env: name → whether it has a
-    value. certs: path → DER of what lies in the live folder (relative) or is mounted into a container (absolute). cut: the id of
-    a deploy that was cut, '' for none.
+    """What is deployed of one stack. current: the live release, '' for none; at: when it was sent; digest: of its manifest.
+
+    env: name → whether it has a value. certs: path → DER, of certificates in the live folder (relative) or mounted into a
+    container (absolute). interrupted: the id of a deploy that was interrupted, '' for none.
     """
 
     name: str
@@ -48,17 +49,17 @@ class StackSurvey:
     digest: str = ""
     at: str = ""
     model: Model | None = None
-    live: DriftFact = field(default_factory=DriftFact)
+    drift: DriftFact = field(default_factory=DriftFact)
     env: Mapping[str, bool] = field(default_factory=dict)
     certs: Mapping[str, bytes] = field(default_factory=dict)
-    cut: str = ""
+    interrupted: str = ""
 
 
 @dataclass(frozen=True)
 class Survey:
     """A host as it was at one moment.
 
-    listeners: TCP ports held by any program. names: → addresses. compose: the plugin's path, '' for none. skew: seconds that its
+    listeners: TCP ports held by any program. names: → addresses. skew: seconds that its
     clock is ahead of ours, 0 within the time that the answer took.
     """
 
@@ -71,7 +72,7 @@ class Survey:
     listeners: tuple[Port, ...] = ()
     skew: float = 0.0
 
-    def of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
+    def containers_of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
         """The containers of a project, or of one of its services; none that `compose run` made."""
         ours = (container for container in self.containers if container.project == project and not container.oneoff)
         return tuple(container for container in ours if service in (None, container.service))
@@ -110,7 +111,7 @@ def read_survey(
 
 def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float, float]) -> Survey:
     """The survey from the results of `commands`. asked: when the question left and when the answer was here."""
-    machine, answers, looked, cut = results
+    machine, answers, looked, runs = results
     if not machine.ok or not looked.ok:
         wrong = machine if not machine.ok else looked
         raise RemoteFailed(f"the server could not be looked at: {_last_line(wrong.err)}", "see `inv test-connectivity`")
@@ -128,7 +129,7 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
         ),
         containers=tuple(sorted(containers, key=lambda container: container.name)),
         stacks=_with_certificates(
-            _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
+            _stacks(rows, stacks, dict(line.split()[:2] for line in runs.out.splitlines())),
             {row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
             containers,
         ),
@@ -203,7 +204,9 @@ def _names(image: Mapping[str, Any]) -> list[str]:
     return [name for name in image.get("RepoTags") or () if name != "<none>:<none>"]
 
 
-def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackSurvey]:
+def _stacks(
+    rows: Sequence[list[str]], stacks: Sequence[Stack], interrupted: Mapping[str, str]
+) -> dict[str, StackSurvey]:
     projects = {stack.name: stack.project for stack in stacks}
     parts: dict[str, list[list[str]]] = {}
     for row in rows:
@@ -211,10 +214,10 @@ def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str
             parts[row[1]] = part = []
         elif parts:
             part.append(row)
-    return {name: _look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items()}
+    return {name: _stack(name, projects[name], part, interrupted.get(name, "")) for name, part in parts.items()}
 
 
-def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackSurvey:
+def _stack(name: str, project: str, rows: Sequence[list[str]], interrupted: str) -> StackSurvey:
     meta = json.loads(_first(rows, "meta") or "{}")
     model = _first(rows, "model")
     return StackSurvey(
@@ -225,26 +228,27 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
         digest=meta.get("digest", ""),
         at=meta.get("at", ""),
         model=parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None,
-        live=drift.from_rows(rows),
+        drift=drift.from_rows(rows),
         env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
-        cut=cut,
+        interrupted=interrupted,
     )
 
 
 def _with_certificates(
-    looks: Mapping[str, StackSurvey], certs: Mapping[str, bytes], containers: Sequence[Container]
+    stacks: Mapping[str, StackSurvey], certs: Mapping[str, bytes], containers: Sequence[Container]
 ) -> dict[str, StackSurvey]:
     """Each certificate with the stack in whose live folder it lies, else with those whose containers see it."""
-    own = {path: look for path in certs for look in looks.values() if _below(path, look.live_folder)}
-    found: dict[str, dict[str, bytes]] = {name: {} for name in looks}
-    for path, look in own.items():
-        found[look.name][path.removeprefix(f"{look.live_folder}/")] = certs[path]
+    owner = {path: stack for path in certs for stack in stacks.values() if _below(path, stack.live_folder)}
+    found: dict[str, dict[str, bytes]] = {name: {} for name in stacks}
+    for path, stack in owner.items():
+        found[stack.name][path.removeprefix(f"{stack.live_folder}/")] = certs[path]
+    mounted = certs.keys() - owner
     for container in containers:
-        for look in looks.values():
-            if container.project == look.project:
-                seen = {path for path in certs.keys() - own for mount in container.mounts if _below(path, mount.source)}
-                found[look.name] |= {path: certs[path] for path in seen}
-    return {name: replace(look, certs=found[name]) for name, look in looks.items()}
+        for stack in stacks.values():
+            if container.project == stack.project:
+                paths = {path for path in mounted for mount in container.mounts if _below(path, mount.source)}
+                found[stack.name] |= {path: certs[path] for path in paths}
+    return {name: replace(stack, certs=found[name]) for name, stack in stacks.items()}
 
 
 def _below(path: str, place: str) -> bool:
