@@ -231,7 +231,7 @@ def test_engine_whose_api_breaks_off_is_a_problem() -> None:
 
 @pytest.mark.parametrize("host", [b"", b"sh: awk: not found\n"])
 def test_machine_that_tells_nothing_is_an_error_of_one_line(host: bytes) -> None:
-    with pytest.raises(RemoteFailed, match="the server does not tell what it is"):
+    with pytest.raises(RemoteFailed, match="the server did not answer with its description"):
         read(host=host)
 
 
@@ -239,7 +239,7 @@ def test_machine_that_tells_nothing_is_an_error_of_one_line(host: bytes) -> None
 def test_script_that_fails_is_an_error_with_its_last_word(which: int) -> None:
     results = [Result(0, HOST), Result(0, engine()), Result(0, LOOKED.encode()), Result(0)]
     results[which] = Result(1, b"", b"x\nmktemp: No space left on device\n")
-    with pytest.raises(RemoteFailed, match="could not be looked at: mktemp: No space left on device"):
+    with pytest.raises(RemoteFailed, match="could not be checked: mktemp: No space left on device"):
         parse(results, STACKS, (NOW, NOW))
 
 

@@ -1,4 +1,4 @@
-"""What a login to a host gives: who, how, over which server, how far away, how many sessions, and whether Docker is there."""
+"""What a login to a host shows: user, authentication, server, round trip, the number of sessions, the Docker Engine."""
 
 from __future__ import annotations
 

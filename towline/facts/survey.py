@@ -78,7 +78,7 @@ class Survey:
         return tuple(container for container in ours if service in (None, container.service))
 
 
-# ------------------------------------------------------------------------------------------------------- asking
+# ------------------------------------------------------------------------------------------------------- commands
 
 
 def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
@@ -114,7 +114,7 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
     machine, answers, looked, runs = results
     if not machine.ok or not looked.ok:
         wrong = machine if not machine.ok else looked
-        raise RemoteFailed(f"the server could not be looked at: {_last_line(wrong.err)}", "see `inv test-connectivity`")
+        raise RemoteFailed(f"the server could not be checked: {_last_line(wrong.err)}", "see `inv test-connectivity`")
     rows = [line.split("\t") for line in looked.out.split("\n")]
     told = _host(machine)
     info, images, networks, volumes, ooms = _answers(answers)
@@ -152,7 +152,7 @@ def _host(result: Result) -> HostFact:
         return host.parse(result)
     except ValueError:
         raise RemoteFailed(
-            "the server does not tell what it is", "is there a POSIX sh with awk, sed and date?"
+            "the server did not answer with its description", "is there a POSIX sh with awk, sed and date?"
         ) from None
 
 
