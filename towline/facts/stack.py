@@ -17,7 +17,10 @@ from towline.ssh.session import Result
 
 @dataclass(frozen=True)
 class RunFact:
-    """One run of the runner. outcome: deployed, kept, restored, down, locked, running, or cut (interrupted: it ended without a result)."""
+    """One run of the runner.
+
+    outcome: deployed, kept, restored, down, locked, running, or cut: it was interrupted, so it has no result.
+    """
 
     id: str
     outcome: str
