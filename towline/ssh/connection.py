@@ -23,7 +23,7 @@ from towline.errors import ConnectionFailed, ConnectionLost, ForwardingForbidden
 from towline.project.settings import Host
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
-from towline.ssh.opening import WINDOW, close_connection, open_connection
+from towline.ssh.login import WINDOW, close_connection, open_connection
 from towline.ssh.session import Result, Session
 
 SESSION_WAIT = 30  # seconds that a refused session is tried again

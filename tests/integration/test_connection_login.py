@@ -26,14 +26,14 @@ from towline.errors import (
 from towline.project.settings import Host
 from towline.sandbox import Sandbox
 from towline.sandbox.wait import until
-from towline.ssh import opening
+from towline.ssh import login
 from towline.ssh.connection import Connection
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "ATTEMPTS", 3)
-    monkeypatch.setattr(opening, "wait_exponential", lambda **_: wait_fixed(0.05))
+    monkeypatch.setattr(login, "ATTEMPTS", 3)
+    monkeypatch.setattr(login, "wait_exponential", lambda **_: wait_fixed(0.05))
 
 
 @pytest.fixture
