@@ -103,7 +103,7 @@ def bench_stream(connection: Connection, folder: Path, box: sandbox.Sandbox) -> 
 
     def ours() -> None:
         with file.open("rb") as source:
-            connection.put(iter(lambda: source.read(1 << 18), b""), ("sh", "-c", "cat >/dev/null"))
+            connection.upload(iter(lambda: source.read(1 << 18), b""), ("sh", "-c", "cat >/dev/null"))
 
     def openssh() -> None:
         options = ["-F", "/dev/null", "-i", str(box.identity), "-p", str(box.port)]

@@ -411,7 +411,7 @@ def refused_for_its_port(project: Project, port: int) -> str:
     ran = project.tow("deploy", f"--stack={project.name('web')}", f"--ledger={ledger}")
     assert ran.code == 1, ran.err
     names = [entry.get("name") for entry in map(json.loads, ledger.read_text().splitlines())]
-    assert "put" not in names
+    assert "upload" not in names
     assert "run" not in names
     assert not project.live().exists()
     assert not (project.state() / "releases").exists()

@@ -84,7 +84,7 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
         inventory.commands(images),
         (drift.command(root, stack.name, stack.project),),
     )
-    results = connection.batch([command for part in parts for command in part], together=True, name="facts")
+    results = connection.batch([command for part in parts for command in part], parallel=True, name="facts")
     asked, free, state, around, seen = ([results.pop(0) for _ in part] for part in parts)
     problem = engine.problem(engine.parse(asked), connection.host.name)
     if problem:

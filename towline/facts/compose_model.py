@@ -163,7 +163,7 @@ def read_model(connection: Connection, stack: Stack, manifest: Manifest) -> Rend
     """
     entries = entries_read(stack, manifest)
     live = StackPaths(connection.host.root, stack.name).live
-    result = connection.put(tar_stream(entries), command(stack.project, stack.compose_files, live), "model")
+    result = connection.upload(tar_stream(entries), command(stack.project, stack.compose_files, live), "model")
     if not result.ok:
         folder = result.out.partition("\n")[0]
         said = _blotted(result.err.replace(f"{folder}/", "") if folder else result.err, entries)

@@ -37,7 +37,7 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
     Raises RemoteFailed when docker does not answer.
     """
     asked = [docker.containers(), interrupted.command(connection.host.root)]
-    result, found = connection.batch(asked, together=True, name="containers")
+    result, found = connection.batch(asked, parallel=True, name="containers")
     facts = parse_answer(result, connection.host.name)
     interrupted.tell(found, note)
     stacks = {stack.project: stack.name for stack in catalog.stacks}
@@ -63,7 +63,7 @@ def read_project(connection: Connection, project: str) -> tuple[ContainerFact, .
 def parse_answer(result: Result, host: str) -> tuple[ContainerFact, ...]:
     """The facts, as `parse` gives them. Raises RemoteFailed when docker did not answer."""
     if not result.ok:
-        raise RemoteFailed(f"{host}: {result.last_word}", "see `inv test-connectivity`")
+        raise RemoteFailed(f"{host}: {result.last_line}", "see `inv test-connectivity`")
     return parse(result)
 
 
