@@ -1,4 +1,4 @@
-"""What a stack declares under `x-towline`: checks of its own, and waivers. Everything wrong is a StackError of one line."""
+"""What a stack declares under `x-towline`: its own checks, and waivers. Every error is a StackError of one line."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from urllib.parse import urlsplit
 import msgspec
 
 from towline.errors import closest
-from towline.project.yaml_file import Place, found, list_at, mapping_at, parse_keys
+from towline.project.yaml_file import Place, describe, list_at, mapping_at, parse_keys
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Asked again up to `times` times, `pause` seconds apart, until it holds."""
+    """A check that fails is repeated up to `times` times, `pause` seconds apart, until it passes."""
 
     times: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
     pause: Seconds = 1.0
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What all declared checks have. name: its id in the stack, made from what it asks when it is not given."""
+    """What all declared checks have. name: its id within the stack, by default made from its kind and target."""
 
     name: str = ""
     retry: Retry = Retry()
 
 
 class Http(Check, frozen=True):
-    """url: a whole one, or a path, which is asked of each route of the stack (of the router `route` only, if named).
+    """A request for `url` gets a response as described.
 
-    A host that is one of the stack's services is asked at its container. status (): anything below 400. follow: redirects.
+    url: a URL, or a path, which is requested from each route of the stack (only from the router `route`, if given). When
+    its host is one of the stack's services, the request goes to that container. status: those accepted, by default any
+    below 400. follow: follow redirects. max_seconds: 0 for any.
     """
 
     url: str = "/"
@@ -47,23 +49,23 @@ class Http(Check, frozen=True):
 
 
 class Tcp(Check, frozen=True):
-    """Something listens on host:port; the host may be one of the stack's services."""
+    """host:port accepts a TCP connection; the host may be one of the stack's services."""
 
     host: str = ""
     port: int = 0
 
 
 class Dns(Check, frozen=True):
-    """The server resolves the name (to `address`, if named)."""
+    """The server resolves the name (to `address`, if given)."""
 
     host: str = ""
     address: str = ""
 
 
 class Tls(Check, frozen=True):
-    """host:port serves a certificate that is good for `min_days` more, and for `server_name`.
+    """host:port serves a certificate that is valid for at least `min_days` more, and for `server_name`.
 
-    server_name '': for the host itself, or for any name when the host is one of the stack's services.
+    server_name '': valid for the host itself; for any name when the host is one of the stack's services.
     """
 
     host: str = ""
@@ -73,9 +75,9 @@ class Tls(Check, frozen=True):
 
 
 class Command(Check, frozen=True):
-    """words, run in the live folder on the server or in a container of `service`, end with exit_code.
+    """The command `words`, run in the live folder on the server or in a container of `service`, ends with `exit_code`.
 
-    What they print has `contains` in it. timeout: seconds for each try.
+    contains: a text in its output. timeout: seconds for each attempt.
     """
 
     words: tuple[str, ...] = ()
@@ -86,9 +88,9 @@ class Command(Check, frozen=True):
 
 
 class File(Check, frozen=True):
-    """A path on the server, relative ones in the live folder; a pattern (`backup/*.gz`) means the newest that it matches.
+    """A file on the server is as described. path: relative to the live folder; a pattern (`backup/*.gz`) means the newest match.
 
-    max_age: seconds since it was changed, 0 for any.
+    max_age: seconds since its last change, 0 for any.
     """
 
     path: str = ""
@@ -100,14 +102,11 @@ class File(Check, frozen=True):
 
 
 class Waiver(msgspec.Struct, frozen=True):
-    """Findings whose id matches the pattern `check` are known, for the reason, up to and with the day `until`."""
+    """Failures whose id matches the pattern `check` are known, for `reason`, up to and including the day `until`."""
 
     check: str
     reason: str
     until: date
-
-
-KINDS: Mapping[str, type[Check]] = {"http": Http, "tcp": Tcp, "dns": Dns, "tls": Tls, "command": Command, "file": File}
 
 
 # ----------------------------------------------------------------------------------------------------- checks
@@ -164,8 +163,8 @@ class _FileKeys(_Common, kw_only=True):
 
 
 def parse_checks(raw: object, services: Sequence[str], place: Place) -> tuple[Check, ...]:
-    """The checks out of `x-towline.checks`, each with a name that no other has. Raises the place's error."""
-    checks = [_check(one, services, place.at(i)) for i, one in enumerate(list_at(raw, place))]
+    """The checks in `x-towline.checks`, each with a unique name. Raises the place's error."""
+    checks = [_parse_check(entry, services, place.at(i)) for i, entry in enumerate(list_at(raw, place))]
     named: dict[str, Check] = {}
     for i, check in enumerate(checks):
         if check.name in named:
@@ -174,18 +173,18 @@ def parse_checks(raw: object, services: Sequence[str], place: Place) -> tuple[Ch
     return tuple(checks)
 
 
-def _check(raw: object, services: Sequence[str], place: Place) -> Check:
+def _parse_check(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = mapping_at(raw, place)
-    kinds = [kind for kind in KINDS if kind in keys]
+    kinds = [kind for kind in _PARSERS if kind in keys]
     if len(kinds) != 1:
         what = " and ".join(kinds) or ", ".join(map(str, keys)) or "nothing"
-        raise place.wrong(f"a check has exactly one of {', '.join(KINDS)}; found {what}")
+        raise place.wrong(f"a check has exactly one of {', '.join(_PARSERS)}; found {what}")
     return _PARSERS[kinds[0]](keys, services, place)
 
 
 def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _HttpKeys, place)
-    _url(keys.http, place.at("http"))
+    _check_url(keys.http, place.at("http"))
     status = (keys.status,) if isinstance(keys.status, int) else tuple(keys.status)
     return Http(
         **_common(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
@@ -199,15 +198,15 @@ def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
     )
 
 
-def _url(text: str, place: Place) -> None:
+def _check_url(text: str, place: Place) -> None:
     if re.search(r"[^!-~]", text):
-        raise place.wrong(f"{text!r}: expected blanks and letters beyond ASCII escaped, such as %20")
+        raise place.wrong(f"{text!r}: expected spaces and non-ASCII characters percent-encoded, such as %20")
     try:
         parts = urlsplit(text)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        absolute = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        whole = False
-    if not whole and not text.startswith("/"):
+        absolute = False
+    if not absolute and not text.startswith("/"):
         raise place.wrong(f"{text!r}: expected a path such as /health, or a URL such as http://backend:8000/health")
 
 
@@ -241,13 +240,13 @@ def _address(text: str, place: Place) -> tuple[str, int]:
 def _command(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _CommandKeys, place)
     words = ("sh", "-c", keys.command) if isinstance(keys.command, str) else tuple(keys.command)
-    shown = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
-    if not shown.strip() or not words[0] or "\0" in shown:
-        raise place.at("command").wrong(f"{shown!r}: expected a command line, or a list of words")
+    text = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
+    if not text.strip() or not words[0] or "\0" in text:
+        raise place.at("command").wrong(f"{text!r}: expected a command line, or a list of words")
     if keys.service and keys.service not in services:
         raise place.at("service").wrong(f"no service {keys.service!r}; {closest(keys.service, services)}")
     return Command(
-        **_common(keys, f"command.{shown}", place),
+        **_common(keys, f"command.{text}", place),
         words=words,
         service=keys.service,
         exit_code=keys.exit_code,
@@ -269,7 +268,7 @@ def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
         exists=keys.exists,
         mode=mode and (mode.lstrip("0") or "0"),
         owner=keys.owner,
-        max_age=seconds_of(keys.max_age, place.at("max_age")),
+        max_age=parse_duration(keys.max_age, place.at("max_age")),
         min_bytes=keys.min_bytes,
     )
 
@@ -278,8 +277,8 @@ _PARSERS = {"http": _http, "tcp": _tcp, "dns": _dns, "tls": _tls, "command": _co
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def seconds_of(value: str | int, place: Place) -> float:
-    """`26h`, `1d`, `90` (seconds) as seconds. Raises the place's error."""
+def parse_duration(value: str | int, place: Place) -> float:
+    """Seconds: of `26h`, of `1d`, of `90` (seconds). Raises the place's error."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", str(value).strip())
     if not match:
         raise place.wrong(f"{value!r}: expected a time such as 90s, 26h or 1d")
@@ -287,10 +286,10 @@ def seconds_of(value: str | int, place: Place) -> float:
 
 
 def _common(keys: _Common, name: str, place: Place) -> dict[str, Any]:
-    """The name, shortened to what an id can be, and the retry."""
+    """The keys of every kind of check: `name`, by default `name` made fit for an id, and `retry`."""
     if keys.name is not None and not (re.fullmatch(r"[^\s*?\[\]]{1,80}", keys.name) and keys.name.isprintable()):
         raise place.at("name").wrong(
-            f"{keys.name!r}: expected up to 80 characters without blanks, such as backup-is-fresh"
+            f"{keys.name!r}: expected up to 80 characters without spaces, such as backup-is-fresh"
         )
     short = re.sub(r"[\s\0-\x1f\x7f*?\[\]]+", "-", name)
     return {
@@ -305,7 +304,7 @@ def _retry(raw: object, place: Place) -> Retry:
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = {"times": raw}
     if not isinstance(raw, dict):
-        raise place.wrong(f"expected a number of times, or {{times: 3, pause: 2}}, got {found(raw)}")
+        raise place.wrong(f"expected a number of times, or {{times: 3, pause: 2}}, got {describe(raw)}")
     return parse_keys(raw, Retry, place)
 
 
@@ -319,17 +318,19 @@ class _WaiverKeys(msgspec.Struct):
 
 
 def parse_waivers(raw: object, place: Place) -> tuple[Waiver, ...]:
-    """The waivers out of `x-towline.waive`. Raises the place's error."""
-    return tuple(_waiver(one, place.at(i)) for i, one in enumerate(list_at(raw, place)))
+    """The waivers in `x-towline.waive`. Raises the place's error."""
+    return tuple(_parse_waiver(entry, place.at(i)) for i, entry in enumerate(list_at(raw, place)))
 
 
-def _waiver(raw: object, place: Place) -> Waiver:
+def _parse_waiver(raw: object, place: Place) -> Waiver:
     keys = parse_keys(raw, _WaiverKeys, place)
     if not keys.check.strip() or not keys.reason.strip():
         empty = "check" if not keys.check.strip() else "reason"
-        raise place.at(empty).wrong(f"{found(getattr(keys, empty))}: say which finding it is and why it is known")
+        raise place.at(empty).wrong(
+            f"{describe(getattr(keys, empty))}: expected the id of the finding, and why it is known"
+        )
     try:
         until = date.fromisoformat(keys.until)
     except ValueError:
-        raise place.at("until").wrong(f"{found(keys.until)}: expected a day such as 2027-01-31") from None
+        raise place.at("until").wrong(f"{describe(keys.until)}: expected a day such as 2027-01-31") from None
     return Waiver(keys.check.strip(), keys.reason.strip(), until)
