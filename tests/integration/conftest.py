@@ -32,7 +32,7 @@ from towline.project.catalog import Stack
 from towline.remote import script
 from towline.remote.paths import StackPaths
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
@@ -90,7 +90,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def client_of(box: Sandbox, **changes: object) -> Client:
     """A client of the box, with `changes` to its host; nothing is opened yet, and every earlier login has ended."""
-    assert until(lambda: serving(box) == [], 10)
+    assert wait_until(lambda: serving(box) == [], 10)
     notes: list[str] = []
     host = dataclasses.replace(box.host(), **changes)  # type: ignore[arg-type]
     return Client(box, Connection(host, notes.append), notes, box.log.stat().st_size)

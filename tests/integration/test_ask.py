@@ -25,7 +25,7 @@ from towline.errors import ConnectionLost, ForwardingForbidden
 from towline.facts import probe
 from towline.facts.probe import Answer, Probe, ask, ask_all
 from towline.sandbox import Sandbox
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Here: yes\r\n\r\nhello"
 BIG = 300_000
@@ -314,7 +314,7 @@ def forbid_forwarding(box: Sandbox) -> None:
     config.write_text(f"AllowTcpForwarding no\n{config.read_text()}")  # of two values the first counts
     seen = box.log.read_text().count("Server listening")
     os.kill(box.pid, signal.SIGHUP)
-    assert until(lambda: box.log.read_text().count("Server listening") > seen, 5)
+    assert wait_until(lambda: box.log.read_text().count("Server listening") > seen, 5)
 
 
 def test_forwarding_that_sshd_forbids_is_told_as_that(tmp_path: Path, home: Path) -> None:

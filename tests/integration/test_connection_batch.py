@@ -11,7 +11,7 @@ from tests.integration.conftest import Client
 from tests.integration.test_connection_sessions import commands_running
 from towline.commands.shell import Command
 from towline.errors import ConnectionLost
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh import batch as batches
 
 ALL_BYTES = bytes(range(256))
@@ -103,7 +103,7 @@ def test_overdue_command_is_ended_there_with_124_and_the_others_run(client: Clie
     commands: list[Command] = [("sh", "-c", f"echo begun; sleep {nap} & wait"), ("echo", "on")]
     slow, other = client.connection.batch(commands, timeout=1, parallel=parallel)
     assert (slow.code, slow.out, other.out) == (124, "begun\n", "on\n")
-    assert until(lambda: f"sleep {nap}" not in commands_running(), 5)
+    assert wait_until(lambda: f"sleep {nap}" not in commands_running(), 5)
 
 
 def test_no_commands_are_no_results(client: Client) -> None:
@@ -127,7 +127,7 @@ def test_batch_leaves_no_files_there(client: Client, tmp_path: Path) -> None:
     before = set(Path("/tmp").glob("tmp.*"))
     (result,) = client.connection.batch([("sh", "-c", 'ls -d /tmp/tmp.*; echo "$TMPDIR"')])
     mine = {Path(name) for name in result.out.split()} - before
-    assert until(lambda: not [folder for folder in mine if folder.exists()], 5)
+    assert wait_until(lambda: not [folder for folder in mine if folder.exists()], 5)
 
 
 def test_batch_whose_shell_is_killed_is_no_result(client: Client) -> None:

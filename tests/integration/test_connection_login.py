@@ -25,7 +25,8 @@ from towline.errors import (
 )
 from towline.project.settings import Host
 from towline.sandbox import Sandbox
-from towline.sandbox.wait import until
+from towline.sandbox.sshd import Limits
+from towline.sandbox.wait import wait_until
 from towline.ssh import login
 from towline.ssh.connection import Connection
 
@@ -67,7 +68,7 @@ def test_server_that_comes_up_late_is_logged_in_to_once(box: Sandbox, home: Path
 
     def note(text: str) -> None:
         client.notes.append(text)
-        sandbox.up(folder=box.folder, engine=False, max_sessions=1, max_startups=1, say=lambda _: None)
+        sandbox.up(folder=box.folder, engine=False, limits=Limits(1, 1), say=lambda _: None)
 
     client.connection = Connection(box.host(), note)
     assert client.connection.run(("true",)).ok
@@ -123,7 +124,7 @@ def test_dropped_banner_is_retried_until_the_server_answers(box: Sandbox, home: 
         def note(text: str) -> None:
             client.notes.append(text)
             _stop(listener)
-            sandbox.up(folder=box.folder, engine=False, max_sessions=1, max_startups=1, say=lambda _: None)
+            sandbox.up(folder=box.folder, engine=False, limits=Limits(1, 1), say=lambda _: None)
 
         client.connection = Connection(box.host(), note)
         assert client.connection.run(("true",)).ok
@@ -222,10 +223,10 @@ def test_key_that_is_not_accepted_is_offered_exactly_once(tight: Sandbox, home: 
         client.connection.run(("true",))
     assert str(tight.folder / "host_ed25519") in caught.value.message
     assert caught.value.exit_code == 3
-    assert until(lambda: "Connection closed" in client.log() or "Disconnected" in client.log(), 5)
+    assert wait_until(lambda: "Connection closed" in client.log() or "Disconnected" in client.log(), 5)
     assert client.log().count("Failed publickey for") == 1
     assert (client.counts().connections, client.counts().logins, client.notes) == (1, 0, [])
-    assert until(lambda: serving(tight) == [], 5)
+    assert wait_until(lambda: serving(tight) == [], 5)
 
 
 def test_user_who_may_not_log_in_is_refused_in_one_attempt(tight: Sandbox, home: Path) -> None:
@@ -297,7 +298,7 @@ def test_proxy_jump_is_used_and_both_logins_end(roomy: Sandbox, home: Path) -> N
     assert (client.counts().logins, client.counts().sessions, client.connection.ledger.logins) == (2, 1, 1)
     assert len(serving(roomy)) >= 2
     client.connection.close()
-    assert until(lambda: serving(roomy) == [], 5)
+    assert wait_until(lambda: serving(roomy) == [], 5)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_host_keys_are_checked_of_the_jump_host_and_of_the_target(
     with pytest.raises(HostKeyUnknown, match=re.escape(f"[{missing}]:{roomy.port}")):
         client.connection.run(("true",))
     assert (client.counts().logins, client.notes) == (logins, [])
-    assert until(lambda: serving(roomy) == [], 5)
+    assert wait_until(lambda: serving(roomy) == [], 5)
 
 
 def test_jump_host_that_cannot_be_reached_is_retried(roomy: Sandbox, home: Path) -> None:

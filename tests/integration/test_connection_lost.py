@@ -14,7 +14,7 @@ import pytest
 from tests.integration.conftest import Client, client_of, kill_logins, running_box, serving
 from towline.commands.shell import Command
 from towline.errors import ConnectionLost
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ WAYS: dict[str, Callable[[Client, Command], object]] = {
 def test_command_that_runs_when_the_connection_is_lost_ran_once(client: Client, held: Held, way: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         ran = pool.submit(WAYS[way], client, held.command)
-        assert until(held.started, 10)
+        assert wait_until(held.started, 10)
         kill_logins(client.box)
         with pytest.raises(ConnectionLost) as caught:
             ran.result(20)
@@ -90,7 +90,7 @@ def test_connection_is_replaced_as_often_as_it_is_lost(client: Client) -> None:
     for _ in range(4):
         assert client.connection.run(("true",)).ok
         kill_logins(client.box)
-        assert until(lambda: serving(client.box) == [], 5)
+        assert wait_until(lambda: serving(client.box) == [], 5)
     assert client.connection.run(("true",)).ok
     assert (client.counts().logins, client.connection.ledger.reconnects) == (5, 4)
 
@@ -107,7 +107,7 @@ def test_source_is_not_read_on_when_the_connection_is_lost_in_an_upload(client: 
         ran = pool.submit(
             client.connection.upload, chunks(), held.command
         )  # it reads none of its stdin: the window fills
-        assert until(held.started, 10)
+        assert wait_until(held.started, 10)
         kill_logins(client.box)
         with pytest.raises(ConnectionLost):
             ran.result(20)
@@ -118,6 +118,6 @@ def test_source_is_not_read_on_when_the_connection_is_lost_in_an_upload(client: 
 def test_closed_connection_is_opened_again_at_the_next_use(client: Client) -> None:
     assert client.connection.run(("true",)).ok
     client.connection.close()
-    assert until(lambda: serving(client.box) == [], 5)
+    assert wait_until(lambda: serving(client.box) == [], 5)
     assert client.connection.run(("true",)).ok
     assert client.connection.ledger.reconnects == 1

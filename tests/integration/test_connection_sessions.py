@@ -15,7 +15,7 @@ import pytest
 from tests.integration.conftest import Client, client_of, serving
 from towline.errors import SessionRefused
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh import connection as connections
 from towline.ssh.connection import Connections
 
@@ -88,7 +88,7 @@ def test_refused_session_is_retried_until_another_one_frees_the_slot(client: Cli
     marks = tmp_path / "marks"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.connection.run, ("sh", "-c", 'echo ran >>"$0"', str(marks)))
-        assert until(lambda: client.connection.ledger.refused >= 3, 10)
+        assert wait_until(lambda: client.connection.ledger.refused >= 3, 10)
         assert not waiting.done()
         other.close()
         assert waiting.result(20).ok
@@ -201,7 +201,7 @@ def test_timed_out_run_is_ended_on_the_server(client: Client) -> None:
     nap = f"3600.{os.getpid()}1"
     result = client.connection.run(("sh", "-c", f"echo begun; sleep {nap} & wait"), timeout=1)
     assert (result.code, result.out) == (124, "begun\n")
-    assert until(lambda: f"sleep {nap}" not in commands_running(), 5)
+    assert wait_until(lambda: f"sleep {nap}" not in commands_running(), 5)
 
 
 def commands_running() -> str:
@@ -220,5 +220,5 @@ def test_closed_connection_leaves_no_sshd_and_no_thread_behind(roomy: Sandbox, h
     assert client.connection.run(("true",)).ok
     assert serving(roomy)
     client.connection.close()
-    assert until(lambda: serving(roomy) == [], 5)
-    assert until(lambda: not [t for t in threading.enumerate() if t.name.startswith("towline-")], 5)
+    assert wait_until(lambda: serving(roomy) == [], 5)
+    assert wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("towline-")], 5)

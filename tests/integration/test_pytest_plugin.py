@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import TOP, Ran, run_pytest
 from tests.integration.conftest import serving
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 WEB = "services: {web: {image: nginx}, db: {image: postgres}}\n"
 TESTS = """
@@ -61,7 +61,7 @@ class Folder:
 
 def make_folder(box: Sandbox, home: Path, tmp_path: Path, installed: Path) -> Folder:
     """Its project: one host, `shed`, and one stack, `web`."""
-    assert until(lambda: serving(box) == [], 10)
+    assert wait_until(lambda: serving(box) == [], 10)
     made = Folder(tmp_path / "project", home, box, box.log.stat().st_size, installed)
     made.settings()
     made.write({"stacks/web/compose.yaml": WEB})
