@@ -17,7 +17,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.slow_line import slow_line
+from bench.slow_proxy import slow_proxy
 from towline import sandbox
 from towline.checks.here import read_here
 from towline.checks.run import Scope, look
@@ -64,9 +64,9 @@ def bench_looks(connection: Connection, scope: Scope, names: list[str]) -> None:
     print(f"  look / docker inspect           {median(ours) / median(theirs):.2f}   (aim: at most 3)")
 
 
-def bench_slow_line(host: Host, scope: Scope, folder: Path) -> None:
+def bench_slow_connection(host: Host, scope: Scope, folder: Path) -> None:
     assert host.port
-    with slow_line(host.port, 0.05) as port:
+    with slow_proxy(host.port, 0.05) as port:
         pinned = folder / "known_hosts"
         pinned.write_text(host.known_hosts[0].read_text().replace(f":{host.port}", f":{port}"))
         connection = Connection(replace(host, port=port, known_hosts=(pinned,)), note=print)
@@ -87,7 +87,7 @@ def main() -> None:
                 deploy(connection, load_cargo(catalog, stack), Options(cache=True), Silent())  # type: ignore[arg-type]
             names = [name for stack in catalog.stacks for name in containers(stack.project)]
             bench_looks(connection, scope, names)
-            bench_slow_line(box.host(), scope, folder)
+            bench_slow_connection(box.host(), scope, folder)
         finally:
             for stack in catalog.stacks:
                 words = ["docker", "compose", "--project-name", stack.project, "down"]

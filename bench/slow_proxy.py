@@ -13,7 +13,7 @@ Chunk = tuple[float, bytes]
 
 
 @contextmanager
-def slow_line(port: int, round_trip: float) -> Iterator[int]:
+def slow_proxy(port: int, round_trip: float) -> Iterator[int]:
     """A port on 127.0.0.1 that leads to `port`, each way half of `round_trip` (seconds) later; any number of connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_accept, args=(server, port, round_trip / 2), daemon=True).start()
