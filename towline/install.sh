@@ -1,4 +1,4 @@
-# install.sh, sourced by ../inv: creates $venv and installs the project in the folder $here into it.
+# install.sh, sourced by ../inv: creates $venv and installs the project in the folder $top into it.
 # shellcheck shell=sh disable=SC2154
 
 stop() { echo "inv: $1" >&2; echo "  $2" >&2; exit 1; }
@@ -28,6 +28,6 @@ fi
 
 echo "inv: installing towline into .venv" >&2
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || stop ".venv could not be created" "$python -m venv $venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$here" ||
-    stop "the packages could not be installed" "$venv/bin/python -m pip install --editable $here"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$top" ||
+    stop "the packages could not be installed" "$venv/bin/python -m pip install --editable $top"
 : >"$venv/.ready"
