@@ -14,7 +14,6 @@ from towline.errors import closest
 from towline.project.yaml_file import Place, describe, list_at, mapping_at, parse_keys
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -88,8 +87,9 @@ class Command(Check, frozen=True):
 
 
 class File(Check, frozen=True):
-    """A file on the server is as described. path: relative to the live folder; a pattern (`backup/*.gz`) means the newest match.
+    """A file on the server is as described.
 
+    path: absolute, or relative to the live folder; a pattern (`backup/*.gz`) means the newest match.
     max_age: seconds since its last change, 0 for any.
     """
 
@@ -102,7 +102,7 @@ class File(Check, frozen=True):
 
 
 class Waiver(msgspec.Struct, frozen=True):
-    """Failures whose id matches the pattern `check` are known, for `reason`, up to and including the day `until`."""
+    """Failures and warnings whose id matches the pattern `check` are known, for `reason`, up to and including the day `until`."""
 
     check: str
     reason: str
@@ -112,7 +112,7 @@ class Waiver(msgspec.Struct, frozen=True):
 # ----------------------------------------------------------------------------------------------------- checks
 
 
-class _Common(msgspec.Struct):
+class _CommonKeys(msgspec.Struct):
     name: str | None = None
     retry: Any = None
 
@@ -120,7 +120,7 @@ class _Common(msgspec.Struct):
 _Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
 
-class _HttpKeys(_Common, kw_only=True):
+class _HttpKeys(_CommonKeys, kw_only=True):
     http: str
     route: str = ""
     status: _Status | list[_Status] = []
@@ -130,22 +130,22 @@ class _HttpKeys(_Common, kw_only=True):
     follow: bool = False
 
 
-class _TcpKeys(_Common, kw_only=True):
+class _TcpKeys(_CommonKeys, kw_only=True):
     tcp: str
 
 
-class _DnsKeys(_Common, kw_only=True):
+class _DnsKeys(_CommonKeys, kw_only=True):
     dns: str
     address: str = ""
 
 
-class _TlsKeys(_Common, kw_only=True):
+class _TlsKeys(_CommonKeys, kw_only=True):
     tls: str
     server_name: str = ""
     min_days: Annotated[int, msgspec.Meta(ge=0)] = 14
 
 
-class _CommandKeys(_Common, kw_only=True):
+class _CommandKeys(_CommonKeys, kw_only=True):
     command: str | list[str]
     service: str = ""
     exit_code: int = 0
@@ -153,7 +153,7 @@ class _CommandKeys(_Common, kw_only=True):
     timeout: Seconds = 10
 
 
-class _FileKeys(_Common, kw_only=True):
+class _FileKeys(_CommonKeys, kw_only=True):
     file: str
     exists: bool = True
     mode: str | int = ""
@@ -182,12 +182,12 @@ def _parse_check(raw: object, services: Sequence[str], place: Place) -> Check:
     return _PARSERS[kinds[0]](keys, services, place)
 
 
-def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_http(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _HttpKeys, place)
     _check_url(keys.http, place.at("http"))
     status = (keys.status,) if isinstance(keys.status, int) else tuple(keys.status)
     return Http(
-        **_common(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
+        **_common_fields(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
         url=keys.http,
         route=keys.route,
         status=status,
@@ -210,34 +210,34 @@ def _check_url(text: str, place: Place) -> None:
         raise place.wrong(f"{text!r}: expected a path such as /health, or a URL such as http://backend:8000/health")
 
 
-def _tcp(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_tcp(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TcpKeys, place)
-    host, port = _address(keys.tcp, place.at("tcp"))
-    return Tcp(**_common(keys, f"tcp.{keys.tcp}", place), host=host, port=port)
+    host, port = _parse_address(keys.tcp, place.at("tcp"))
+    return Tcp(**_common_fields(keys, f"tcp.{keys.tcp}", place), host=host, port=port)
 
 
-def _dns(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_dns(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _DnsKeys, place)
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", keys.dns):
         raise place.at("dns").wrong(f"{keys.dns!r}: expected a name such as www.example.com")
-    return Dns(**_common(keys, f"dns.{keys.dns}", place), host=keys.dns, address=keys.address)
+    return Dns(**_common_fields(keys, f"dns.{keys.dns}", place), host=keys.dns, address=keys.address)
 
 
-def _tls(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_tls(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TlsKeys, place)
-    host, port = _address(keys.tls if ":" in keys.tls else f"{keys.tls}:443", place.at("tls"))
-    common = _common(keys, f"tls.{keys.tls}", place)
+    host, port = _parse_address(keys.tls if ":" in keys.tls else f"{keys.tls}:443", place.at("tls"))
+    common = _common_fields(keys, f"tls.{keys.tls}", place)
     return Tls(**common, host=host, port=port, server_name=keys.server_name, min_days=keys.min_days)
 
 
-def _address(text: str, place: Place) -> tuple[str, int]:
+def _parse_address(text: str, place: Place) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535 or re.search(r"[\s/]", host):
         raise place.wrong(f"{text!r}: expected host:port, such as db:5432")
     return host.strip("[]"), int(port)
 
 
-def _command(raw: object, services: Sequence[str], place: Place) -> Check:
+def _parse_command(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _CommandKeys, place)
     words = ("sh", "-c", keys.command) if isinstance(keys.command, str) else tuple(keys.command)
     text = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
@@ -246,7 +246,7 @@ def _command(raw: object, services: Sequence[str], place: Place) -> Check:
     if keys.service and keys.service not in services:
         raise place.at("service").wrong(f"no service {keys.service!r}; {closest(keys.service, services)}")
     return Command(
-        **_common(keys, f"command.{text}", place),
+        **_common_fields(keys, f"command.{text}", place),
         words=words,
         service=keys.service,
         exit_code=keys.exit_code,
@@ -255,7 +255,7 @@ def _command(raw: object, services: Sequence[str], place: Place) -> Check:
     )
 
 
-def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_file(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _FileKeys, place)
     if not keys.file.strip() or "\0" in keys.file or "\n" in keys.file:
         raise place.at("file").wrong(f"{keys.file!r}: expected a path")
@@ -263,7 +263,7 @@ def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
     if mode and not re.fullmatch(r"0?[0-7]{3,4}", mode):
         raise place.at("mode").wrong(f"{mode!r}: expected octal digits, such as '0600'")
     return File(
-        **_common(keys, f"file.{keys.file}", place),
+        **_common_fields(keys, f"file.{keys.file}", place),
         path=keys.file,
         exists=keys.exists,
         mode=mode and (mode.lstrip("0") or "0"),
@@ -273,19 +273,26 @@ def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
     )
 
 
-_PARSERS = {"http": _http, "tcp": _tcp, "dns": _dns, "tls": _tls, "command": _command, "file": _file}
+_PARSERS = {
+    "http": _parse_http,
+    "tcp": _parse_tcp,
+    "dns": _parse_dns,
+    "tls": _parse_tls,
+    "command": _parse_command,
+    "file": _parse_file,
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_duration(value: str | int, place: Place) -> float:
-    """Seconds: of `26h`, of `1d`, of `90` (seconds). Raises the place's error."""
+    """A duration such as `26h`, `1d` or `90` (seconds), in seconds. Raises the place's error."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", str(value).strip())
     if not match:
         raise place.wrong(f"{value!r}: expected a time such as 90s, 26h or 1d")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _common(keys: _Common, name: str, place: Place) -> dict[str, Any]:
+def _common_fields(keys: _CommonKeys, name: str, place: Place) -> dict[str, Any]:
     """The keys of every kind of check: `name`, by default `name` made fit for an id, and `retry`."""
     if keys.name is not None and not (re.fullmatch(r"[^\s*?\[\]]{1,80}", keys.name) and keys.name.isprintable()):
         raise place.at("name").wrong(
@@ -294,11 +301,11 @@ def _common(keys: _Common, name: str, place: Place) -> dict[str, Any]:
     short = re.sub(r"[\s\0-\x1f\x7f*?\[\]]+", "-", name)
     return {
         "name": keys.name or (short if len(short) <= 80 else f"{short[:79]}…"),
-        "retry": _retry(keys.retry, place.at("retry")),
+        "retry": _parse_retry(keys.retry, place.at("retry")),
     }
 
 
-def _retry(raw: object, place: Place) -> Retry:
+def _parse_retry(raw: object, place: Place) -> Retry:
     if raw is None:
         return Retry()
     if isinstance(raw, int) and not isinstance(raw, bool):
@@ -324,11 +331,10 @@ def parse_waivers(raw: object, place: Place) -> tuple[Waiver, ...]:
 
 def _parse_waiver(raw: object, place: Place) -> Waiver:
     keys = parse_keys(raw, _WaiverKeys, place)
-    if not keys.check.strip() or not keys.reason.strip():
-        empty = "check" if not keys.check.strip() else "reason"
-        raise place.at(empty).wrong(
-            f"{describe(getattr(keys, empty))}: expected the id of the finding, and why it is known"
-        )
+    if not keys.check.strip():
+        raise place.at("check").wrong(f"{describe(keys.check)}: expected the id of a finding, or a pattern of ids")
+    if not keys.reason.strip():
+        raise place.at("reason").wrong(f"{describe(keys.reason)}: expected why the finding is known")
     try:
         until = date.fromisoformat(keys.until)
     except ValueError:
