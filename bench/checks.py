@@ -1,7 +1,7 @@
 """What test-infra costs, as ratios within one run: python bench/checks.py
 
-Deploys this repository's stacks to a sandbox sshd of its own and the running Docker Engine, and looks at them. The measure is one
-`sh -s` session that runs `docker inspect` on the same containers. Prints a line per figure.
+Deploys this repository's stacks to a sandbox sshd of its own and the running Docker Engine, and checks them. The reference is one
+`sh -s` session that runs `docker inspect` on the same containers. Prints one line per figure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.slow_line import slow_line
+from bench.slow_proxy import slow_proxy
 from towline import sandbox
 from towline.checks.baseline import read_baseline
 from towline.checks.run import run_checks
@@ -35,7 +35,7 @@ ROUNDS = 15
 
 
 class Silent:
-    """A watch that says nothing and agrees."""
+    """A progress view that shows nothing and agrees to everything."""
 
     def __getattr__(self, _name: str) -> Callable[..., bool]:
         return lambda *_: True
@@ -65,15 +65,15 @@ def bench_looks(connection: Connection, scope: Scope, names: list[str]) -> None:
     print(f"  look / docker inspect           {median(ours) / median(theirs):.2f}   (aim: at most 3)")
 
 
-def bench_slow_line(host: Host, scope: Scope, folder: Path) -> None:
+def bench_slow_connection(host: Host, scope: Scope, folder: Path) -> None:
     assert host.port
-    with slow_line(host.port, 0.05) as port:
-        pinned = folder / "known_hosts"
-        pinned.write_text(host.known_hosts[0].read_text().replace(f":{host.port}", f":{port}"))
-        connection = Connection(replace(host, port=port, known_hosts=(pinned,)), note=print)
+    with slow_proxy(host.port, 0.05) as port:
+        known_hosts = folder / "known_hosts"
+        known_hosts.write_text(host.known_hosts[0].read_text().replace(f":{host.port}", f":{port}"))
+        connection = Connection(replace(host, port=port, known_hosts=(known_hosts,)), note=print)
         total = seconds(lambda: run_checks(connection, scope))
         connection.close()
-    print(f"on a line of 50 ms, with the login   {total:.2f} s   (aim: under 2)")
+    print(f"at a round trip of 50 ms, with login {total:.2f} s   (aim: under 2)")
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def main() -> None:
                 deploy(connection, load_cargo(catalog, stack), Options(cache=True), Silent())  # type: ignore[arg-type]
             names = [name for stack in catalog.stacks for name in containers(stack.project)]
             bench_looks(connection, scope, names)
-            bench_slow_line(box.host(), scope, folder)
+            bench_slow_connection(box.host(), scope, folder)
         finally:
             for stack in catalog.stacks:
                 words = ["docker", "compose", "--project-name", stack.project, "down"]

@@ -1,7 +1,7 @@
 """What a deploy costs, as ratios within one run: python bench/deploys.py
 
 Uses a sandbox sshd of its own and the running Docker Engine; the stacks are one idle busybox container and its files.
-Prints a line per figure. The engine's own time is not in the figures for facts, plan and put.
+Prints one line per figure. The figures for facts, plan and upload do not include the engine's own time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MANY = 20_000  # files
 
 
 class Silent:
-    """A watch that says nothing and agrees."""
+    """A progress view that shows nothing and agrees to everything."""
 
     def __getattr__(self, _name: str) -> Callable[..., bool]:
         return lambda *_: True
@@ -45,8 +45,8 @@ def timed(name: str, work: Callable[[], object]) -> float:
     return seconds
 
 
-def put(connection: Connection, catalog: Catalog, name: str) -> tuple[float, float, int]:
-    """Seconds for facts and plan, seconds for the put, bytes sent; the run itself follows untimed."""
+def deploy_and_measure(connection: Connection, catalog: Catalog, name: str) -> tuple[float, float, int]:
+    """Seconds for facts and plan, seconds for the upload, bytes sent; the run itself is not timed."""
     start, before = time.perf_counter(), connection.ledger.bytes_up
     cargo = load_cargo(catalog, catalog.stack(name))
     plan = prepare(connection, cargo, Options(), Silent())  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def put(connection: Connection, catalog: Catalog, name: str) -> tuple[float, flo
 
 def report(name: str, figures: tuple[float, float, int]) -> None:
     planned, sent, size = figures
-    print(f"  {name:<44} {planned:8.3f} s facts and plan, {sent:8.3f} s put, {size_text(size)} up")
+    print(f"  {name:<44} {planned:8.3f} s facts and plan, {sent:8.3f} s upload, {size_text(size)} up")
 
 
 def bench_context(connection: Connection, folder: Path) -> None:
@@ -73,12 +73,12 @@ def bench_context(connection: Connection, folder: Path) -> None:
     with (place / "big").open("wb") as big:
         for _ in range(BIG >> 20):
             big.write(os.urandom(1 << 20))
-    first = put(connection, catalog, place.name)
+    first = deploy_and_measure(connection, catalog, place.name)
     report("first deploy", first)
     (place / "small").write_bytes(os.urandom(1024))
-    second = put(connection, catalog, place.name)
+    second = deploy_and_measure(connection, catalog, place.name)
     report("one changed file of 1 KB", second)
-    print(f"  second put / first put: {second[1] / first[1]:.3f}   (aim: under 0.1)")
+    print(f"  second upload / first upload: {second[1] / first[1]:.3f}   (aim: under 0.1)")
 
 
 def bench_files(connection: Connection, folder: Path) -> None:
@@ -89,11 +89,11 @@ def bench_files(connection: Connection, folder: Path) -> None:
         file = place / f"d{number % 100}" / f"{number}.txt"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"{number}\n")
-    report("first deploy", put(connection, catalog, place.name))
+    report("first deploy", deploy_and_measure(connection, catalog, place.name))
     (place / "d0" / "0.txt").write_text("changed\n")
-    second = put(connection, catalog, place.name)
+    second = deploy_and_measure(connection, catalog, place.name)
     report("one changed file", second)
-    print(f"  facts, plan and put together: {second[0] + second[1]:.2f} s   (aim: under 3)")
+    print(f"  facts, plan and upload together: {second[0] + second[1]:.2f} s   (aim: under 3)")
 
 
 def bench_stream(connection: Connection, folder: Path, box: sandbox.Sandbox) -> None:
@@ -103,7 +103,7 @@ def bench_stream(connection: Connection, folder: Path, box: sandbox.Sandbox) -> 
 
     def ours() -> None:
         with file.open("rb") as source:
-            connection.put(iter(lambda: source.read(1 << 18), b""), ("sh", "-c", "cat >/dev/null"))
+            connection.upload(iter(lambda: source.read(1 << 18), b""), ("sh", "-c", "cat >/dev/null"))
 
     def openssh() -> None:
         options = ["-F", "/dev/null", "-i", str(box.identity), "-p", str(box.port)]

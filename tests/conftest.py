@@ -1,4 +1,4 @@
-"""What the tests share: the command line run as its user runs it, and a sandbox of their own."""
+"""Shared by all tests: the command line, run as a user runs it, and sandboxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 
 from towline import sandbox
 from towline.sandbox import Sandbox
-from towline.sandbox.wait import until
+from towline.sandbox.sshd import Limits
+from towline.sandbox.wait import wait_until
 
 STEPS = ["rehearse", "pull", "stage", "down", "apply", "build", "up", "health", "keep"]
 TOP = Path(__file__).parent.parent
@@ -34,12 +35,12 @@ class Ran:
 
 
 def run_towline(folder: Path, *words: str, home: Path, timeout: float = 180, **env: str) -> Ran:
-    """`towline WORDS` in `folder`, with an environment of its own."""
+    """Run `towline WORDS` in `folder`, with a clean environment."""
     return _run([*CONSOLE, *words], folder, clean_environment(home) | env, timeout)
 
 
 def run_pytest(folder: Path, *words: str, home: Path, installed: Path, timeout: float = 120, **env: str) -> Ran:
-    """`pytest WORDS` in `folder`, with an environment of its own, where towline's plugin is `installed`."""
+    """Run `pytest WORDS` in `folder`, with a clean environment in which towline's plugin is `installed`."""
     own = clean_environment(home) | {"PYTHONPATH": os.pathsep.join((str(installed), str(TOP)))}
     return _run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words], folder, own | env, timeout)
 
@@ -51,18 +52,18 @@ def _run(command: list[str], folder: Path, env: dict[str, str], timeout: float) 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `pip install` leaves of pyproject.toml's entry points, for where towline is not installed or was before."""
+    """The metadata that `pip install` writes for pyproject.toml's entry points: also where towline is not installed."""
     points = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["entry-points"]
     folder = tmp_path_factory.mktemp("installed") / "towline-0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: towline\nVersion: 0\n")
-    lines = [f"[{group}]\n{name} = {value}\n" for group, found in points.items() for name, value in found.items()]
+    lines = [f"[{group}]\n{name} = {value}\n" for group, entries in points.items() for name, value in entries.items()]
     (folder / "entry_points.txt").write_text("".join(lines))
     return folder.parent
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """No key, agent or setting of whoever runs the tests gets in."""
+    """An environment without the keys, agent and settings of the user who runs the tests."""
     return {
         "HOME": str(home),
         "PATH": os.environ["PATH"],
@@ -74,28 +75,28 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_box(folder: Path, **choices: Any) -> Iterator[Sandbox]:
-    """A sandbox without an engine of its own. Its bash reads no .bashrc (SHLVL): some take 0.1 s a session."""
-    box = sandbox.up(folder=folder, engine=False, say=lambda _: None, **choices)
+def running_box(folder: Path, **limits: Any) -> Iterator[Sandbox]:
+    """A sandbox without an engine; `limits` as in sshd.Limits. Its bash reads no .bashrc (SHLVL): some take 0.1 s a session."""
+    box = sandbox.up(folder=folder, engine=False, limits=Limits(**limits), say=lambda _: None)
     try:
         config = folder / "sshd_config"
         text = config.read_text()
-        only_one = text.replace("SetEnv ", "SetEnv SHLVL=5 ") if "SetEnv " in text else f"{text}SetEnv SHLVL=5\n"
-        config.write_text(only_one)  # sshd takes the first SetEnv and no other
+        merged = text.replace("SetEnv ", "SetEnv SHLVL=5 ") if "SetEnv " in text else f"{text}SetEnv SHLVL=5\n"
+        config.write_text(merged)  # sshd uses the first SetEnv only
         os.kill(box.pid, signal.SIGHUP)
-        assert until(lambda: box.log.read_text().count("Server listening") >= 2, 5)
+        assert wait_until(lambda: box.log.read_text().count("Server listening") >= 2, 5)
         yield box
     finally:
         sandbox.down(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table that the fault tests make: what stood at the end of each fault at each step."""
+    """Print the table of the fault tests: the page that was served after each fault at each step."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    found = [value for report in reports for name, value in getattr(report, "user_properties", []) if name == "fault"]
-    if not found:
+    results = [value for report in reports for name, value in getattr(report, "user_properties", []) if name == "fault"]
+    if not results:
         return
-    table = {(fault, step): end for fault, step, end in found}
+    table = {(fault, step): end for fault, step, end in results}
     steps = [step for step in STEPS if any(step == name for _, name in table)]
     terminalreporter.section("fault × step → the page that is served at the end")
     terminalreporter.write_line(f"{'':<18}" + "".join(f"{step:<10}" for step in steps))

@@ -1,4 +1,4 @@
-"""Everything towline raises on purpose, and the exit code that each stands for.
+"""Every exception that towline raises on purpose, and the exit code that each stands for.
 
 TowlineError                     1
   UsageError                     2   wrong usage or settings; nothing touched, no connection opened
@@ -6,19 +6,19 @@ TowlineError                     1
     StackError                       a stack's folder, compose file or x-towline
   ConnectionFailed               3   no connection
     HostUnreachable                  refused, reset, timed out; retried before it is raised
-    HostKeyUnknown                   not pinned: refused, never retried
+    HostKeyUnknown                   in no known_hosts file: refused, never retried
     HostKeyChanged                   differs from the pinned one: refused, never retried
     AuthenticationRefused            never retried
-    SessionRefused                   the server's MaxSessions stayed exhausted for 30 s
+    SessionRefused                   the server's MaxSessions stayed in use for 30 s
     ConnectionLost                   the connection was lost while a command may have run
     ForwardingForbidden              sshd opens no TCP connections for this login
   RemoteFailed                   1   a remote command exited non-zero
   LockHeld                       4   another deploy of the stack is running
-  DeployRolledBack               5   deploy failed, the release before runs
-  DeployFailed                   6   deploy failed, the stack is down
+  DeployRolledBack               5   the deploy failed, the release before it runs
+  DeployFailed                   6   the deploy failed, the stack is down
   DeployedInPart             1..6   deploy-all: some stacks failed; the highest of their codes
   ChangesPending                10   `plan --check` found changes
-  Detached                     130   Ctrl-C twice: the deploy goes on on the server
+  Detached                     130   Ctrl-C twice: the deploy continues on the server
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 
 
 class TowlineError(Exception):
-    """One clear line, and optionally a hint with what to do about it."""
+    """An error for the user: `message` says what is wrong, `hint` what to do about it ('' for none)."""
 
     exit_code = 1
 
@@ -62,11 +62,11 @@ class ConnectionFailed(TowlineError):
 
 
 class HostUnreachable(ConnectionFailed):
-    """Refused, reset, timed out or not found, also after the retries."""
+    """The connection was refused or reset, or timed out, also after the retries; or the name did not resolve for now."""
 
 
 class HostKeyUnknown(ConnectionFailed):
-    """The host's key is not pinned anywhere."""
+    """The host's key is in no known_hosts file."""
 
 
 class HostKeyChanged(ConnectionFailed):
@@ -74,11 +74,11 @@ class HostKeyChanged(ConnectionFailed):
 
 
 class AuthenticationRefused(ConnectionFailed):
-    """The host took none of the keys offered."""
+    """The host accepted none of the keys offered."""
 
 
 class SessionRefused(ConnectionFailed):
-    """The host refused a session for as long as we waited (its MaxSessions is used up)."""
+    """The host refused a session for 30 s: its MaxSessions are in use."""
 
 
 class ConnectionLost(ConnectionFailed):
@@ -112,7 +112,7 @@ class DeployFailed(TowlineError):
 
 
 class DeployedInPart(TowlineError):
-    """deploy-all came to its end, and some stacks failed."""
+    """deploy-all finished, and some stacks failed. of: the number of stacks in the run."""
 
     def __init__(self, failed: Sequence[TowlineError], of: int) -> None:
         lines = "".join(f"\n  {error.message}" for error in failed)
@@ -127,13 +127,13 @@ class ChangesPending(TowlineError):
 
 
 class Detached(TowlineError):
-    """The person pressed Ctrl-C twice: the deploy goes on on the server without us."""
+    """Ctrl-C was pressed twice: the deploy continues on the server, unobserved."""
 
     exit_code = 130
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest of `known` to `name`, or lists them all.
+    """A suggestion for the unknown `name`: the most similar name of `known`, or all of them.
 
     >>> closest("treafik", ["traefik", "whoami"])
     'did you mean traefik?'
@@ -141,7 +141,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     'known: traefik, whoami'
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
+    similar = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if similar:
+        return f"did you mean {similar[0]}?"
     return f"known: {', '.join(names)}" if names else "there are none"

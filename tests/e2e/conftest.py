@@ -21,7 +21,8 @@ import pytest
 
 from tests.conftest import CONSOLE, Ran, clean_environment, run_towline, running_box
 from towline import sandbox
-from towline.sandbox import images, sshd, wait
+from towline.sandbox import images, sshd
+from towline.sandbox.wait import wait_until
 
 BASE = "busybox:1.37"
 
@@ -246,7 +247,7 @@ class OwnEngine:
         words += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-        assert wait.until(self.answers, 30), (self.folder / "log").read_text()[-2000:]
+        assert wait_until(self.answers, 30), (self.folder / "log").read_text()[-2000:]
 
     def answers(self) -> bool:
         done = subprocess.run(["docker", "-H", self.address, "info"], capture_output=True, check=False)

@@ -108,7 +108,7 @@ def test_a_cut_line_is_taken_up_again(standing: Standing, step: str, record_prop
     faults.cut_line(project)
     _, err = client.communicate(timeout=90)
     assert client.returncode == 0, err
-    assert "the line broke" in err
+    assert "the connection was lost" in err
     assert "logging in again" in err
     faults.wait_for_end(run)
     assert project.page() == standing.new

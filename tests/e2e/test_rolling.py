@@ -20,7 +20,8 @@ import pytest
 from tests.conftest import TOP
 from tests.e2e.conftest import BASE, DOCKERFILE, PAGE, Project, clear_project, docker, free_port, new_project
 from towline import sandbox
-from towline.sandbox import images, wait
+from towline.sandbox import images
+from towline.sandbox.wait import wait_until
 
 pytestmark = pytest.mark.xdist_group("rolling")
 
@@ -193,7 +194,7 @@ def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(fro
     project, stack = front.project, f"--stack={front.project.name('web')}"
     front.write("page 0\n")
     assert project.tow("deploy", stack).code == 0
-    assert wait.until(lambda: front.page() == "page 0\n", 15)
+    assert wait_until(lambda: front.page() == "page 0\n", 15)
     with neighbours(), front.client() as client:
         for number in range(1, 11):
             before = project.containers()
@@ -205,13 +206,13 @@ def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(fro
             after = project.containers()
             assert after.keys() == {"web"}
             assert after != before
-        assert wait.until(lambda: front.page() == "page 10\n", 5)
+        assert wait_until(lambda: front.page() == "page 10\n", 5)
         assert project.tow("plan", stack, "--check").code == 0
         ran = project.tow("rollback", stack)
         assert ran.code == 0, ran.err
         assert "✓ roll web" in ran.err
         assert "down:" not in ran.err
-        assert wait.until(lambda: front.page() == "page 9\n", 5)
+        assert wait_until(lambda: front.page() == "page 9\n", 5)
     assert client.failed == [], collections.Counter(client.failed)
     assert len(client.answers) > 500
     assert {answer.text for answer in client.answers} == {f"page {number}\n" for number in range(11)}
@@ -226,7 +227,7 @@ def test_a_roll_that_never_gets_healthy_touches_nothing_of_the_old(front: PageAd
     front.write("old\n")
     assert project.tow("deploy", stack).code == 0
     before = project.containers()
-    assert wait.until(lambda: front.page() == "old\n", 15)
+    assert wait_until(lambda: front.page() == "old\n", 15)
     with front.client() as client:
         for kind, command in SICK.items():
             front.write("new\n", command=command)
@@ -254,7 +255,7 @@ def test_what_was_rolled_is_rolled_back_when_the_next_service_fails(front: PageA
     front.write("old\n", more=BESIDE.format(command="sh -c 'touch /tmp/well; sleep 600'"))
     assert project.tow("deploy", stack).code == 0
     before = project.containers()
-    assert wait.until(lambda: front.page() == "old\n", 15)
+    assert wait_until(lambda: front.page() == "old\n", 15)
     with front.client() as client:
         front.write("new\n", more=BESIDE.format(command="sleep 600"))
         ran = project.tow("deploy", stack, "--timeout=3")
@@ -265,7 +266,7 @@ def test_what_was_rolled_is_rolled_back_when_the_next_service_fails(front: PageA
         after = project.containers()
         assert after.keys() == {"web", "last"}
         assert after["last"] == before["last"]
-        assert wait.until(lambda: front.page() == "old\n", 15)
+        assert wait_until(lambda: front.page() == "old\n", 15)
     assert client.failed == [], collections.Counter(client.failed)
     assert {answer.text for answer in client.answers} == {"old\n", "new\n"}
 
@@ -282,7 +283,7 @@ def test_a_service_that_cannot_roll_is_named_with_its_reason_and_updated(front: 
     assert "web cannot be rolled, so it is updated: its container_name can be had once" in ran.err
     assert "roll web" not in ran.err
     assert project.containers() != before
-    assert wait.until(lambda: front.page() == "two\n", 15)
+    assert wait_until(lambda: front.page() == "two\n", 15)
 
 
 @pytest.mark.parametrize("strategy", ["update", "recreate"])
@@ -292,12 +293,12 @@ def test_the_downtime_that_is_reported_is_what_a_client_sees(front: PageAddress,
 
     front.write("old\n", strategy=strategy)
     assert project.tow("deploy", stack).code == 0
-    assert wait.until(lambda: front.page() == "old\n", 15)
+    assert wait_until(lambda: front.page() == "old\n", 15)
     front.write("new\n", strategy=strategy)
     with front.client() as client:
-        assert wait.until(lambda: len(client.answers) > 10, 10)
+        assert wait_until(lambda: len(client.answers) > 10, 10)
         ran = project.tow("deploy", stack)
-        assert wait.until(lambda: front.page() == "new\n", 15)
+        assert wait_until(lambda: front.page() == "new\n", 15)
     assert ran.code == 0, ran.err
     assert [answer.text for answer in (client.answers[0], client.answers[-1])] == ["old\n", "new\n"]
     said = re.search(r"; down: web (\d+\.\d) s", ran.err)

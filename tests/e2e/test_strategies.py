@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Ran
 from tests.e2e.conftest import BASE, Project, docker, free_port
-from towline.sandbox import wait
+from towline.sandbox.wait import wait_until
 
 HEALTH = """
 x-health: &health
@@ -313,7 +313,7 @@ def test_a_service_that_reloads_gets_its_signal_on_every_way_and_one_that_is_tak
     before, got = project.containers(), project.live() / "data/got"
 
     def has_read(text: str) -> bool:
-        return wait.until(lambda: got.exists() and got.read_text() == text, 5)
+        return wait_until(lambda: got.exists() and got.read_text() == text, 5)
 
     project.write("web", {"conf/x": "two\n"})
     planned = project.tow("plan", stack, "--format=json", "--check")
@@ -411,7 +411,7 @@ def refused_for_its_port(project: Project, port: int) -> str:
     ran = project.tow("deploy", f"--stack={project.name('web')}", f"--ledger={ledger}")
     assert ran.code == 1, ran.err
     names = [entry.get("name") for entry in map(json.loads, ledger.read_text().splitlines())]
-    assert "put" not in names
+    assert "upload" not in names
     assert "run" not in names
     assert not project.live().exists()
     assert not (project.state() / "releases").exists()

@@ -1,4 +1,4 @@
-"""What the integration tests share: a real sshd, a line to it, and the server's scripts under dash and under busybox."""
+"""What the integration tests share: a real sshd, a connection to it, and the server's scripts under dash and under busybox."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from towline.project.catalog import Stack
 from towline.remote import script
 from towline.remote.paths import StackPaths
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
-# --- the line ---------------------------------------------------------------------------------------------------------
+# --- the connection ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Line:
-    """A connection to a sandbox, what it said, and what sshd's log says of it."""
+class Client:
+    """A connection to a sandbox, the notes that it gave, and what sshd logged about it."""
 
     box: Sandbox
     connection: Connection
@@ -49,14 +49,14 @@ class Line:
     since: int
 
     def counts(self) -> sshd.Counts:
-        """What sshd logged since this line was made."""
+        """What sshd logged since this client was made."""
         return sshd.count(self.box.log, self.since)
 
     def log(self) -> str:
         return self.box.log.read_bytes()[self.since :].decode(errors="replace")
 
     def ledger_agrees(self) -> bool:
-        """Whether our ledger and sshd's log tell the same."""
+        """Whether our ledger and sshd's log have the same counts."""
         names = ("logins", "sessions", "peak", "refused")
         ours = {name: getattr(self.connection.ledger, name) for name in names}
         theirs = {name: getattr(self.counts(), name) for name in names}
@@ -88,24 +88,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def line_to(box: Sandbox, **changes: object) -> Line:
-    """A line to the box, its host changed as said; nothing is opened yet, and whoever was there before has left."""
-    assert until(lambda: serving(box) == [], 10)
+def client_of(box: Sandbox, **changes: object) -> Client:
+    """A client of the box, with `changes` to its host; nothing is opened yet, and every earlier login has ended."""
+    assert wait_until(lambda: serving(box) == [], 10)
     notes: list[str] = []
     host = dataclasses.replace(box.host(), **changes)  # type: ignore[arg-type]
-    return Line(box, Connection(host, notes.append), notes, box.log.stat().st_size)
+    return Client(box, Connection(host, notes.append), notes, box.log.stat().st_size)
 
 
 @pytest.fixture
-def line(tight: Sandbox, home: Path) -> Iterator[Line]:
-    """A line to the box where one session is all there is."""
-    made = line_to(tight)
+def client(tight: Sandbox, home: Path) -> Iterator[Client]:
+    """A client of the box with MaxSessions 1."""
+    made = client_of(tight)
     yield made
     made.connection.close()
 
 
-def cut(box: Sandbox) -> None:
-    """Kill the sshd processes that serve logins; the commands that they run live on."""
+def kill_logins(box: Sandbox) -> None:
+    """Kill the sshd processes that serve logins; the commands that they started go on."""
     for pid in serving(box):
         os.kill(pid, signal.SIGKILL)
 

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.integration.conftest import Line, line_to, running_box
+from tests.integration.conftest import Client, client_of, running_box
 from towline.checks.ask import dial_from_this_machine
 from towline.errors import ConnectionLost, ForwardingForbidden
 from towline.facts import probe
 from towline.facts.probe import Answer, Probe, send, send_all
 from towline.sandbox import Sandbox
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Here: yes\r\n\r\nhello"
 BIG = 300_000
@@ -251,43 +251,43 @@ def test_server_that_speaks_no_tls_is_told(serve: Serve) -> None:
 # ------------------------------------------------------------------------------------------------- through a real sshd
 
 
-def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Line, tmp_path: Path) -> None:
+def test_sshd_opens_the_connections_and_counts_none_as_a_session(client: Client, tmp_path: Path) -> None:
     made = make_certificate(tmp_path, "a.example")
     with server(answering(OK)) as plain, server(answering(OK), made.context) as secure:
         questions = [Probe("127.0.0.1", plain, "a.example", path=f"/{n}") for n in range(20)]
         questions.append(Probe("127.0.0.1", secure, "a.example", tls=True))
-        with line.connection.session(("cat",), "busy"):  # MaxSessions is 1, and it is in use
-            answers = send_all(line.connection.dial, questions)
+        with client.connection.session(("cat",), "busy"):  # MaxSessions is 1, and it is in use
+            answers = send_all(client.connection.dial, questions)
     assert {(one.problem, one.status, one.text) for one in answers.values()} == {("", 200, "hello")}
-    assert line.connection.ledger.json_lines().count('"event": "dialled"') == len(questions)
-    assert (line.counts().logins, line.counts().sessions) == (1, 1)
-    assert line.ledger_agrees()
+    assert client.connection.ledger.json_lines().count('"event": "dialled"') == len(questions)
+    assert (client.counts().logins, client.counts().sessions) == (1, 1)
+    assert client.ledger_agrees()
 
 
-def test_refused_port_is_told_with_sshd_s_own_words(line: Line) -> None:
+def test_refused_port_is_told_with_sshd_s_own_words(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        line.connection.dial("127.0.0.1", port, 2)
-    problem = send(line.connection.dial, Probe("127.0.0.1", port)).problem
+        client.connection.dial("127.0.0.1", port, 2)
+    problem = send(client.connection.dial, Probe("127.0.0.1", port)).problem
     assert problem.startswith(f"nobody answers on 127.0.0.1:{port}: ")
-    assert line.counts().sessions == 0
+    assert client.counts().sessions == 0
 
 
-def test_name_that_the_server_does_not_resolve_is_told(line: Line) -> None:
-    assert send(line.connection.dial, Probe("none.invalid", 80)).problem.startswith(
+def test_name_that_the_server_does_not_resolve_is_told(client: Client) -> None:
+    assert send(client.connection.dial, Probe("none.invalid", 80)).problem.startswith(
         "nobody answers on none.invalid:80: "
     )
 
 
-def test_server_that_says_nothing_is_waited_for_so_long(line: Line) -> None:
+def test_server_that_says_nothing_is_waited_for_so_long(client: Client) -> None:
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
-        found = send(line.connection.dial, Probe("127.0.0.1", port, timeout=0.3))
+        found = send(client.connection.dial, Probe("127.0.0.1", port, timeout=0.3))
     assert found.problem == f"no answer from 127.0.0.1:{port} within 0.3 s"
     assert found.seconds < 2
 
 
-def test_address_that_never_answers_is_waited_for_so_long(line: Line) -> None:
+def test_address_that_never_answers_is_waited_for_so_long(client: Client) -> None:
     """A listener whose queue is full takes no more: the kernel leaves the next one waiting."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -298,16 +298,16 @@ def test_address_that_never_answers_is_waited_for_so_long(line: Line) -> None:
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
         with pytest.raises(TimeoutError):
-            line.connection.dial("127.0.0.1", port, 0.3)
+            client.connection.dial("127.0.0.1", port, 0.3)
         for one in waiting:
             one.close()
 
 
-def test_line_that_is_cut_is_no_answer_of_the_host(line: Line) -> None:
-    line.connection.fabric()
-    transport = line.connection.transport
+def test_lost_connection_is_no_answer_of_the_host(client: Client) -> None:
+    client.connection.fabric()
+    transport = client.connection.transport
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
-        channel = line.connection.dial("127.0.0.1", port, 2)
+        channel = client.connection.dial("127.0.0.1", port, 2)
         transport.close()
         with pytest.raises((OSError, EOFError, ConnectionLost)):
             channel.sendall(b"x")
@@ -318,15 +318,15 @@ def forbid_forwarding(box: Sandbox) -> None:
     config.write_text(f"AllowTcpForwarding no\n{config.read_text()}")  # of two values the first counts
     seen = box.log.read_text().count("Server listening")
     os.kill(box.pid, signal.SIGHUP)
-    assert until(lambda: box.log.read_text().count("Server listening") > seen, 5)
+    assert wait_until(lambda: box.log.read_text().count("Server listening") > seen, 5)
 
 
 def test_forwarding_that_sshd_forbids_is_told_as_that(tmp_path: Path, home: Path) -> None:
     with running_box(tmp_path / "box") as box:
         forbid_forwarding(box)
-        line = line_to(box)
+        client = client_of(box)
         with server(answering(OK)) as port, pytest.raises(ForwardingForbidden, match="AllowTcpForwarding no") as caught:
-            line.connection.dial("127.0.0.1", port, 2)
+            client.connection.dial("127.0.0.1", port, 2)
         assert caught.value.exit_code == 3
-        assert line.connection.run(("echo", "still there")).out == "still there\n"
-        line.connection.close()
+        assert client.connection.run(("echo", "still there")).out == "still there\n"
+        client.connection.close()

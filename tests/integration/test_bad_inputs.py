@@ -151,7 +151,7 @@ COMPOSE_FILES = [
     web("build folder missing", "build: {context: src}", "build.context: 'src': no such folder"),
     Bad(
         "a circle of needs",
-        ("in a circle: traefik → web → traefik",),
+        ("dependency cycle between stacks: traefik → web → traefik",),
         {
             "stacks/web/compose.yaml": f"{WEB}x-towline: {{needs: [traefik]}}\n",
             "infrastructure/traefik/compose.yml": f"{WEB}x-towline: {{needs: [web]}}\n",

@@ -14,7 +14,7 @@ from tests.conftest import Ran, run_towline
 from tests.integration.conftest import running_box, serving
 from tests.integration.test_ask import OK, answering, forbid_forwarding, server
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 WEB = "services: {web: {image: nginx}}\nx-towline: {checks: [{file: /etc/passwd, name: users}%s]}\n"
 
@@ -66,7 +66,7 @@ class Project:
 
 
 def make_project(box: Sandbox, tmp_path: Path) -> Project:
-    assert until(lambda: serving(box) == [], 10)
+    assert wait_until(lambda: serving(box) == [], 10)
     made = Project(tmp_path / "project", tmp_path / "home", box, box.log.stat().st_size)
     made.top.mkdir()
     (made.home / ".ssh").mkdir(parents=True, mode=0o700)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Line
+from tests.integration.conftest import Client
 from tests.integration.test_connection_sessions import commands_running
 from towline.commands.shell import Command
 from towline.errors import ConnectionLost
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh import batch as batches
 
 ALL_BYTES = bytes(range(256))
 
 
-@pytest.fixture(params=[False, True], ids=["in turn", "together"])
-def together(request: pytest.FixtureRequest) -> bool:
+@pytest.fixture(params=[False, True], ids=["in turn", "parallel"])
+def parallel(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
@@ -27,7 +27,7 @@ def cat(file: Path, content: bytes) -> Command:
     return ("cat", str(file))
 
 
-def test_output_is_kept_byte_for_byte(line: Line, tmp_path: Path, together: bool) -> None:
+def test_output_is_kept_byte_for_byte(client: Client, tmp_path: Path, parallel: bool) -> None:
     contents = [
         ALL_BYTES,
         b"no newline",
@@ -39,49 +39,49 @@ def test_output_is_kept_byte_for_byte(line: Line, tmp_path: Path, together: bool
         b"\n\n",
     ]
     commands = [cat(tmp_path / str(number), content) for number, content in enumerate(contents)]
-    results = line.connection.batch(commands, together=together)
+    results = client.connection.batch(commands, parallel=parallel)
     assert [result.code for result in results] == [0] * len(contents)
     assert [result.stdout for result in results] == contents
-    assert (line.counts().logins, line.counts().sessions) == (1, 1)
-    assert line.ledger_agrees()
+    assert (client.counts().logins, client.counts().sessions) == (1, 1)
+    assert client.ledger_agrees()
 
 
-def test_stderr_is_apart_and_byte_for_byte_too(line: Line, tmp_path: Path, together: bool) -> None:
+def test_stderr_is_separate_and_byte_for_byte_too(client: Client, tmp_path: Path, parallel: bool) -> None:
     (tmp_path / "bytes").write_bytes(ALL_BYTES)
     text = 'printf out; cat "$0" >&2; exit 3'
-    (result,) = line.connection.batch([("sh", "-c", text, str(tmp_path / "bytes"))], together=together)
+    (result,) = client.connection.batch([("sh", "-c", text, str(tmp_path / "bytes"))], parallel=parallel)
     assert (result.code, result.stdout, result.stderr) == (3, b"out", ALL_BYTES)
 
 
-def test_each_command_has_its_own_code(line: Line, together: bool) -> None:
+def test_each_command_has_its_own_code(client: Client, parallel: bool) -> None:
     codes = [0, 1, 2, 77, 126, 127, 255]
     commands: list[Command] = [("sh", "-c", f"exit {code}") for code in codes]
-    assert [result.code for result in line.connection.batch(commands, together=together)] == codes
+    assert [result.code for result in client.connection.batch(commands, parallel=parallel)] == codes
 
 
-def test_command_that_does_not_exist_is_127_and_the_others_run(line: Line, together: bool) -> None:
-    results = line.connection.batch([("no-such-command-here",), ("echo", "on")], together=together)
+def test_command_that_does_not_exist_is_127_and_the_others_run(client: Client, parallel: bool) -> None:
+    results = client.connection.batch([("no-such-command-here",), ("echo", "on")], parallel=parallel)
     assert (results[0].code, results[1].out) == (127, "on\n")
     assert "no-such-command-here" in results[0].err
 
 
-def test_command_ended_by_a_signal_has_the_shell_s_code_for_it(line: Line, together: bool) -> None:
-    results = line.connection.batch([("sh", "-c", "kill -9 $$"), ("echo", "on")], together=together)
+def test_command_ended_by_a_signal_has_the_shell_s_code_for_it(client: Client, parallel: bool) -> None:
+    results = client.connection.batch([("sh", "-c", "kill -9 $$"), ("echo", "on")], parallel=parallel)
     assert (results[0].code, results[1].out) == (137, "on\n")
 
 
-def test_nothing_runs_after_the_first_failure_when_it_is_to_stop(line: Line, tmp_path: Path) -> None:
+def test_nothing_runs_after_the_first_failure_with_stop(client: Client, tmp_path: Path) -> None:
     commands: list[Command] = [("echo", "one"), ("sh", "-c", "exit 9"), ("touch", str(tmp_path / "mark"))]
-    results = line.connection.batch(commands, stop=True)
+    results = client.connection.batch(commands, stop=True)
     assert [result.code for result in results] == [0, 9]
     assert not (tmp_path / "mark").exists()
 
 
-def test_all_run_when_none_fails_and_it_is_to_stop(line: Line) -> None:
-    assert [r.out for r in line.connection.batch([("echo", "1"), ("echo", "2")], stop=True)] == ["1\n", "2\n"]
+def test_all_run_when_none_fails_with_stop(client: Client) -> None:
+    assert [r.out for r in client.connection.batch([("echo", "1"), ("echo", "2")], stop=True)] == ["1\n", "2\n"]
 
 
-def test_commands_that_run_together_can_wait_for_each_other(line: Line, tmp_path: Path) -> None:
+def test_commands_that_run_in_parallel_can_wait_for_each_other(client: Client, tmp_path: Path) -> None:
     there, back = tmp_path / "there", tmp_path / "back"
     os.mkfifo(there)
     os.mkfifo(back)
@@ -89,64 +89,64 @@ def test_commands_that_run_together_can_wait_for_each_other(line: Line, tmp_path
         ("sh", "-c", 'cat "$0"; echo pong >"$1"', str(there), str(back)),
         ("sh", "-c", 'echo ping >"$0"; cat "$1"', str(there), str(back)),
     ]
-    assert [r.out for r in line.connection.batch(commands, together=True, timeout=10)] == ["ping\n", "pong\n"]
-    assert line.counts().sessions == 1
+    assert [r.out for r in client.connection.batch(commands, parallel=True, timeout=10)] == ["ping\n", "pong\n"]
+    assert client.counts().sessions == 1
 
 
-def test_commands_get_an_empty_stdin(line: Line, together: bool) -> None:
-    results = line.connection.batch([("wc", "-c"), ("cat",), ("wc", "-c")], together=together)
+def test_commands_get_an_empty_stdin(client: Client, parallel: bool) -> None:
+    results = client.connection.batch([("wc", "-c"), ("cat",), ("wc", "-c")], parallel=parallel)
     assert [result.out for result in results] == ["0\n", "", "0\n"]
 
 
-def test_overdue_command_is_ended_there_with_124_and_the_others_run(line: Line, together: bool) -> None:
-    nap = f"3600.{os.getpid()}{int(together)}2"
+def test_overdue_command_is_ended_there_with_124_and_the_others_run(client: Client, parallel: bool) -> None:
+    nap = f"3600.{os.getpid()}{int(parallel)}2"
     commands: list[Command] = [("sh", "-c", f"echo begun; sleep {nap} & wait"), ("echo", "on")]
-    slow, other = line.connection.batch(commands, timeout=1, together=together)
+    slow, other = client.connection.batch(commands, timeout=1, parallel=parallel)
     assert (slow.code, slow.out, other.out) == (124, "begun\n", "on\n")
-    assert until(lambda: f"sleep {nap}" not in commands_running(), 5)
+    assert wait_until(lambda: f"sleep {nap}" not in commands_running(), 5)
 
 
-def test_no_commands_are_no_results(line: Line) -> None:
-    assert line.connection.batch([]) == []
+def test_no_commands_are_no_results(client: Client) -> None:
+    assert client.connection.batch([]) == []
 
 
-def test_two_hundred_commands_are_one_session(line: Line) -> None:
-    results = line.connection.batch([("echo", str(number)) for number in range(200)])
+def test_two_hundred_commands_are_one_session(client: Client) -> None:
+    results = client.connection.batch([("echo", str(number)) for number in range(200)])
     assert [result.out for result in results] == [f"{number}\n" for number in range(200)]
-    assert (line.counts().sessions, line.connection.ledger.commands) == (1, 200)
+    assert (client.counts().sessions, client.connection.ledger.commands) == (1, 200)
 
 
-def test_words_of_a_batch_arrive_as_they_are(line: Line, together: bool) -> None:
+def test_words_of_a_batch_arrive_as_they_are(client: Client, parallel: bool) -> None:
     words = ["it's", "$HOME", "`id`", "a  b", "", "}", "*", "back\\slash", "new\nline", "ümläut", "exit 0\n}\n"]
     command = ("sh", "-c", 'for word; do printf "%s\\0" "$word"; done', "-", *words)
-    (result,) = line.connection.batch([command], together=together)
+    (result,) = client.connection.batch([command], parallel=parallel)
     assert result.out.split("\0")[:-1] == words
 
 
-def test_batch_leaves_no_files_there(line: Line, tmp_path: Path) -> None:
+def test_batch_leaves_no_files_there(client: Client, tmp_path: Path) -> None:
     before = set(Path("/tmp").glob("tmp.*"))
-    (result,) = line.connection.batch([("sh", "-c", 'ls -d /tmp/tmp.*; echo "$TMPDIR"')])
+    (result,) = client.connection.batch([("sh", "-c", 'ls -d /tmp/tmp.*; echo "$TMPDIR"')])
     mine = {Path(name) for name in result.out.split()} - before
-    assert until(lambda: not [folder for folder in mine if folder.exists()], 5)
+    assert wait_until(lambda: not [folder for folder in mine if folder.exists()], 5)
 
 
-def test_batch_whose_shell_is_killed_is_no_result(line: Line) -> None:
+def test_batch_whose_shell_is_killed_is_no_result(client: Client) -> None:
     with pytest.raises(ConnectionLost):
-        line.connection.batch([("sh", "-c", "kill -9 $PPID"), ("true",)])
-    assert line.connection.run(("true",)).ok
-    assert line.counts().logins == 1
+        client.connection.batch([("sh", "-c", "kill -9 $PPID"), ("true",)])
+    assert client.connection.run(("true",)).ok
+    assert client.counts().logins == 1
 
 
-def test_batch_keeps_its_results_in_memory_where_the_temporary_folder_takes_nothing(line: Line) -> None:
-    text = batches.script([("sh", "-c", "echo $TMPDIR")], together=False, stop=False, timeout=None)
-    result = line.connection.run(("sh", "-c", "TMPDIR=/nonexistent sh -s"), stdin=text)
+def test_batch_keeps_its_results_in_memory_where_the_temporary_folder_cannot_be_written(client: Client) -> None:
+    text = batches.script([("sh", "-c", "echo $TMPDIR")], parallel=False, stop=False, timeout=None)
+    result = client.connection.run(("sh", "-c", "TMPDIR=/nonexistent sh -s"), stdin=text)
     assert (result.code, result.stdout) == (0, b"0 9 0\n/dev/shm\n")
 
 
-def test_batch_that_cannot_keep_its_results_runs_nothing(line: Line, tmp_path: Path) -> None:
-    text = batches.script([("touch", str(tmp_path / "mark"))], together=False, stop=False, timeout=None)
+def test_batch_that_cannot_keep_its_results_runs_nothing(client: Client, tmp_path: Path) -> None:
+    text = batches.script([("touch", str(tmp_path / "mark"))], parallel=False, stop=False, timeout=None)
     (tmp_path / "mktemp").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "mktemp").chmod(0o755)
-    result = line.connection.run(("sh", "-c", 'PATH="$0:$PATH" sh -s', str(tmp_path)), stdin=text)
+    result = client.connection.run(("sh", "-c", 'PATH="$0:$PATH" sh -s', str(tmp_path)), stdin=text)
     assert (result.code, result.stdout) == (125, b"")
     assert not (tmp_path / "mark").exists()

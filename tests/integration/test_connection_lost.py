@@ -1,4 +1,4 @@
-"""A line that breaks: what was sent is never sent again, and the next use logs in anew."""
+"""A lost connection: what was sent is never sent again, and the next use logs in anew."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Line, cut, line_to, running_box, serving
+from tests.integration.conftest import Client, client_of, kill_logins, running_box, serving
 from towline.commands.shell import Command
 from towline.errors import ConnectionLost
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 
 @pytest.fixture
-def line(tmp_path: Path, home: Path) -> Iterator[Line]:
-    """A line to a box of the test's own: cutting it must not touch another test's."""
+def client(tmp_path: Path, home: Path) -> Iterator[Client]:
+    """A client of a sandbox of the test's own: its connection is lost without touching another test's."""
     with running_box(tmp_path / "box") as box:
-        made = line_to(box)
+        made = client_of(box)
         yield made
         made.connection.close()
 
 
 @dataclass
 class Held:
-    """A command that leaves a mark each time it starts, and then stays until it is let go."""
+    """A command that writes a mark each time it starts, and then waits until its gate is opened."""
 
     marks: Path
     gate: Path
@@ -50,52 +50,52 @@ def held(tmp_path: Path) -> Iterator[Held]:
         os.close(os.open(made.gate, os.O_WRONLY | os.O_NONBLOCK))  # whoever reads it sees its end
 
 
-WAYS: dict[str, Callable[[Line, Command], object]] = {
-    "run": lambda line, command: line.connection.run(command),
-    "run with a limit": lambda line, command: line.connection.run(command, timeout=60),
-    "put": lambda line, command: line.connection.put([b"x"], command),
-    "batch": lambda line, command: line.connection.batch([command]),
-    "batch together": lambda line, command: line.connection.batch([command, ("true",)], together=True),
+WAYS: dict[str, Callable[[Client, Command], object]] = {
+    "run": lambda client, command: client.connection.run(command),
+    "run with a limit": lambda client, command: client.connection.run(command, timeout=60),
+    "upload": lambda client, command: client.connection.upload([b"x"], command),
+    "batch": lambda client, command: client.connection.batch([command]),
+    "parallel batch": lambda client, command: client.connection.batch([command, ("true",)], parallel=True),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_command_under_way_when_the_line_is_cut_ran_once(line: Line, held: Held, way: str) -> None:
+def test_command_that_runs_when_the_connection_is_lost_ran_once(client: Client, held: Held, way: str) -> None:
     with ThreadPoolExecutor(1) as pool:
-        ran = pool.submit(WAYS[way], line, held.command)
-        assert until(held.started, 10)
-        cut(line.box)
+        ran = pool.submit(WAYS[way], client, held.command)
+        assert wait_until(held.started, 10)
+        kill_logins(client.box)
         with pytest.raises(ConnectionLost) as caught:
             ran.result(20)
     assert caught.value.exit_code == 3
-    assert line.connection.run(("echo", "on")).out == "on\n"
+    assert client.connection.run(("echo", "on")).out == "on\n"
     assert held.marks.read_text() == "started\n"
-    assert line.connection.ledger.reconnects == 1
-    assert [note for note in line.notes if "line was cut" in note] == line.notes != []
-    assert (line.counts().logins, line.counts().peak) == (2, 1)
-    assert line.ledger_agrees()
+    assert client.connection.ledger.reconnects == 1
+    assert [note for note in client.notes if "connection lost" in note] == client.notes != []
+    assert (client.counts().logins, client.counts().peak) == (2, 1)
+    assert client.ledger_agrees()
 
 
-def test_line_found_dead_before_a_session_is_asked_for_is_replaced(line: Line, tmp_path: Path) -> None:
-    assert line.connection.run(("true",)).ok
+def test_connection_found_lost_before_a_session_is_opened_is_replaced(client: Client, tmp_path: Path) -> None:
+    assert client.connection.run(("true",)).ok
     marks = tmp_path / "marks"
-    cut(line.box)
-    assert line.connection.run(("sh", "-c", 'echo ran >>"$0"', str(marks))).ok
+    kill_logins(client.box)
+    assert client.connection.run(("sh", "-c", 'echo ran >>"$0"', str(marks))).ok
     assert marks.read_text() == "ran\n"
-    assert (line.connection.ledger.logins, line.connection.ledger.reconnects) == (2, 1)
-    assert line.ledger_agrees()
+    assert (client.connection.ledger.logins, client.connection.ledger.reconnects) == (2, 1)
+    assert client.ledger_agrees()
 
 
-def test_line_is_replaced_as_often_as_it_is_cut(line: Line) -> None:
+def test_connection_is_replaced_as_often_as_it_is_lost(client: Client) -> None:
     for _ in range(4):
-        assert line.connection.run(("true",)).ok
-        cut(line.box)
-        assert until(lambda: serving(line.box) == [], 5)
-    assert line.connection.run(("true",)).ok
-    assert (line.counts().logins, line.connection.ledger.reconnects) == (5, 4)
+        assert client.connection.run(("true",)).ok
+        kill_logins(client.box)
+        assert wait_until(lambda: serving(client.box) == [], 5)
+    assert client.connection.run(("true",)).ok
+    assert (client.counts().logins, client.connection.ledger.reconnects) == (5, 4)
 
 
-def test_source_is_not_read_on_when_the_line_is_cut_in_a_put(line: Line, held: Held) -> None:
+def test_source_is_not_read_on_when_the_connection_is_lost_in_an_upload(client: Client, held: Held) -> None:
     taken: list[int] = []
 
     def chunks() -> Iterator[bytes]:
@@ -104,18 +104,20 @@ def test_source_is_not_read_on_when_the_line_is_cut_in_a_put(line: Line, held: H
             yield bytes(1 << 18)
 
     with ThreadPoolExecutor(1) as pool:
-        ran = pool.submit(line.connection.put, chunks(), held.command)  # it reads none of its stdin: the window fills
-        assert until(held.started, 10)
-        cut(line.box)
+        ran = pool.submit(
+            client.connection.upload, chunks(), held.command
+        )  # it reads none of its stdin: the window fills
+        assert wait_until(held.started, 10)
+        kill_logins(client.box)
         with pytest.raises(ConnectionLost):
             ran.result(20)
     assert len(taken) < 10_000
     assert held.marks.read_text() == "started\n"
 
 
-def test_dropped_line_is_taken_for_dead(line: Line) -> None:
-    assert line.connection.run(("true",)).ok
-    line.connection.drop()
-    assert until(lambda: serving(line.box) == [], 5)
-    assert line.connection.run(("true",)).ok
-    assert line.connection.ledger.reconnects == 1
+def test_closed_connection_is_opened_again_at_the_next_use(client: Client) -> None:
+    assert client.connection.run(("true",)).ok
+    client.connection.close()
+    assert wait_until(lambda: serving(client.box) == [], 5)
+    assert client.connection.run(("true",)).ok
+    assert client.connection.ledger.reconnects == 1

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import TOP, Ran, run_pytest
 from tests.integration.conftest import serving
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 WEB = "services: {web: {image: nginx}, db: {image: postgres}}\n"
 TESTS = """
@@ -61,7 +61,7 @@ class Folder:
 
 def make_folder(box: Sandbox, home: Path, tmp_path: Path, installed: Path) -> Folder:
     """Its project: one host, `shed`, and one stack, `web`."""
-    assert until(lambda: serving(box) == [], 10)
+    assert wait_until(lambda: serving(box) == [], 10)
     made = Folder(tmp_path / "project", home, box, box.log.stat().st_size, installed)
     made.settings()
     made.write({"stacks/web/compose.yaml": WEB})
@@ -135,16 +135,16 @@ def test_nothing_is_connected_by_naming_stacks_and_services(folder: Folder) -> N
     assert folder.counts().connections == 0
 
 
-def test_a_line_that_was_cut_is_told_in_the_summary(folder: Folder) -> None:
+def test_a_lost_connection_is_in_the_summary(folder: Folder) -> None:
     tests = """
         def test_cut(towline_host):
             towline_host.run("true")
-            towline_host.connection.drop()
+            towline_host.connection.close()
             assert towline_host.run("true").ok
     """
     ran = folder.pytest(tests=tests)
     assert "1 passed" in ran.out, ran.out
-    assert "towline: shed: the line was cut; logging in again" in ran.out
+    assert "towline: shed: connection lost; logging in again" in ran.out
     assert "towline: shed: 2 logins" in ran.out
 
 

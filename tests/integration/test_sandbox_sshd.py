@@ -1,4 +1,4 @@
-"""The sandbox's real sshd: logged in to with the real OpenSSH client and with paramiko."""
+"""The sandbox's real sshd, used with the real OpenSSH client and with paramiko."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pytest
 from towline import sandbox
 from towline.errors import TowlineError
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 Up = Callable[..., Sandbox]
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    """`sandbox.up` in a folder of its own (with a blank in its name), down again afterwards."""
+    """`sandbox.up` in a folder of its own (with a space in its name), and `sandbox.down` afterwards."""
     folder = tmp_path / "a box"
 
-    def start(**choices: int) -> Sandbox:
-        return sandbox.up(folder=folder, engine=False, say=lambda _: None, **choices)  # type: ignore[arg-type]
+    def start(**limits: int) -> Sandbox:
+        return sandbox.up(folder=folder, engine=False, limits=sshd.Limits(**limits), say=lambda _: None)  # type: ignore[arg-type]
 
     yield start
     sandbox.down(folder)
@@ -58,7 +58,7 @@ def log_in(box: Sandbox) -> paramiko.SSHClient:
 def test_one_command_is_one_login_and_one_session(up: Up) -> None:
     box = up()
     assert openssh(box, "true").returncode == 0
-    assert until(lambda: sshd.count(box.log).sessions == 1, 5)
+    assert wait_until(lambda: sshd.count(box.log).sessions == 1, 5)
     assert sshd.count(box.log) == sshd.Counts(connections=1, logins=1, sessions=1, peak=1)
 
 
@@ -90,7 +90,7 @@ def test_up_again_keeps_the_process(up: Up) -> None:
     assert sandbox.read_status(box.folder) == box
 
 
-def test_other_limits_start_it_anew_on_the_same_port_with_the_same_keys(up: Up) -> None:
+def test_other_limits_restart_it_on_the_same_port_with_the_same_keys(up: Up) -> None:
     before = up()
     identity = before.identity.read_bytes()
     after = up(max_sessions=1)
@@ -113,7 +113,7 @@ def test_down_stops_exactly_that_process_and_keeps_the_files(up: Up, tmp_path: P
         sandbox.down(other.folder)
 
 
-def test_sshd_lives_in_a_process_session_of_its_own(up: Up) -> None:
+def test_sshd_runs_in_a_process_session_of_its_own(up: Up) -> None:
     assert os.getsid(up().pid) != os.getsid(0)
 
 
@@ -137,7 +137,7 @@ def test_private_files_are_private(up: Up) -> None:
     assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o700", "0o600", "0o600"]
 
 
-def test_settings_that_sshd_refuses_are_told_in_its_words(up: Up) -> None:
+def test_settings_that_sshd_refuses_are_an_error_with_its_message(up: Up) -> None:
     with pytest.raises(TowlineError, match=r"(?s)sshd refuses its settings.*line \d+"):
         up(max_startups=0)
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.integration.conftest import Shell, make_shell
 from towline.facts.drift import DriftFact, StaleMount, command, parse
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh.session import Result
 
 COUNT = itertools.count()
@@ -140,7 +140,7 @@ def live(real_shell: Shell) -> Iterator[Live]:
 
 def next_second() -> None:
     now = int(time.time())
-    assert until(lambda: time.time() >= now + 1.01, 5)
+    assert wait_until(lambda: time.time() >= now + 1.01, 5)
 
 
 def not_root(live: Live) -> None:

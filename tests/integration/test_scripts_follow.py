@@ -18,7 +18,7 @@ from towline.deploy.events import Event, FollowPosition, follow
 from towline.engines.steps import Step
 from towline.errors import RemoteFailed
 from towline.remote import script
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 from towline.ssh.session import Session
 
 TREE = {"compose.yaml": "services: {}\n"}
@@ -138,14 +138,14 @@ def test_news_comes_while_the_run_is_under_way(server: Server, tmp_path: Path) -
 def test_quiet_run_is_told_to_live(server: Server, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     run, local = start(server, [Step("hold", ("cat", str(tmp_path / "gate")))])
-    assert until(lambda: run.at("hold"), 10)
+    assert wait_until(lambda: run.at("hold"), 10)
     seen = b""
     for chunk in local.chunks():
         seen += chunk
         if b"\nk\n" in seen:
             break
     (tmp_path / "gate").write_text("")
-    assert until(lambda: run.result == "deployed", 10)
+    assert wait_until(lambda: run.result == "deployed", 10)
 
 
 def test_runner_that_is_only_being_started_is_not_told_as_dead(server: Server) -> None:
@@ -161,7 +161,7 @@ def test_runner_that_is_only_being_started_is_not_told_as_dead(server: Server) -
 def test_runner_that_was_killed_is_told_as_dead(server: Server, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     run, local = start(server, [Step("hold", ("cat", str(tmp_path / "gate")))])
-    assert until(lambda: run.at("hold"), 10)
+    assert wait_until(lambda: run.at("hold"), 10)
     kill_runner(server, run)
     followed = FollowPosition()
     events, _ = read(local, followed)
@@ -171,11 +171,11 @@ def test_runner_that_was_killed_is_told_as_dead(server: Server, tmp_path: Path) 
 def test_run_outlives_its_follower_and_whole_session(server: Server, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     run, local = start(server, [Step("hold", ("cat", str(tmp_path / "gate"))), SAY])
-    assert until(lambda: run.at("hold"), 10)
+    assert wait_until(lambda: run.at("hold"), 10)
     os.killpg(local.process.pid, 9)
     local.process.wait(10)
     (tmp_path / "gate").write_text("")
-    assert until(lambda: run.result == "deployed", 10)
+    assert wait_until(lambda: run.result == "deployed", 10)
     events, output = read(again(server, run, FollowPosition()), FollowPosition())
     assert names(events)[-4:] == ["hold:done", "say:begin", "say:done", "end:"]
     assert output.startswith(b"out\n")

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.conftest import Run, Server, Shell, make_shell, read_tree, write_tree
 from towline.bundle.manifest import Entry, Manifest
 from towline.engines.steps import Step
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 TREE = {"compose.yaml": "services: {}\n", "conf/a.txt": "a", "conf/b.txt": "b", "run.sh": ("#!/bin/sh\n", 0o755)}
 
@@ -432,7 +432,7 @@ def test_runner_killed_for_real_in_mid_sequence_is_mended_by_the_next(server: Se
     server.apply(old.release)
     new = server.send(MIXED)
     run = server.start(new.release, [Step("stage", ("stage", new.release)), Step("hold", ("cat", str(gate)))])
-    assert until(lambda: run.at("hold"), 10)
+    assert wait_until(lambda: run.at("hold"), 10)
     os.killpg(run.process.pid, 9)  # type: ignore[union-attr]
     run.process.wait(10)  # type: ignore[union-attr]
     live_is(server, old.release)
@@ -537,7 +537,7 @@ def test_cancelled_run_is_undone(server: Server, tmp_path: Path) -> None:
     steps = [Step("apply", ("apply", plan.release)), Step("up", ("cat", str(tmp_path / "gate"))), mark(server, "never")]
     run = server.start(plan.release, steps, [Step("apply", ("apply", "")), mark(server, "undo")])
     assert run.process
-    assert until(lambda: run.at("up"), 10)
+    assert wait_until(lambda: run.at("up"), 10)
     run.process.terminate()
     run.process.wait(20)
     assert (run.result, marks(server)) == ("restored", ["undo"])
@@ -574,7 +574,7 @@ def either(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Se
 def hold(server: Server, gate: Path, release: str) -> Run:
     os.mkfifo(gate)
     run = server.start(release, [Step("hold", ("cat", str(gate)))])
-    assert until(lambda: run.at("hold"), 10)
+    assert wait_until(lambda: run.at("hold"), 10)
     return run
 
 
@@ -611,9 +611,9 @@ def test_run_that_waits_for_the_lock_goes_on_when_it_is_free(either: Server, tmp
     plan = either.send(TREE)
     hold(either, tmp_path / "gate", plan.release)
     second = either.start(plan.release, [mark(either, "second")], lock_wait=30)
-    assert until(lambda: bool(second.events("waiting")), 10)
+    assert wait_until(lambda: bool(second.events("waiting")), 10)
     (tmp_path / "gate").write_text("")
-    assert until(lambda: second.result == "deployed", 10)
+    assert wait_until(lambda: second.result == "deployed", 10)
 
 
 def test_lock_is_free_after_kill_9_of_the_holder_and_its_child(either: Server, tmp_path: Path) -> None:
@@ -634,10 +634,10 @@ def test_child_that_outlives_a_killed_holder_is_waited_for(server: Server, tmp_p
     first.process.kill()
     first.process.wait(10)
     second = server.start(plan.release, [mark(server, "next")])
-    assert until(lambda: bool(second.events("waiting")), 10)
+    assert wait_until(lambda: bool(second.events("waiting")), 10)
     assert marks(server) == []
     (tmp_path / "gate").write_text("")
-    assert until(lambda: second.result == "deployed", 10)
+    assert wait_until(lambda: second.result == "deployed", 10)
 
 
 def test_lock_without_flock_whose_owner_was_never_written_heals(either: Server) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.integration.conftest import Server
 from towline.engines.steps import Step
 from towline.facts.stack import RunFact
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 TREE = {"compose.yaml": "services: {}\n"}
 
@@ -60,7 +60,7 @@ def test_live_lock_is_told_with_its_holder(server: Server, tmp_path: Path) -> No
     os.mkfifo(tmp_path / "gate")
     plan = server.send(TREE)
     run = server.start(plan.release, [Step("hold", ("cat", str(tmp_path / "gate")))])
-    assert until(lambda: run.at("hold"), 10)
+    assert wait_until(lambda: run.at("hold"), 10)
     fact = server.fact()
     assert run.folder.name in fact.holder
     assert fact.last_run == RunFact(run.folder.name, "running", "hold", plan.release)
@@ -92,7 +92,7 @@ def test_run_that_was_killed_is_told_with_its_step(server: Server, tmp_path: Pat
     os.mkfifo(tmp_path / "gate")
     plan = server.send(TREE)
     run = server.start(plan.release, [Step("first", ("true",)), Step("down", ("cat", str(tmp_path / "gate")))])
-    assert until(lambda: run.at("down"), 10)
+    assert wait_until(lambda: run.at("down"), 10)
     assert run.process
     run.process.kill()
     run.process.wait(10)

@@ -34,7 +34,7 @@ from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Command, File, Retry
 from towline.ssh import batch
-from towline.ssh.batch import Frames
+from towline.ssh.batch import ResultReader
 from towline.ssh.session import Result
 
 __all__ = ["live", "real_shell"]  # fixtures
@@ -291,18 +291,18 @@ def full_folder(tmp_path: Path, kind: str) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["full", "read-only", "missing"])
-@pytest.mark.parametrize("together", [False, True], ids=["in turn", "together"])
+@pytest.mark.parametrize("parallel", [False, True], ids=["in turn", "parallel"])
 def test_batch_works_where_the_temp_folder_takes_nothing(
-    shell: Shell, tmp_path: Path, kind: str, together: bool
+    shell: Shell, tmp_path: Path, kind: str, parallel: bool
 ) -> None:
     commands = [("readlink", "/proc/self/fd/1"), ("sh", "-c", "mktemp -d; exit 3")]
-    text = batch.script(commands, together=together, stop=False, timeout=None)
+    text = batch.script(commands, parallel=parallel, stop=False, timeout=None)
     with full_folder(tmp_path, kind) as folder:
         env = shell.env() | {"TMPDIR": str(folder)}
         done = subprocess.run((*shell.sh, "-s"), input=text, env=env, capture_output=True, check=False)
         left = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     assert done.returncode == 0, done.stderr
-    kept, made = list(Frames().add(done.stdout))
+    kept, made = list(ResultReader().feed(done.stdout))
     assert (kept.code, made.code) == (0, 3)
     assert re.fullmatch(r"/dev/shm/[^/]+/0\.o\n", kept.out)
     assert not Path(kept.out.strip()).parent.exists()
@@ -315,11 +315,11 @@ def test_survey_in_a_batch_gives_its_findings_where_the_temp_folder_is_full(live
     live.write({"a": "1"})
     stacks = [make_stack("shop", live.project)]
     commands = survey.commands(str(live.root), stacks)
-    text = batch.script(commands, together=True, stop=False, timeout=None)
+    text = batch.script(commands, parallel=True, stop=False, timeout=None)
     with full_folder(tmp_path, "full") as folder:
         env = live.shell.env() | {"TMPDIR": str(folder)}
         done = subprocess.run((*live.shell.sh, "-s"), input=text, env=env, capture_output=True, check=True)
-    found = survey.parse(list(Frames().add(done.stdout)), stacks, (0, 0))
+    found = survey.parse(list(ResultReader().feed(done.stdout)), stacks, (0, 0))
     assert (found.engine.problem, found.stacks["shop"].current) == ("", RELEASE)
     assert found.engine.version != ""
 

@@ -16,7 +16,7 @@ from tests.integration.test_connection_sessions import commands_running
 from towline import ssh_manager
 from towline.errors import SettingsError, UsageError
 from towline.sandbox import Sandbox, sshd
-from towline.sandbox.wait import until
+from towline.sandbox.wait import wait_until
 
 SETTINGS = """
 hosts:
@@ -136,7 +136,7 @@ def test_overdue_command_is_ended_there_and_told(manager: ModuleType, many: bool
     texts = ["echo begun", f"sleep {nap}"]
     ok, out, err = call(texts if many else "; ".join(texts), timeout=1)
     assert (ok, out, err) == (False, "begun\n", "timed out after 1 s\n")
-    assert until(lambda: f"sleep {nap}" not in commands_running(), 5)
+    assert wait_until(lambda: f"sleep {nap}" not in commands_running(), 5)
 
 
 def test_a_lone_env_file_is_enough(

@@ -1,4 +1,4 @@
-"""Folders → stacks, their order, and the one line for each way a compose file can be wrong."""
+"""The stacks of a project, their order, and the error for each way a compose file can be wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from towline.errors import StackError
 from towline.project.catalog import Catalog, Stack, load_catalog
-from towline.project.compose_file import Service, compose_files, interpolated
+from towline.project.compose_file import Service, compose_files, interpolate
 from towline.project.declared_checks import Http, Waiver
 from towline.project.settings import Host, Settings
 
@@ -30,7 +30,7 @@ def catalog(top: Path, files: dict[str, str]) -> Catalog:
     return load_catalog(Settings(write(top, files), hosts={"prod": Host("prod", "h")}))
 
 
-def one(top: Path, text: str, **more: str) -> Stack:
+def load_stack(top: Path, text: str, **more: str) -> Stack:
     return catalog(top, {"stacks/web/compose.yaml": text, **more}).stack("web")
 
 
@@ -46,7 +46,7 @@ def line_of(top: Path, text: str, files: dict[str, str] | None = None) -> str:
 
 
 def test_sandbox_is_a_host_of_every_stack(tmp_path: Path) -> None:
-    assert one(tmp_path, WEB + "x-towline: {host: sandbox}").host == "sandbox"
+    assert load_stack(tmp_path, WEB + "x-towline: {host: sandbox}").host == "sandbox"
 
 
 def test_stack_is_read_whole(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ x-towline:
   reload: {nginx.conf: nginx -s reload}
 """
     files = {"stacks/web/compose.yaml": text, "infrastructure/traefik/docker-compose.yml": WEB}
-    found = catalog(tmp_path, files).stack("web")
-    assert found == Stack(
+    loaded = catalog(tmp_path, files).stack("web")
+    assert loaded == Stack(
         name="web",
         project="site",
         kind="stack",
@@ -87,8 +87,8 @@ x-towline:
         waive=(Waiver("*.certificate", "its own", date(2027, 1, 31)),),
         reload={"nginx.conf": "nginx -s reload"},
     )
-    assert found.label == "stacks/web"
-    assert hash(found)
+    assert loaded.label == "stacks/web"
+    assert hash(loaded)
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_compose_file_is_the_one_that_compose_takes(tmp_path: Path, names: list[
 
 def test_folders_that_are_no_stacks_are_left_out(tmp_path: Path) -> None:
     files = {"stacks/web/compose.yaml": WEB, "stacks/.old/compose.yaml": "[", "stacks/_x/compose.yaml": "["}
-    found = catalog(tmp_path, {**files, "stacks/README.md": "", "stacks/empty/README.md": ""})
-    assert [stack.name for stack in found.stacks] == ["web"]
-    assert list(found.not_stacks) == ["stacks/empty"]
+    loaded = catalog(tmp_path, {**files, "stacks/README.md": "", "stacks/empty/README.md": ""})
+    assert [stack.name for stack in loaded.stacks] == ["web"]
+    assert list(loaded.not_stacks) == ["stacks/empty"]
 
 
 @pytest.mark.parametrize("name", ["empty", "stacks/empty", "stacks/empty/"])
 def test_folder_without_compose_file_says_so(tmp_path: Path, name: str) -> None:
-    found = catalog(tmp_path, {"stacks/empty/README.md": ""})
+    loaded = catalog(tmp_path, {"stacks/empty/README.md": ""})
     with pytest.raises(StackError, match=r"^stacks/empty has no compose file \(compose.yaml, compose.yml, "):
-        found.stack(name)
+        loaded.stack(name)
 
 
 @pytest.mark.parametrize("name", ["web", "stacks/web", "./stacks/web/", "web/"])
@@ -129,11 +129,11 @@ def test_stack_is_found_by_name_and_by_folder(tmp_path: Path, name: str) -> None
 
 
 def test_unknown_stack_names_the_closest(tmp_path: Path) -> None:
-    found = catalog(tmp_path, {"infrastructure/traefik/compose.yaml": WEB})
+    loaded = catalog(tmp_path, {"infrastructure/traefik/compose.yaml": WEB})
     with pytest.raises(StackError, match=r"^no stack 'stacks/treafik'; did you mean traefik\?$"):
-        found.stack("stacks/treafik")
+        loaded.stack("stacks/treafik")
     with pytest.raises(StackError, match=r"^no stack ''; known: traefik$"):
-        found.stack("")
+        loaded.stack("")
 
 
 def test_project_without_folders_has_no_stacks(tmp_path: Path) -> None:
@@ -147,28 +147,28 @@ def test_root_env_fills_in_for_a_stack_without_its_own(tmp_path: Path) -> None:
         "stacks/b/compose.yaml": WEB,
         "stacks/b/.env": "A=2",
     }
-    found = catalog(tmp_path, files)
-    assert found.stack("a").root_env == tmp_path / ".env"
-    assert found.stack("b").root_env is None
+    loaded = catalog(tmp_path, files)
+    assert loaded.stack("a").root_env == tmp_path / ".env"
+    assert loaded.stack("b").root_env is None
 
 
 # -------------------------------------------------------------------------------- override and include
 
 
-def test_override_is_laid_on_top(tmp_path: Path) -> None:
+def test_override_is_merged(tmp_path: Path) -> None:
     over = """
 services:
   web: {image: !override caddy, build: !reset null}
   db: {image: postgres}
 """
-    found = one(
+    loaded = load_stack(
         tmp_path,
         "services: {web: {image: nginx, build: .}}\nname: ${X}\n",
         **{"stacks/web/compose.override.yaml": over},
     )
-    assert found.compose_files == ("compose.yaml", "compose.override.yaml")
-    assert found.services == (Service("web", "caddy"), Service("db", "postgres"))
-    assert found.project == "web"
+    assert loaded.compose_files == ("compose.yaml", "compose.override.yaml")
+    assert loaded.services == (Service("web", "caddy"), Service("db", "postgres"))
+    assert loaded.project == "web"
 
 
 def test_error_names_the_override_that_has_it(tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_included_files_count(tmp_path: Path) -> None:
         "stacks/web/db/ctx/Dockerfile": "",
         "stacks/web/more.yaml": "include: [compose.yaml]\nservices: {more: {image: x}}",
     }
-    found = one(tmp_path, text, **more)
-    assert [service.name for service in found.services] == ["db", "more", "web"]
-    assert found.creates == {"web_n", "web_default"}
+    loaded = load_stack(tmp_path, text, **more)
+    assert [service.name for service in loaded.services] == ["db", "more", "web"]
+    assert loaded.creates == {"web_n", "web_default"}
 
 
-def test_files_that_hold_secrets_are_noted(tmp_path: Path) -> None:
+def test_files_that_hold_secrets_are_listed(tmp_path: Path) -> None:
     text = """
         include: [db/compose.yaml]
         services:
@@ -203,9 +203,9 @@ def test_files_that_hold_secrets_are_noted(tmp_path: Path) -> None:
         "stacks/web/db/compose.yaml": "services: {db: {image: x, env_file: own.env}}\nsecrets: {s: {file: s}}\n",
         "stacks/web/db/own.env": "",
     }
-    found = one(tmp_path, textwrap.dedent(text), **more)
-    assert found.env_files == ("conf/${STAGE}.env", "db/.env", "db/own.env", "web.env")
-    assert found.secret_files == ("conf/token", "db/s")
+    loaded = load_stack(tmp_path, textwrap.dedent(text), **more)
+    assert loaded.env_files == ("conf/${STAGE}.env", "db/.env", "db/own.env", "web.env")
+    assert loaded.secret_files == ("conf/token", "db/s")
 
 
 def test_error_names_the_included_file(tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_error_names_the_included_file(tmp_path: Path) -> None:
 
 def test_included_service_may_mount_the_folder_above_it(tmp_path: Path) -> None:
     more = {"stacks/web/db/db.yaml": "services: {db: {image: x, volumes: ['../y:/y']}}"}
-    assert one(tmp_path, "include: [db/db.yaml]\n" + WEB, **more)
+    assert load_stack(tmp_path, "include: [db/db.yaml]\n" + WEB, **more)
 
 
 def test_extends_stands_for_an_image(tmp_path: Path) -> None:
     more = {"stacks/web/base.yaml": WEB}
-    found = one(tmp_path, "services: {web: {extends: {file: base.yaml, service: web}}}", **more)
-    assert found.services == (Service("web"),)
+    loaded = load_stack(tmp_path, "services: {web: {extends: {file: base.yaml, service: web}}}", **more)
+    assert loaded.services == (Service("web"),)
 
 
 # ------------------------------------------------------------------------------------------ networks
@@ -247,13 +247,13 @@ def net(text: str, services: str = "web: {image: x, networks: [n]}") -> str:
     ],
 )
 def test_network_names_are_the_real_ones(tmp_path: Path, text: str, creates: object, external: object) -> None:
-    found = one(tmp_path, net(text))
-    assert (found.creates, found.external) == (creates, external)
+    loaded = load_stack(tmp_path, net(text))
+    assert (loaded.creates, loaded.external) == (creates, external)
 
 
 def test_network_that_no_service_uses_is_declared_but_not_created(tmp_path: Path) -> None:
-    found = one(tmp_path, net("{name: proxy}", "web: {image: x, network_mode: host}"))
-    assert (found.creates, found.declares) == (frozenset(), {"proxy"})
+    loaded = load_stack(tmp_path, net("{name: proxy}", "web: {image: x, network_mode: host}"))
+    assert (loaded.creates, loaded.declares) == (frozenset(), {"proxy"})
 
 
 def test_missing_networks_are_those_that_nobody_creates(tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ def test_missing_networks_are_those_that_nobody_creates(tmp_path: Path) -> None:
 services: {web: {image: x, networks: [proxy, lan, host]}}
 networks: {proxy: {external: true}, lan: {external: true}, host: {external: true}}
 """
-    found = catalog(tmp_path, {"stacks/web/compose.yaml": text, "stacks/a/compose.yaml": net("{name: proxy}")})
-    assert found.missing_networks(found.stack("web")) == {"lan"}
-    assert found.needs_of(found.stack("web")) == {"a"}
+    loaded = catalog(tmp_path, {"stacks/web/compose.yaml": text, "stacks/a/compose.yaml": net("{name: proxy}")})
+    assert loaded.missing_networks(loaded.stack("web")) == {"lan"}
+    assert loaded.needs_of(loaded.stack("web")) == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ networks: {proxy: {external: true}, lan: {external: true}, host: {external: true
 )
 def test_interpolation_takes_the_env_file(tmp_path: Path, text: str, value: str) -> None:
     (tmp_path / ".env").write_text("A=1\nEMPTY=\n")
-    assert interpolated(text, tmp_path / ".env") == value
+    assert interpolate(text, tmp_path / ".env") == value
 
 
 # --------------------------------------------------------------------------------------------- order
@@ -325,15 +325,15 @@ def test_order_of_some_keeps_what_lies_between(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("needs", "circle"),
+    ("needs", "cycle"),
     [
         ({APP + "a": ["a"]}, "a → a"),
         ({APP + "a": ["b"], APP + "b": ["a"]}, "a → b → a"),
         ({APP + "a": ["c"], APP + "b": ["a"], APP + "c": ["b"], APP + "d": ["a"]}, "a → c → b → a"),
     ],
 )
-def test_circle_is_named(tmp_path: Path, needs: dict[str, list[str]], circle: str) -> None:
-    with pytest.raises(StackError, match=f"need each other in a circle: {circle}$"):
+def test_cycle_is_named(tmp_path: Path, needs: dict[str, list[str]], cycle: str) -> None:
+    with pytest.raises(StackError, match=f"dependency cycle between stacks: {cycle}$"):
         ordered(tmp_path, needs)
 
 
@@ -365,7 +365,7 @@ BAD = [
     (web("env_file: ../.env"), "services.web.env_file: '../.env' leaves"),
     (web("env_file: [../.env]"), "services.web.env_file[0]: '../.env' leaves"),
     (web("env_file: [{path: ../.env, required: false}]"), "services.web.env_file[0]: '../.env' leaves"),
-    (web("env_file: web.env"), "services.web.env_file: 'web.env': no such file; make it, or say"),
+    (web("env_file: web.env"), "services.web.env_file: 'web.env': no such file; create it, or set"),
     (web("env_file: .env"), "services.web.env_file: '.env': no such file"),
     (web("build: ../api"), "services.web.build.context: '../api' leaves"),
     (web("build: {context: ..}"), "services.web.build.context: '..' leaves"),
@@ -470,18 +470,18 @@ def spoiled(value: object) -> Iterator[object]:
 def test_junk_anywhere_is_never_a_traceback(tmp_path: Path) -> None:
     base = {"stacks/db/compose.yaml": WEB, "stacks/web/more.yaml": "services: {more: {image: x}}"}
     write(tmp_path, {**base, "stacks/web/web.env": "", "stacks/web/more.env": ""})
-    assert one(tmp_path, json.dumps(EVERYTHING))
+    assert load_stack(tmp_path, json.dumps(EVERYTHING))
     junk = list(spoiled(EVERYTHING))
     assert len(junk) > 500
     for bad in junk:
         try:
-            one(tmp_path, json.dumps(bad))
+            load_stack(tmp_path, json.dumps(bad))
         except StackError as error:
             assert "\n" not in error.message
 
 
 @pytest.mark.parametrize("text", ["services: &s {web: *s}\n", "services: {web: &a {image: x, l: [*a]}}\n"])
-def test_alias_that_contains_itself_is_said(tmp_path: Path, text: str) -> None:
+def test_alias_that_contains_itself_is_an_error(tmp_path: Path, text: str) -> None:
     assert line_of(tmp_path, text).startswith("stacks/web/compose.yaml: nested too deeply")
 
 
@@ -507,11 +507,11 @@ def test_symlink_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_paths_inside_and_on_the_server_are_fine(tmp_path: Path, keys: str) -> None:
-    assert one(tmp_path, web(keys))
+    assert load_stack(tmp_path, web(keys))
 
 
 def test_root_env_fills_in_for_a_required_env_file(tmp_path: Path) -> None:
-    assert one(tmp_path, web("env_file: .env"), **{".env": "A=1"}).root_env
+    assert load_stack(tmp_path, web("env_file: .env"), **{".env": "A=1"}).root_env
 
 
 def test_two_folders_of_one_name_are_both_named(tmp_path: Path) -> None:

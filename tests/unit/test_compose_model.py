@@ -317,7 +317,7 @@ def test_a_symlinked_file_comes_with_what_it_leads_to(tmp_path: Path) -> None:
 
 
 class Socket:
-    """A connection that answers one put."""
+    """A connection that answers one upload."""
 
     host = SimpleNamespace(name="prod", root="stacks")
 
@@ -326,7 +326,7 @@ class Socket:
         self.sent: list[str] = []
         self.commands: list[Command] = []
 
-    def put(self, chunks: Iterable[bytes], command: Command, name: str = "put") -> Result:
+    def upload(self, chunks: Iterable[bytes], command: Command, name: str = "upload") -> Result:
         content = io.BytesIO(gzip.decompress(b"".join(chunks)))
         with tarfile.open(fileobj=content) as tar:
             self.sent += tar.getnames()

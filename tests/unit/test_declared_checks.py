@@ -1,4 +1,4 @@
-"""x-towline.checks and x-towline.waive: each kind and its defaults, and one clear line for everything wrong."""
+"""x-towline.checks and x-towline.waive: each kind and its defaults, and one clear line for every error."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def checks(text: str) -> tuple[Check, ...]:
 
 
 def check(text: str) -> Check:
-    (one,) = checks(f"[{{{text}}}]")
-    return one
+    (declared,) = checks(f"[{{{text}}}]")
+    return declared
 
 
 # ---------------------------------------------------------------------------------------------------- what is right
@@ -83,10 +83,10 @@ def test_nothing_declared_is_nothing_to_check() -> None:
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("2m", 120), ("1.5h", 5400), ("1w", 604800)])
-def test_age_is_told_in_any_unit(text: str, seconds: float) -> None:
-    one = check(f"file: x, max_age: {text}")
-    assert isinstance(one, File)
-    assert one.max_age == seconds
+def test_age_may_be_given_in_any_unit(text: str, seconds: float) -> None:
+    declared = check(f"file: x, max_age: {text}")
+    assert isinstance(declared, File)
+    assert declared.max_age == seconds
 
 
 def test_long_name_is_shortened_to_what_an_id_can_be() -> None:
@@ -95,7 +95,7 @@ def test_long_name_is_shortened_to_what_an_id_can_be() -> None:
 
 
 def test_given_name_makes_two_of_the_same_check() -> None:
-    assert [one.name for one in checks("[{http: /}, {http: /, name: again}]")] == ["http./", "again"]
+    assert [check.name for check in checks("[{http: /}, {http: /, name: again}]")] == ["http./", "again"]
 
 
 # --------------------------------------------------------------------------------------------------- what is wrong
@@ -116,9 +116,9 @@ BAD: dict[str, tuple[str, ...]] = {
     "[{http: 'http://a:99999/'}]": ("[0].http: 'http://a:99999/': expected",),
     "[{http: 'http://a:0/'}]": ("[0].http: 'http://a:0/': expected",),
     "[{http: 'http://['}]": ("[0].http: 'http://[': expected",),
-    "[{http: '/a b'}]": ("[0].http: '/a b': expected blanks", "%20"),
-    "[{http: '/ü'}]": ("[0].http: '/ü': expected", "escaped"),
-    '[{http: "/a\\r\\nHost: b"}]': ("[0].http:", "escaped"),
+    "[{http: '/a b'}]": ("[0].http: '/a b': expected spaces", "%20"),
+    "[{http: '/ü'}]": ("[0].http: '/ü': expected", "percent-encoded"),
+    '[{http: "/a\\r\\nHost: b"}]': ("[0].http:", "percent-encoded"),
     "[{http: /, status: ok}]": ("[0].status: expected", "'ok'"),
     "[{http: /, status: 20}]": ("[0].status: expected int >= 100, got 20",),
     "[{http: /, status: [200, 900]}]": ("[0].status[1]: expected int <= 599, got 900",),
@@ -149,7 +149,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "[{file: x, max_age: soon}]": ("[0].max_age: 'soon': expected a time such as 90s, 26h or 1d",),
     "[{file: x, max_age: -5}]": ("[0].max_age: -5: expected a time",),
     "[{file: x, min_bytes: -1}]": ("[0].min_bytes: expected int >= 0, got -1",),
-    "[{http: /, name: ''}]": ("[0].name: '': expected up to 80 characters without blanks",),
+    "[{http: /, name: ''}]": ("[0].name: '': expected up to 80 characters without spaces",),
     "[{http: /, name: a b}]": ("[0].name: 'a b': expected",),
     '[{http: /, name: "a\\eb"}]': ("[0].name: 'a\\x1bb': expected",),
     "[{http: /, name: 'a*'}]": ("[0].name: 'a*': expected",),
@@ -165,15 +165,15 @@ BAD_WAIVERS: dict[str, tuple[str, ...]] = {
     "[{check: a, reason: b}]": ("[0].until: is missing",),
     "[{reason: b, until: 2027-01-31}]": ("[0].check: is missing",),
     "[{check: a, until: 2027-01-31}]": ("[0].reason: is missing",),
-    "[{check: ' ', reason: b, until: 2027-01-31}]": ("[0].check: ' ': say which finding",),
-    "[{check: a, reason: '', until: 2027-01-31}]": ("[0].reason: '': say which finding it is and why",),
+    "[{check: ' ', reason: b, until: 2027-01-31}]": ("[0].check: ' ': expected the id of a finding, or a pattern",),
+    "[{check: a, reason: '', until: 2027-01-31}]": ("[0].reason: '': expected why the finding is known",),
     "[{check: a, reason: b, until: 2027-02-30}]": ("[0].until: '2027-02-30': expected a day such as 2027-01-31",),
     "[{check: a, reason: b, until: someday}]": ("[0].until: 'someday': expected a day",),
     "[{check: a, reason: b, until: 2027-01-31, why: c}]": ("[0]: unknown key 'why'",),
 }
 
 
-def the_line(parse: Any, text: str, *more: Any) -> str:
+def message_of(parse: Any, text: str, *more: Any) -> str:
     with pytest.raises(StackError) as caught:
         parse(parse_yaml(text, "compose.yaml"), *more)
     return str(caught.value)
@@ -181,7 +181,7 @@ def the_line(parse: Any, text: str, *more: Any) -> str:
 
 @pytest.mark.parametrize("text", BAD)
 def test_bad_check_is_one_line_with_its_place(text: str) -> None:
-    line = the_line(parse_checks, text, ["web", "db"], CHECKS)
+    line = message_of(parse_checks, text, ["web", "db"], CHECKS)
     assert "\n" not in line
     assert line.startswith("stacks/web/compose.yaml: x-towline.checks")
     assert [words for words in BAD[text] if words not in line] == [], line
@@ -189,7 +189,7 @@ def test_bad_check_is_one_line_with_its_place(text: str) -> None:
 
 @pytest.mark.parametrize("text", BAD_WAIVERS)
 def test_bad_waiver_is_one_line_with_its_place(text: str) -> None:
-    line = the_line(parse_waivers, text, WAIVE)
+    line = message_of(parse_waivers, text, WAIVE)
     assert "\n" not in line
     assert line.startswith("stacks/web/compose.yaml: x-towline.waive")
     assert [words for words in BAD_WAIVERS[text] if words not in line] == [], line

@@ -44,7 +44,7 @@ class Said:
 
     def code(self) -> int:
         if self._code == -1:
-            raise ConnectionLost("the line broke")
+            raise ConnectionLost("the connection was lost")
         assert self._code is not None
         return self._code
 

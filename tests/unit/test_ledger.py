@@ -1,4 +1,4 @@
-"""The ledger: sums, entries, the line for people."""
+"""The ledger: totals, entries, the line for people."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def filled() -> Ledger:
     ledger.login(again=False)
     ledger.session_opened("facts")
     ledger.session_closed("facts", 0, 10, 2000)
-    ledger.session_refused("put", 0.02)
-    ledger.session_opened("put")
-    ledger.session_closed("put", None, 62_000, 0)
+    ledger.session_refused("upload", 0.02)
+    ledger.session_opened("upload")
+    ledger.session_closed("upload", None, 62_000, 0)
     ledger.command_ran(3)
     ledger.login(again=True)
     ledger.connect_retried("refused", 0.5)
     return ledger
 
 
-def test_sums_are_those_of_what_happened() -> None:
+def test_totals_are_those_of_what_happened() -> None:
     ledger = filled()
-    sums = (ledger.logins, ledger.sessions, ledger.peak, ledger.refused, ledger.reconnects, ledger.commands)
-    assert sums == (2, 2, 1, 1, 1, 3)
+    totals = (ledger.logins, ledger.sessions, ledger.peak, ledger.refused, ledger.reconnects, ledger.commands)
+    assert totals == (2, 2, 1, 1, 1, 3)
     assert (ledger.bytes_up, ledger.bytes_down) == (62_010, 2000)
 
 
@@ -49,7 +49,7 @@ def test_line_names_only_what_there_was() -> None:
     quiet = Ledger("prod", logins=1, sessions=1, peak=1)
     assert quiet.line() == "prod: 1 login · 1 session, peak 1 · 0 B up, 0 B down"
     assert filled().line() == (
-        "prod: 2 logins · 2 sessions, peak 1 · 61 KB up, 2.0 KB down · 1 refused and sent again · 1 reconnect"
+        "prod: 2 logins · 2 sessions, peak 1 · 61 KB up, 2.0 KB down · 1 refused and retried · 1 reconnect"
     )
 
 
@@ -66,13 +66,13 @@ def test_peak_counts_sessions_that_are_open_at_once() -> None:
 def test_many_threads_lose_no_count() -> None:
     ledger = Ledger("prod")
 
-    def one(_: int) -> None:
+    def run_command(_: int) -> None:
         ledger.session_opened("x")
         ledger.command_ran()
         ledger.session_closed("x", 0, 1, 2)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, range(2000)))
+        list(pool.map(run_command, range(2000)))
     assert (ledger.sessions, ledger.commands, ledger.bytes_up, ledger.bytes_down) == (2000, 2000, 2000, 4000)
     assert len(ledger.entries) == 4000
 
@@ -89,5 +89,5 @@ def test_many_threads_lose_no_count() -> None:
         (3 << 40, "3.0 TB"),
     ],
 )
-def test_sizes_are_told_in_powers_of_1024(size: int, text: str) -> None:
+def test_sizes_are_in_powers_of_1024(size: int, text: str) -> None:
     assert size_text(size) == text

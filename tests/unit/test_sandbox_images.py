@@ -1,4 +1,4 @@
-"""Which images the stacks need, and how each is come by; the engine and the registry are fakes."""
+"""Which images the stacks need, and how each is provided; the engine and the registry are fakes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOP = Path(__file__).parents[2]
 
 
 class Engine:
-    """Answers `docker image inspect` and `docker pull`; any other command is a mistake."""
+    """Answers `docker image inspect` and `docker pull`; fails on any other command."""
 
     def __init__(self, present: dict[str, bool], pullable: set[str]) -> None:
         self.present, self.pullable = present, pullable
@@ -34,7 +34,7 @@ class Engine:
             return subprocess.CompletedProcess(argv, 0, name, "")
         return subprocess.CompletedProcess(argv, 1, "", "Error response from daemon: no such host\n")
 
-    def build(self, name: str, refusal: str) -> str:
+    def build(self, name: str, pull_failure: str) -> str:
         self.present[name] = True
         return "made of straw"
 
@@ -78,7 +78,7 @@ def test_a_pull_that_takes_too_long_counts_as_refused(engine: Engine, monkeypatc
     assert images.ensure(["redis:7"], lambda line: None) == ["redis:7"]
 
 
-def test_an_image_without_recipe_is_named_with_the_reason() -> None:
+def test_an_image_without_stand_in_is_an_error_with_the_reason() -> None:
     with pytest.raises(TowlineError, match=r"image nosuch/thing:1 cannot be pulled.*: no such host"):
         stand_ins.build("nosuch/thing:1", "no such host")
 
@@ -86,11 +86,11 @@ def test_an_image_without_recipe_is_named_with_the_reason() -> None:
 def test_the_shipped_stacks_name_only_images_that_have_a_stand_in() -> None:
     names = images.shipped_images(TOP)
     assert {"traefik:v3.7", "traefik/whoami:v1.11", "python:3.13-slim"} <= set(names)
-    assert [name for name in names if stand_ins.split(name)[0] not in stand_ins.RECIPES] == []
+    assert [name for name in names if stand_ins.split(name)[0] not in stand_ins.STAND_INS] == []
 
 
-def test_every_recipe_has_its_dockerfile() -> None:
-    folders = {recipe.folder for recipe in stand_ins.RECIPES.values()}
+def test_every_stand_in_has_its_dockerfile() -> None:
+    folders = {stand_in.folder for stand_in in stand_ins.STAND_INS.values()}
     assert all((Path(stand_ins.__file__).parent / folder / "Dockerfile").is_file() for folder in folders)
 
 

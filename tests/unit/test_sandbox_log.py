@@ -122,9 +122,9 @@ def test_empty_log_counts_nothing() -> None:
 
 
 def test_sessions_one_after_the_other_peak_at_one() -> None:
-    one = "Starting session: command for u from 127.0.0.1 port 5 id 0"
+    start = "Starting session: command for u from 127.0.0.1 port 5 id 0"
     end = "Close session: user u from 127.0.0.1 port 5 id 0"
-    assert parse_log([one, end] * 3) == Counts(sessions=3, peak=1)
+    assert parse_log([start, end] * 3) == Counts(sessions=3, peak=1)
 
 
 def test_sessions_of_two_connections_do_not_add_up_to_a_peak() -> None:

@@ -1,4 +1,4 @@
-"""What the sandbox would install, as values: apt sources read, recipes planned, nothing run."""
+"""What the sandbox would install: apt sources are read, recipes planned, nothing is run."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_sources_come_from_every_file_but_no_cd(tmp_path: Path) -> None:
     (tmp_path / "sources.list").write_text("deb cdrom:[Debian]/ bookworm main\n", encoding="utf-8")
     (tmp_path / "sources.list.d" / "a.list").write_text(LIST, encoding="utf-8")
     (tmp_path / "sources.list.d" / "b.sources").write_text(DEB822, encoding="utf-8")
-    assert [one.suite for one in read_sources(tmp_path)] == [
+    assert [source.suite for source in read_sources(tmp_path)] == [
         "bookworm",
         "bookworm-updates",
         "bookworm",
@@ -148,7 +148,7 @@ def test_sshd_is_installed_with_its_own_service_kept_off() -> None:
     assert recipe.commands[-1][-1] == "openssh-server"
 
 
-def test_other_system_is_told_its_own_lines(said: list[str]) -> None:
+def test_other_system_gets_its_own_commands(said: list[str]) -> None:
     recipes = [sshd.plan_install(FEDORA), engine.plan_install(FEDORA, [])]
     with pytest.raises(TowlineError) as caught:
         install(recipes, said.append, FEDORA)
@@ -161,7 +161,7 @@ def test_other_system_is_told_its_own_lines(said: list[str]) -> None:
     assert said == []
 
 
-def test_user_who_is_not_root_is_told_every_line_once(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+def test_user_who_is_not_root_gets_every_command_once(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(TowlineError, match="only root can install") as caught:
         install([sshd.plan_install(TRIXIE), engine.plan_install(TRIXIE, [])], said.append, TRIXIE)

@@ -27,7 +27,7 @@ def test_limits_and_port_are_read_back_from_the_settings(tmp_path: Path) -> None
     assert (sshd.read_limits(files), sshd.read_port(files)) == (sshd.Limits(1, 3), 2222)
 
 
-def test_port_of_before_is_kept_if_free_and_left_if_taken() -> None:
+def test_former_port_is_kept_if_free_and_replaced_if_taken() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -43,12 +43,14 @@ def test_pid_of_another_process_is_not_ours(tmp_path: Path) -> None:
     assert down(tmp_path) is False
 
 
-def test_nothing_there_is_not_running(tmp_path: Path) -> None:
+def test_missing_folder_is_not_running(tmp_path: Path) -> None:
     assert read_status(tmp_path / "none") is None
     assert down(tmp_path / "none") is False
 
 
-def test_locked_account_is_told_how_to_unlock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_account_is_an_error_with_the_command_that_unlocks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sshd, "read_user", lambda: "u")
     shadow = tmp_path / "shadow"
     shadow.write_text("root:*:1:0:::::\nu:!:1:0:::::\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""towline.yaml and .env → Settings, and the one line for each way they can be wrong."""
+"""towline.yaml and .env as Settings, and the error for each way they can be wrong."""
 
 from __future__ import annotations
 
@@ -103,23 +103,25 @@ def test_named_file_has_its_own_top(tmp_path: Path) -> None:
     other = tmp_path / "other"
     (other / "stacks").mkdir(parents=True)
     (other / "lab.yaml").write_text("hosts: {lab: {ssh: lab}}")
-    here = project(tmp_path / "here" if (tmp_path / "here").mkdir() is None else tmp_path)
-    assert settings(here, config="../other/lab.yaml").top == other
-    by_environ = load_settings(here, environ={"TOWLINE_CONFIG": str(other / "lab.yaml")})
+    folder = tmp_path / "here"
+    folder.mkdir()
+    project(folder)
+    assert settings(folder, config="../other/lab.yaml").top == other
+    by_environ = load_settings(folder, environ={"TOWLINE_CONFIG": str(other / "lab.yaml")})
     assert by_environ.default_host == "lab"
 
 
-def test_named_file_without_stacks_beside_it_keeps_the_top_we_are_in(tmp_path: Path) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
+def test_named_file_without_stacks_beside_it_keeps_the_top_around_the_working_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
     (tmp_path / "id").write_text("key")
     (tmp_path / "lab.yaml").write_text("hosts: {lab: {ssh: lab, identity: id}}")
-    found = settings(project(here, "hosts: {prod: {ssh: p}}"), config=str(tmp_path / "lab.yaml"))
-    assert (found.top, found.default_host, found.host().identity) == (here, "lab", tmp_path / "id")
+    loaded = settings(project(folder, "hosts: {prod: {ssh: p}}"), config=str(tmp_path / "lab.yaml"))
+    assert (loaded.top, loaded.default_host, loaded.host().identity) == (folder, "lab", tmp_path / "id")
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "stacks", "x" * 5000, "a\0b", "~nobody-at-all/x"])
-def test_named_file_that_is_none_is_said(tmp_path: Path, name: str) -> None:
+def test_named_file_that_is_none_is_an_error(tmp_path: Path, name: str) -> None:
     assert re.search("no such", line_of(project(tmp_path), config=name))
 
 
@@ -305,12 +307,12 @@ def test_junk_anywhere_is_never_a_traceback(tmp_path: Path, bad: str) -> None:
             assert "\n" not in error.message
 
 
-def test_settings_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_settings_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (project(tmp_path) / "towline.yaml").symlink_to("nowhere")
     assert line_of(tmp_path) == "towline.yaml: cannot be read: No such file or directory"
 
 
-def test_settings_file_that_is_a_folder_is_said(tmp_path: Path) -> None:
+def test_settings_file_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
     (project(tmp_path) / "towline.yaml").mkdir()
     assert line_of(tmp_path) == "towline.yaml: cannot be read: Is a directory"
 
@@ -358,7 +360,7 @@ def test_file_that_is_none_is_named(tmp_path: Path, key: str, value: str, says: 
 def test_key_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "id").write_text("key")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
-    assert "'id' cannot be read by you" in line_of(project(tmp_path, prod("identity: id")))
+    assert "'id' is not readable by this user" in line_of(project(tmp_path, prod("identity: id")))
 
 
 def test_identity_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +415,7 @@ def test_bad_env_is_one_clear_line(tmp_path: Path, env: str, start: str) -> None
     assert line_of(project(tmp_path, env=env)).startswith(start)
 
 
-def test_env_that_is_not_text_is_said(tmp_path: Path) -> None:
+def test_env_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     assert line_of(project(tmp_path, env=b"SSH_HOST=\xff\n")).endswith(".env: is not UTF-8 text")
 
 

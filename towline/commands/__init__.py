@@ -1,1 +1,1 @@
-"""Pure builders: a command is a value, the tuple of its words. Nothing here does I/O."""
+"""Builds commands: a command is a tuple of words. Nothing in this package does I/O."""

@@ -1,4 +1,4 @@
-"""docker compose, as words. Compose finds the stack's files in the folder it runs in; the project is always named."""
+"""Commands of docker compose. They run in the stack's folder, where Compose finds its files; the project is always given."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ def compose(project: str, *words: str) -> Command:
 
 
 def build(project: str, *, cache: bool = True) -> Command:
+    """Build the images of all services that have a `build`."""
     return compose(project, "build", *(() if cache else ("--no-cache",)))
 
 
 def down(project: str) -> Command:
-    """Containers and networks go; volumes stay, always."""
+    """Remove containers and networks; volumes are always kept."""
     return compose(project, "down", "--remove-orphans")
 
 
 def up(project: str) -> Command:
-    """Containers in the background; a service that is gone from the files goes here too."""
+    """Start the containers in the background; remove those of services that are no longer in the compose files."""
     return compose(project, "up", "--detach", "--remove-orphans")

@@ -1,4 +1,4 @@
-"""The docker commands that facts are read with, as words."""
+"""Commands of docker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIG_HASH = "com.docker.compose.config-hash"
 COMPOSE_VERSION = "com.docker.compose.version"
 INPUTS = "towline.inputs"  # the hash of the files that a service sees, see deploy/planning/inputs.py
 
-# One JSON object a container. `.Labels` as `--format json` gives it is one comma-joined text that cannot be taken apart again.
+# One JSON object per container. `.Labels` of `--format json` is one comma-separated text that cannot be parsed reliably.
 _CONTAINER = (
     f'{{"project":{{{{json (.Label "{PROJECT}")}}}},"service":{{{{json (.Label "{SERVICE}")}}}},'
     '"name":{{json .Names}},"image":{{json .Image}},"state":{{json .State}},'
@@ -22,7 +22,7 @@ _CONTAINER = (
 
 
 def containers(project: str = "") -> Command:
-    """All containers that compose made (for `project`), running or not, a JSON object a line."""
+    """List all containers that Compose created (for `project`), running or not: one JSON object per line."""
     label = f"label={PROJECT}={project}" if project else f"label={PROJECT}"
     return (
         *("docker", "ps", "--all", "--no-trunc"),
@@ -46,7 +46,7 @@ INSPECTED = (
 
 
 def execute(project: str, service: str, command: Command) -> Command:
-    """Run `command` in the service's newest running container. `docker compose exec` would start slower and mind COMPOSE_FILE."""
+    """Run `command` in the service's newest running container; `docker compose exec` is slower and depends on COMPOSE_FILE."""
     labels = (f"label={PROJECT}={project}", f"label={SERVICE}={service}", f"label={ONEOFF}=False")
     return script(_EXECUTE, *labels, *command)
 
@@ -59,17 +59,20 @@ exec docker exec "$id" "$@"
 
 
 def engine_version() -> Command:
+    """Print the engine's version."""
     return ("docker", "version", "--format", "{{.Server.Version}}")
 
 
 def compose_version() -> Command:
+    """Print the version of the compose plugin."""
     return ("docker", "compose", "version", "--short")
 
 
 def disk_use() -> Command:
+    """Print the disk usage of images, containers, volumes and build cache: one JSON object per line."""
     return ("docker", "system", "df", "--format", "{{json .}}")
 
 
 def prune_cache() -> Command:
-    """The build cache only: no image, container, network or volume."""
+    """Remove the build cache; no image, container, network or volume."""
     return ("docker", "builder", "prune", "--force")

@@ -1,4 +1,4 @@
-"""Words to shell text: the one place where anything is quoted."""
+"""Commands as shell text; the only module that quotes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Command = tuple[str, ...]
 
 
 def quote(command: Iterable[str]) -> str:
-    """The words as one line that any POSIX shell reads back as the same words.
+    """The words as one line that any POSIX shell splits into the same words.
 
     >>> quote(["echo", "it's", "$HOME"])
     'echo \\'it\\'"\\'"\\'s\\' \\'$HOME\\''
@@ -18,21 +18,21 @@ def quote(command: Iterable[str]) -> str:
 
 
 def script(text: str, *words: str) -> Command:
-    """Run `text` under `sh` with `words` as $1, $2, …; its own stdin stays free for bytes."""
+    """Run `text` in `sh` with `words` as $1, $2, …; stdin stays free for data."""
     return ("sh", "-c", text, "towline", *words)
 
 
 def login_shell(text: str) -> Command:
-    """What `ssh host TEXT` would run: the text, read by the login's own shell."""
+    """Run `text` in the user's login shell, as `ssh host TEXT` does."""
     return ("sh", "-c", 'exec "${SHELL:-/bin/sh}" -c "$1"', "towline", text)
 
 
 def limited(seconds: float, command: Command) -> Command:
-    """`command`, ended on the server after `seconds` (code 124). Where the server has no `timeout`, without a limit."""
+    """`command`, ended on the server after `seconds` (exit code 124); without a limit where the server has no `timeout`."""
     return script(_LIMITED, str(max(1, round(seconds))), *command)
 
 
-# -k: a command that does not leave on TERM is killed 5 s later; older busybox has no -k.
+# -k: a command that does not exit on TERM is killed 5 s later; older busybox has no -k.
 _LIMITED = """
 n=$1; shift
 if timeout -k 1 1 true 2>/dev/null; then exec timeout -k 5 "$n" "$@"; fi
@@ -42,7 +42,7 @@ exec "$@"
 
 
 def assignments(values: dict[str, str]) -> str:
-    """Shell assignments, a line each, for a script to source.
+    """Shell assignments, one per line, for a script to source.
 
     >>> assignments({"by": "ann o'brien"})
     'by=\\'ann o\\'"\\'"\\'brien\\'\\n'
@@ -51,7 +51,7 @@ def assignments(values: dict[str, str]) -> str:
 
 
 def joined_by_and(texts: Iterable[str]) -> str:
-    """Shell texts as one that stops at the first failure. Each on lines of its own: a text may end in a comment.
+    """Shell texts as one that stops at the first failure. Each is on its own lines, since it may end in a comment.
 
     >>> print(joined_by_and(["cd /srv # there", "ls"]))
     {

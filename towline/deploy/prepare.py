@@ -35,7 +35,7 @@ from towline.facts.registry import Unpullable, read_unpullable, to_be_pulled
 from towline.facts.release import read_release
 from towline.facts.stack import StackFact
 from towline.project.catalog import Catalog, Stack
-from towline.project.compose_file import interpolated
+from towline.project.compose_file import interpolate
 from towline.project.env_file import read_env
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
@@ -54,8 +54,9 @@ class Cargo:
     @property
     def images(self) -> tuple[str, ...]:
         """The images that the stack does not build, but for those whose names only the server can tell."""
-        env = self.stack.root_env or self.stack.folder / ".env"
-        named = {interpolated(one.image, env) for one in self.stack.services if one.image and not one.builds}
+        named = {
+            interpolate(one.image, self.stack.dotenv) for one in self.stack.services if one.image and not one.builds
+        }
         return tuple(sorted(name for name in named if "$" not in name))
 
 
@@ -84,7 +85,7 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
         inventory.commands(images),
         (drift.command(root, stack.name, stack.project),),
     )
-    results = connection.batch([command for part in parts for command in part], together=True, name="facts")
+    results = connection.batch([command for part in parts for command in part], parallel=True, name="facts")
     asked, free, state, around, seen = ([results.pop(0) for _ in part] for part in parts)
     problem = engine.unusable(engine.parse(asked), connection.host.name)
     if problem:

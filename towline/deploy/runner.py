@@ -78,7 +78,7 @@ def send_release(connection: Connection, stack: Stack, manifest: Manifest, plan:
     before, start = connection.ledger.bytes_up, time.monotonic()
     words = (connection.host.root, plan.stack, plan.release, plan.previous or "-", manifest.digest)
     command = script(remote_script("receive"), *words)
-    result = connection.put(release_stream(stack, manifest, plan), command)
+    result = connection.upload(release_stream(stack, manifest, plan), command)
     if not result.ok:
         raise RemoteFailed(
             f"{plan.stack}: the release could not be put on {connection.host.name}; nothing has changed there",
@@ -171,7 +171,7 @@ RECONNECT_FOR = 600  # seconds; the run goes on there all the while
 
 def _reconnect(connection: Connection, watch: ProgressView, error: ConnectionLost) -> None:
     watch.note(f"{error.message}; the server goes on by itself")
-    connection.drop()
+    connection.close()
     until, wait = time.monotonic() + RECONNECT_FOR, 1.0
     while True:
         try:

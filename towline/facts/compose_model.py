@@ -17,7 +17,7 @@ from towline.commands.compose import compose
 from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed, StackError, TowlineError
 from towline.project.catalog import Stack
-from towline.project.compose_file import interpolated
+from towline.project.compose_file import interpolate
 from towline.project.yaml_file import Tagged, load_yaml
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
@@ -163,7 +163,7 @@ def read_model(connection: Connection, stack: Stack, manifest: Manifest) -> Rend
     """
     entries = entries_read(stack, manifest)
     live = StackPaths(connection.host.root, stack.name).live
-    result = connection.put(tar_stream(entries), command(stack.project, stack.compose_files, live), "model")
+    result = connection.upload(tar_stream(entries), command(stack.project, stack.compose_files, live), "model")
     if not result.ok:
         folder = result.out.partition("\n")[0]
         said = _blotted(result.err.replace(f"{folder}/", "") if folder else result.err, entries)
@@ -215,7 +215,7 @@ class _Names:
 
     def __init__(self, stack: Stack, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.env = stack.root_env or stack.folder / ".env"
+        self.env = stack.dotenv
         self.documents = set(stack.compose_files)
         self.plain = {".env"}
         self.folders = {""}
@@ -223,7 +223,7 @@ class _Names:
     def learn(self, path: str, document: object) -> None:
         self.folders.add(posixpath.dirname(path))
         for key, name in _named(document, ""):
-            filled = interpolated(name, self.env)
+            filled = interpolate(name, self.env)
             (self.documents if key in ("include", "extends") else self.plain).add(filled)
             if key == "include":  # a file, or the project_directory that its paths are relative to
                 self.folders |= {filled, posixpath.dirname(filled)}

@@ -23,7 +23,7 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
     Raises RemoteFailed when docker does not answer.
     """
     commands = [docker.containers(), interrupted.command(connection.host.root)]
-    listed, runs = connection.batch(commands, together=True, name="containers")
+    listed, runs = connection.batch(commands, parallel=True, name="containers")
     containers = parse_answer(listed, connection.host.name)
     interrupted.tell(runs, note)
     stacks = {stack.project: stack.name for stack in catalog.stacks}
@@ -47,6 +47,6 @@ def read_project(connection: Connection, project: str) -> tuple[Container, ...]:
 def parse_answer(result: Result, host: str) -> tuple[Container, ...]:
     """The containers out of `docker ps`, by project, service and name. Raises RemoteFailed when docker did not answer."""
     if not result.ok:
-        raise RemoteFailed(f"{host}: {result.last_word}", "see `inv test-connectivity`")
+        raise RemoteFailed(f"{host}: {result.last_line}", "see `inv test-connectivity`")
     rows = [json.loads(line) for line in result.out.splitlines() if line.strip()]
     return tuple(sorted(map(parse_listed, rows), key=lambda each: (each.project, each.service, each.name)))

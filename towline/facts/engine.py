@@ -50,7 +50,7 @@ def parse(results: list[Result]) -> Engine:
     """The engine from the results of `commands()`, in their order."""
     user, docker_path, version, compose, socket = results
     return Engine(
-        problem="" if version.ok else version.last_word,
+        problem="" if version.ok else version.last_line,
         socket=socket.out.strip() if docker_path.ok else "none",
         user=user.out.strip(),
         version=version.out.strip() if version.ok else "",

@@ -47,7 +47,7 @@ def read_unpullable(connection: Connection, images: Mapping[str, bool]) -> dict[
     """Those of `images` that cannot be pulled, and why. One session; none when there are none."""
     if not images:
         return {}
-    results = connection.batch(commands(images), together=True, timeout=ANSWER_IN, name="registries")
+    results = connection.batch(commands(images), parallel=True, timeout=ANSWER_IN, name="registries")
     return parse(results, list(images))
 
 

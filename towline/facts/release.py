@@ -40,7 +40,7 @@ def parse(results: list[Result]) -> ReleaseFiles:
 
 def read_release(connection: Connection, paths: StackPaths, release: str) -> ReleaseFiles:
     """One session."""
-    return parse(connection.batch(commands(paths, release), together=True, name="release"))
+    return parse(connection.batch(commands(paths, release), parallel=True, name="release"))
 
 
 def _unpacked(result: Result) -> str:

@@ -102,7 +102,7 @@ def read_survey(
     connection.fabric()  # logging in is not part of how long the answer takes
     asked = commands(connection.host.root, stacks)
     sent = time.time()
-    results = connection.batch([*asked, *more], together=True, name="survey")
+    results = connection.batch([*asked, *more], parallel=True, name="survey")
     return parse(results[: len(asked)], stacks, (sent, time.time())), results[len(asked) :]
 
 

@@ -1,1 +1,1 @@
-"""What lies in the user's folder: settings, the catalogue of stacks, their compose files, .env files."""
+"""The user's project folder: settings, the catalog of stacks, their compose files, .env files."""

@@ -1,6 +1,6 @@
-"""The folders of a project → Stack, what each needs, and the order to deploy in.
+"""The stacks of a project: what each one needs, and the order to deploy them in.
 
-Everything wrong is a StackError of one line.
+Every error in a stack is a StackError of one line.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from towline.project.compose_file import (
     COMPOSE_FILES,
     Service,
     compose_files,
-    filled,
+    interpolate_values,
     load_compose,
     parse_networks,
     parse_services,
 )
 from towline.project.compose_paths import SecretFiles
 from towline.project.declared_checks import Check, Waiver, parse_checks, parse_waivers
-from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, shown_path
+from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
 from towline.project.yaml_file import Place, parse_keys, text_at
 
 Kind = Literal["infrastructure", "stack"]
 KINDS: Mapping[str, Kind] = {"infrastructure": "infrastructure", "stacks": "stack"}
-# The engine has these from the start: nobody creates them.
+# The engine always has these.
 BUILTIN_NETWORKS = frozenset({"host", "bridge", "none"})
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One folder with a compose file. Network names are the real ones, as the engine knows them.
+    """One folder with a compose file.
 
-    env_files, secret_files: what holds secrets, from the folder; names may have variables.
+    creates, declares, external: networks, by their names on the engine. declares: creates and those that no service uses
+    (Compose skips them). root_env: the repository's .env, for a stack without its own.
+    env_files, secret_files: the files that hold secrets, relative to the folder; the paths may contain variables.
     """
 
     name: str
@@ -53,7 +55,6 @@ class Stack:
     compose_files: tuple[str, ...]
     services: tuple[Service, ...]
     creates: frozenset[str] = frozenset()
-    # like creates, with those that no service uses (Compose skips them)
     declares: frozenset[str] = frozenset()
     external: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
@@ -68,13 +69,18 @@ class Stack:
 
     @property
     def label(self) -> str:
-        """The folder as people write it: `stacks/whoami`."""
-        return shown_path(self.folder, self.top)
+        """The folder, relative to the project's top: `stacks/whoami`."""
+        return display_path(self.folder, self.top)
+
+    @property
+    def dotenv(self) -> Path:
+        """The .env that Compose interpolates with, which may not exist: the repository's, else the stack's own."""
+        return self.root_env or self.folder / ".env"
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every stack of a project, and the folders beside them that are none (folder → why)."""
+    """Every stack of a project. not_stacks: folder → why it is not a stack."""
 
     stacks: tuple[Stack, ...] = ()
     not_stacks: Mapping[str, str] = field(default_factory=dict)
@@ -84,18 +90,18 @@ class Catalog:
         return {stack.name: stack for stack in self.stacks}
 
     def stack(self, name: str) -> Stack:
-        """The stack called `name` or found in the folder `name` (`stacks/whoami/`). Raises StackError."""
+        """The stack called `name`, or whose folder is `name` (`stacks/whoami/`). Raises StackError."""
         wanted = name.strip().removeprefix("./").rstrip("/")
         for stack in self.stacks:
             if wanted in (stack.name, stack.label):
                 return stack
-        for folder, why in self.not_stacks.items():
+        for folder, reason in self.not_stacks.items():
             if wanted in (folder, folder.rpartition("/")[2]):
-                raise StackError(why)
+                raise StackError(reason)
         raise StackError(f"no stack {name!r}; {closest(wanted.rpartition('/')[2], self.by_name)}")
 
     def needs_of(self, stack: Stack) -> frozenset[str]:
-        """The stacks that must be up before `stack`: those it names, and those whose network it uses."""
+        """The names of the stacks that must be up before `stack`: those in its `needs`, and those whose networks it uses."""
         creators = {s.name for s in self.stacks if s is not stack and s.declares & stack.external}
         return frozenset(creators) | frozenset(stack.needs)
 
@@ -105,10 +111,10 @@ class Catalog:
         return stack.external - created - BUILTIN_NETWORKS
 
     def order(self, names: Iterable[str] | None = None) -> tuple[Stack, ...]:
-        """The stacks (or those in `names`) in the order to deploy them in.
+        """The stacks, or those in `names`, in the order to deploy them in.
 
-        Infrastructure first, alphabetical among the free ones; what a stack needs always goes before it,
-        also when infrastructure needs an application. Raises StackError for a cycle, naming it.
+        A stack comes after those that it needs, also where infrastructure needs an application; otherwise infrastructure
+        comes first, then alphabetical order decides. Raises StackError that names the cycle if there is one.
         """
         wanted = {self.stack(name).name for name in names} if names is not None else set(self.by_name)
         return tuple(self.by_name[name] for name in self._sorted() if name in wanted)
@@ -119,36 +125,36 @@ class Catalog:
         try:
             sorter.prepare()
         except CycleError as e:
-            raise StackError(f"stacks need each other in a circle: {_circle(e.args[1])}") from None
+            raise StackError(f"dependency cycle between stacks: {_cycle_text(e.args[1])}") from None
         rank = self._ranks(needs)
-        free: list[tuple[int, str]] = []
+        ready: list[tuple[int, str]] = []
         while sorter.is_active():
             for name in sorter.get_ready():
-                heapq.heappush(free, (rank[name], name))
-            _, name = heapq.heappop(free)
+                heapq.heappush(ready, (rank[name], name))
+            _, name = heapq.heappop(ready)
             sorter.done(name)
             yield name
 
     def _ranks(self, needs: Mapping[str, frozenset[str]]) -> dict[str, int]:
-        """0 infrastructure, 1 applications that infrastructure (in the end) needs, 2 the others."""
-        base = {stack.name for stack in self.stacks if stack.kind == "infrastructure"}
-        early = set(base)
+        """0: infrastructure, 1: applications that infrastructure needs, directly or not, 2: the others."""
+        infrastructure = {stack.name for stack in self.stacks if stack.kind == "infrastructure"}
+        early = set(infrastructure)
         while more := frozenset[str]().union(*(needs[name] for name in early)) - early:
             early |= more
-        return {name: 0 if name in base else 1 if name in early else 2 for name in self.by_name}
+        return {name: 0 if name in infrastructure else 1 if name in early else 2 for name in self.by_name}
 
 
-def _circle(names: list[str]) -> str:
-    """graphlib's cycle (each before the one that needs it) as `a → b → a`: a needs b needs a."""
-    ring = names[:0:-1]
-    start = ring.index(min(ring))
-    return " → ".join([*ring[start:], *ring[:start], ring[start]])
+def _cycle_text(names: list[str]) -> str:
+    """graphlib's cycle (each name before the one that needs it) as `a → b → a`: a needs b, which needs a."""
+    cycle = names[:0:-1]
+    start = cycle.index(min(cycle))
+    return " → ".join([*cycle[start:], *cycle[:start], cycle[start]])
 
 
 # ---------------------------------------------------------------------------------------------------- loading
 
 
-class _Towline(msgspec.Struct):
+class _TowlineKeys(msgspec.Struct):
     host: str | None = None
     strategy: Strategy | None = None
     needs: list[str] = []
@@ -158,49 +164,49 @@ class _Towline(msgspec.Struct):
 
 
 def load_catalog(settings: Settings) -> Catalog:
-    """Every stack under the project's top, checked as a whole. Raises StackError for the first one wrong."""
+    """Every stack of the project, read and checked. Raises StackError for the first error."""
     stacks: list[Stack] = []
     not_stacks: dict[str, str] = {}
-    for folder in _folders(settings.top):
+    for folder in _stack_folders(settings.top):
         files = compose_files(folder)
         if files:
             stacks.append(_load_stack(folder, files, settings))
         else:
-            label = shown_path(folder, settings.top)
+            label = display_path(folder, settings.top)
             not_stacks[label] = f"{label} has no compose file ({', '.join(COMPOSE_FILES)})"
-    _refuse_same(stacks)
+    _refuse_duplicates(stacks)
     _refuse_unknown_needs(stacks)
     return Catalog(tuple(stacks), not_stacks)
 
 
-def _folders(top: Path) -> Iterator[Path]:
+def _stack_folders(top: Path) -> Iterator[Path]:
     for parent in (top / name for name in STACK_FOLDERS):
         try:
-            names = sorted(f.name for f in parent.iterdir()) if parent.is_dir() else []
+            names = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
         except OSError as e:
             raise StackError(f"{parent.name}: cannot be read: {e.strerror}") from None
-        yield from (parent / n for n in names if n[0] not in "._" and (parent / n).is_dir())
+        yield from (parent / name for name in names if name[0] not in "._" and (parent / name).is_dir())
 
 
 def _load_stack(folder: Path, files: tuple[str, ...], settings: Settings) -> Stack:
-    label = shown_path(folder, settings.top)
+    label = display_path(folder, settings.top)
     try:
-        return _stack(folder, files, settings, label)
+        return _parse_stack(folder, files, settings, label)
     except RecursionError:
         raise StackError(f"{label}/{files[0]}: nested too deeply, or an alias that contains itself") from None
 
 
-def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
+def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
     root_env = _root_env(folder, settings.top)
     place = Place(f"{label}/{files[0]}", "", StackError)
-    secretive = SecretFiles()
-    keys = load_compose(folder, files, label, secretive, root_env=root_env is not None)
+    secrets = SecretFiles()
+    keys = load_compose(folder, files, label, secrets, root_env=root_env is not None)
     services = parse_services(keys.get("services"), place.at("services"))
-    project = _project(folder.name, keys.get("name"), place)
+    project = _project_name(folder.name, keys.get("name"), place)
     own_place = place.at("x-towline")
-    own = _towline(keys.get("x-towline"), settings, own_place)
-    networks = parse_networks(keys, project, root_env or folder / ".env", place)
-    declared = filled(own.checks, root_env or folder / ".env")
+    own = _parse_towline(keys.get("x-towline"), settings, own_place)
+    env_file = root_env or folder / ".env"
+    networks = parse_networks(keys, project, env_file, place)
     return Stack(
         name=folder.name,
         project=project,
@@ -217,14 +223,14 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
         strategy=own.strategy,
         root_env=root_env,
         checks=parse_checks(
-            declared,
+            interpolate_values(own.checks, env_file),
             [service.name for service in services],
             own_place.at("checks"),
         ),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
-        env_files=tuple(sorted(secretive.env_files)),
-        secret_files=tuple(sorted(secretive.secrets)),
+        env_files=tuple(sorted(secrets.env_files)),
+        secret_files=tuple(sorted(secrets.secrets)),
     )
 
 
@@ -234,7 +240,8 @@ def _root_env(folder: Path, top: Path) -> Path | None:
     return root if root.is_file() and not os.path.lexists(own) else None
 
 
-def _project(name: str, given: object, place: Place) -> str:
+def _project_name(name: str, given: object, place: Place) -> str:
+    """The Compose project: `name:` of the compose file if it has no variables, else the folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise StackError(f"{place.file}: folder name {name!r}: expected letters, digits and ._- only")
     text = text_at(given, place.at("name"))
@@ -247,15 +254,15 @@ def _project(name: str, given: object, place: Place) -> str:
     return project
 
 
-def _towline(raw: object, settings: Settings, place: Place) -> _Towline:
-    keys = parse_keys(raw, _Towline, place)
+def _parse_towline(raw: object, settings: Settings, place: Place) -> _TowlineKeys:
+    keys = parse_keys(raw, _TowlineKeys, place)
     known = {*settings.hosts, SANDBOX}
     if keys.host is not None and keys.host not in known:
         raise place.at("host").wrong(f"no host {keys.host!r}; {closest(keys.host, known)}")
     return keys
 
 
-def _refuse_same(stacks: Iterable[Stack]) -> None:
+def _refuse_duplicates(stacks: Iterable[Stack]) -> None:
     names: dict[str, Stack] = {}
     projects: dict[str, Stack] = {}
     for stack in stacks:
@@ -265,7 +272,7 @@ def _refuse_same(stacks: Iterable[Stack]) -> None:
         other = projects.setdefault(stack.project, stack)
         if other is not stack:
             both = f"{other.label} and {stack.label} are both the compose project {stack.project!r}"
-            raise StackError(f"{both}; change one's name:")
+            raise StackError(f"{both}; set another name: in one of them")
 
 
 def _refuse_unknown_needs(stacks: Iterable[Stack]) -> None:

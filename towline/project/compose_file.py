@@ -1,6 +1,6 @@
-"""A stack's compose files → its services and networks, read as far as the catalogue needs and no further.
+"""A stack's compose files: its services and networks, as far as the catalog needs them.
 
-Compose itself stays the judge of everything else in them. Everything wrong is a StackError of one line.
+Everything else in them is left for Compose itself to judge. Every error is a StackError of one line.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from towline.errors import StackError
-from towline.project.compose_paths import Paths, SecretFiles
+from towline.project.compose_paths import PathChecker, SecretFiles
 from towline.project.env_file import read_env
-from towline.project.yaml_file import Place, Tagged, found, list_at, load_yaml, mapping_at, text_at
+from towline.project.yaml_file import Place, Tagged, describe, list_at, load_yaml, mapping_at, text_at
 
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 OVERRIDE_FILES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-compose") for end in ("yml", "yaml"))
@@ -24,7 +24,7 @@ OVERRIDE_FILES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-
 
 @dataclass(frozen=True)
 class Service:
-    """One service of a compose file; `image` None: it is built, or comes by `extends`."""
+    """One service of a compose file. image None: it is built, or comes from `extends`. builds: has a `build`."""
 
     name: str
     image: str | None = None
@@ -34,7 +34,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Networks:
-    """A stack's networks, real names: those it declares, of these the ones in use, and the external ones."""
+    """A stack's networks, by their names on the engine. declared: not external; used: those of them that a service uses."""
 
     declared: frozenset[str]
     used: frozenset[str]
@@ -42,7 +42,7 @@ class Networks:
 
 
 def compose_files(folder: Path) -> tuple[str, ...]:
-    """The compose file that Compose itself would take, and its override; empty when there is none."""
+    """The compose file that Compose itself would choose, and its override file; empty when there is none."""
     try:
         names = {file.name for file in folder.iterdir()}
     except OSError as e:
@@ -52,80 +52,84 @@ def compose_files(folder: Path) -> tuple[str, ...]:
     return tuple(name for name in (main, override) if name) if main else ()
 
 
-# --------------------------------------------------------------------------------------- files → one document
+# ------------------------------------------------------------------------------------- files to one document
 
 
 def load_compose(
-    folder: Path, files: tuple[str, ...], label: str, secretive: SecretFiles, *, root_env: bool
+    folder: Path, files: tuple[str, ...], label: str, secrets: SecretFiles, *, root_env: bool
 ) -> dict[Any, Any]:
-    """The compose `files` of a stack's `folder` as the one document that Compose makes of them; fills `secretive`.
+    """The compose `files` of a stack's `folder`, merged into one document as Compose does; adds to `secrets`.
 
-    `root_env`: the stack gets the repository's .env, so its own need not be there. Raises StackError for
-    what is broken, and for paths that only this machine has.
+    label: the folder in error messages. root_env: the stack gets the repository's .env, so its own need not exist.
+    Raises StackError for broken files, and for paths that exist only on this machine.
     """
-    source = _Source(folder, label, root_env, secretive)
-    documents = [document for name in files for document in source.load(folder / name)]
-    return mapping_at(_plain(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
+    reader = _Reader(folder, label, root_env, secrets)
+    documents = [document for name in files for document in reader.read(folder / name)]
+    return mapping_at(_without_tags(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
 
 
 @dataclass
-class _Source:
-    """Reads a stack's compose files one by one; each is checked by itself, so that the error names it."""
+class _Reader:
+    """Reads a stack's compose files one by one; each is checked by itself, so that an error names the file."""
 
     folder: Path
     label: str
     root_env: bool
-    secretive: SecretFiles
+    secrets: SecretFiles
     seen: set[Path] = field(default_factory=set)
 
-    def load(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
-        """What `path` and the files that it includes hold, the included ones first."""
+    def read(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
+        """The documents of `path` and of the files that it includes, the included ones first.
+
+        base: the folder that its paths are relative to, by default its own. A file that was read before gives none.
+        """
         if path in self.seen:
             return []
         self.seen.add(path)
         place = Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
         raw = load_yaml(path, StackError, place.file)
-        keys = mapping_at(_plain(raw), place)
-        paths = Paths(self.folder, base or path.parent, self.root_env, self.secretive)
+        keys = mapping_at(_without_tags(raw), place)
+        paths = PathChecker(self.folder, base or path.parent, self.root_env, self.secrets)
         paths.check(keys, place)
-        included = [doc for p, home in paths.includes(keys, place) for doc in self.load(p, home)]
-        own = {k: v for k, v in mapping_at(raw, place).items() if k != "include"}
+        included = [doc for file, folder in paths.included_files(keys, place) for doc in self.read(file, folder)]
+        own = {key: value for key, value in mapping_at(raw, place).items() if key != "include"}
         return [*included, own]
 
 
-def _merge(under: Any, over: Any) -> Any:
-    """`over` laid on `under` as Compose does it: mappings key by key, lists end to end."""
-    if isinstance(over, Tagged):
-        return over
-    if isinstance(under, Tagged):
-        return under if over is None else over
-    if isinstance(under, dict) and isinstance(over, dict):
-        both = {key: _merge(under[key], over[key]) for key in under.keys() & over.keys()}
-        return {**under, **over, **both}
-    if isinstance(under, list) and isinstance(over, list):
-        return under + over
-    return under if over is None else over
+def _merge(base: Any, override: Any) -> Any:
+    """`override` merged into `base` as Compose does: mappings by key, lists appended."""
+    if isinstance(override, Tagged):
+        return override
+    if isinstance(base, Tagged):
+        return base if override is None else override
+    if isinstance(base, dict) and isinstance(override, dict):
+        both = {key: _merge(base[key], override[key]) for key in base.keys() & override.keys()}
+        return {**base, **override, **both}
+    if isinstance(base, list) and isinstance(override, list):
+        return base + override
+    return base if override is None else override
 
 
-def _plain(value: Any) -> Any:
-    """`value` without Compose's tags: what is under `!reset` is gone, `!override` is just its value."""
+def _without_tags(value: Any) -> Any:
+    """`value` without Compose's tags: what is tagged `!reset` is left out, `!override` becomes its value."""
     if isinstance(value, Tagged):
-        return _plain(value.value) if value.tag == "!override" else None
+        return _without_tags(value.value) if value.tag == "!override" else None
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items() if getattr(v, "tag", "") != "!reset"}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {key: _without_tags(item) for key, item in value.items() if getattr(item, "tag", "") != "!reset"}
+    return [_without_tags(item) for item in value] if isinstance(value, list) else value
 
 
 # -------------------------------------------------------------------------------------- services and networks
 
 
 def parse_services(raw: object, place: Place) -> tuple[Service, ...]:
+    """The services of a compose document. Raises the place's error, also when there are none."""
     if not mapping_at(raw, place):
         raise place.wrong("there are none; expected at least one service with an image or a build")
-    return tuple(_service(name, value, place) for name, value in mapping_at(raw, place).items())
+    return tuple(_parse_service(name, value, place) for name, value in mapping_at(raw, place).items())
 
 
-def _service(name: object, raw: object, place: Place) -> Service:
+def _parse_service(name: object, raw: object, place: Place) -> Service:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise place.wrong(f"service name {name!r}: expected letters, digits and ._- only (in quotes if a number)")
     place = place.at(name)
@@ -135,38 +139,40 @@ def _service(name: object, raw: object, place: Place) -> Service:
     builds = keys.get("build") is not None
     if not (image or builds or keys.get("extends") or keys.get("provider")):
         raise place.wrong("has neither image nor build")
-    return Service(name, image, builds, tuple(str(p) for p in profiles))
+    return Service(name, image, builds, tuple(map(str, profiles)))
 
 
 def parse_networks(keys: Mapping[str, Any], project: str, env_file: Path, place: Place) -> Networks:
-    """The networks of a compose document, variables in their names filled in from `env_file`."""
+    """The networks of a compose document; variables in their names are interpolated from `env_file`."""
     declared = dict(mapping_at(keys.get("networks"), place.at("networks")))
     used = _used_networks(keys["services"], place.at("services"))
     if "default" in used:
         declared.setdefault("default", None)
-    real: dict[str, str] = {}
+    own: dict[str, str] = {}
     external: set[str] = set()
     for key, raw in declared.items():
-        name, outside = _network(str(key), raw, project, place.at("networks").at(key))
-        name = interpolated(name, env_file)
-        if "$" in name:  # only the server's shell knows it: no order can be told from it
+        name, is_external = _parse_network(str(key), raw, project, place.at("networks").at(key))
+        name = interpolate(name, env_file)
+        if "$" in name:  # only the server's environment has the value: no order can be derived from it
             continue
-        external.update({name} if outside else ())
-        real.update({} if outside else {str(key): name})
-    in_use = frozenset(name for key, name in real.items() if key in used)
-    return Networks(frozenset(real.values()), in_use, frozenset(external))
+        if is_external:
+            external.add(name)
+        else:
+            own[str(key)] = name
+    in_use = frozenset(name for key, name in own.items() if key in used)
+    return Networks(frozenset(own.values()), in_use, frozenset(external))
 
 
-def _network(key: str, raw: object, project: str, place: Place) -> tuple[str, bool]:
-    """(real name, whether it is external). The old form is `external: {name: …}`."""
+def _parse_network(key: str, raw: object, project: str, place: Place) -> tuple[str, bool]:
+    """(name on the engine, whether it is external). `external: {name: …}` is the deprecated form."""
     keys = mapping_at(raw, place)
     external = keys.get("external")
-    old = external.get("name") if isinstance(external, dict) else None
-    outside = external is not None and external is not False
-    name = keys.get("name") or old or (key if outside else f"{project}_{key}")
+    old_name = external.get("name") if isinstance(external, dict) else None
+    is_external = external is not None and external is not False
+    name = keys.get("name") or old_name or (key if is_external else f"{project}_{key}")
     if not isinstance(name, str):
-        raise place.at("name").wrong(f"expected text, got {found(name)}")
-    return name, outside
+        raise place.at("name").wrong(f"expected text, got {describe(name)}")
+    return name, is_external
 
 
 def _used_networks(services: Mapping[str, Any], place: Place) -> set[str]:
@@ -174,22 +180,22 @@ def _used_networks(services: Mapping[str, Any], place: Place) -> set[str]:
     for service, keys in services.items():
         names = keys.get("networks") or ([] if keys.get("network_mode") else ["default"])
         if not isinstance(names, (dict, list)):
-            raise place.at(service).at("networks").wrong(f"expected a list, got {found(names)}")
+            raise place.at(service).at("networks").wrong(f"expected a list, got {describe(names)}")
         used.update(str(name) for name in names)
     return used
 
 
-def filled(value: object, env_file: Path) -> Any:
-    """A plain value with its texts as Compose fills them in: variables out of a .env, and `$$` for a dollar."""
+def interpolate_values(value: object, env_file: Path) -> Any:
+    """`value` with every text in it interpolated as Compose does: variables from a .env file, `$$` for a dollar sign."""
     if isinstance(value, str):
-        return "$".join(interpolated(part, env_file) for part in value.split("$$"))
+        return "$".join(interpolate(part, env_file) for part in value.split("$$"))
     if isinstance(value, dict):
-        return {key: filled(item, env_file) for key, item in value.items()}
-    return [filled(item, env_file) for item in value] if isinstance(value, list) else value
+        return {key: interpolate_values(item, env_file) for key, item in value.items()}
+    return [interpolate_values(item, env_file) for item in value] if isinstance(value, list) else value
 
 
-def interpolated(text: str, env_file: Path) -> str:
-    """`text` with `$X`, `${X}`, `${X:-default}` filled in from a .env; what is not known stays as it is."""
+def interpolate(text: str, env_file: Path) -> str:
+    """`text` with `$X`, `${X}` and `${X:-default}` replaced from a .env file; unknown variables stay as they are."""
     if "$" not in text:
         return text
     try:
@@ -197,8 +203,8 @@ def interpolated(text: str, env_file: Path) -> str:
     except (OSError, UnicodeDecodeError):
         env = {}
 
-    def value(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         default = match[3] if match[2] else match[0]
         return env.get(match[1] or match[4]) or default
 
-    return re.sub(r"\$(?:\{(\w+)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", value, text)
+    return re.sub(r"\$(?:\{(\w+)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", replacement, text)

@@ -1,7 +1,7 @@
-"""The paths that a compose file names: refused when only this machine has them.
+"""The paths that a compose file names: refused when they exist only on this machine.
 
-What is absolute, or starts with `~` or a variable, is the server's; what is relative must stay in the
-stack's folder, since that folder is all that is sent.
+A path that is absolute, or starts with `~` or a variable, is one on the server; a relative path must stay in the stack's
+folder, since only that folder is uploaded.
 """
 
 from __future__ import annotations
@@ -13,107 +13,109 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from towline.project.yaml_file import Place, found, list_at, mapping_at
+from towline.project.yaml_file import Place, describe, list_at, mapping_at
 
 
 @dataclass(frozen=True)
 class SecretFiles:
-    """The stack's files that hold secrets: env files, and those of `secrets:`. From its folder; variables as they are written."""
+    """The stack's files that hold secrets: env files, and those of `secrets:`. Relative to its folder; variables unresolved."""
 
     env_files: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
-class Paths:
-    """Checks the paths of one compose file, which are relative to `base`, against the stack's `folder`."""
+class PathChecker:
+    """Checks that the paths of one compose file, relative to `base`, stay in the stack's `folder`; adds to `secrets`."""
 
     folder: Path
     base: Path
     root_env: bool
-    secretive: SecretFiles = field(default_factory=SecretFiles)
+    secrets: SecretFiles = field(default_factory=SecretFiles)
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
+        """Check every path in `keys`, the content of the file, but for `include:`. Raises StackError."""
         for name, raw in mapping_at(keys.get("services"), place.at("services")).items():
-            here = place.at("services").at(name if isinstance(name, str) else repr(name))
-            self._service(mapping_at(raw, here), here)
+            service = place.at("services").at(name if isinstance(name, str) else repr(name))
+            self._check_service(mapping_at(raw, service), service)
         for section in ("configs", "secrets"):
             for name, raw in mapping_at(keys.get(section), place.at(section)).items():
-                here = place.at(section).at(name)
-                file = mapping_at(raw, here).get("file")
-                self.inside(file, here.at("file"))
+                entry = place.at(section).at(name)
+                file = mapping_at(raw, entry).get("file")
+                self.local_path(file, entry.at("file"))
                 if section == "secrets":
-                    self._note(file, self.secretive.secrets)
+                    self._add(file, self.secrets.secrets)
 
-    def includes(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
-        """(file, folder that its paths are relative to) of each `include:` that is a file of ours."""
+    def included_files(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
+        """(file, folder that its paths are relative to) for each file of the stack in `include:`."""
         for i, raw in enumerate(list_at(keys.get("include"), place.at("include"))):
-            here = place.at("include").at(i)
+            item = place.at("include").at(i)
             entry = raw if isinstance(raw, dict) else {"path": raw}
             names = entry.get("path") if isinstance(entry.get("path"), list) else [entry.get("path")]
-            files = [f for name in names or [] if (f := self.existing(name, here)) is not None]
-            home = self.inside(entry.get("project_directory"), here.at("project_directory"))
-            self._env_files(entry.get("env_file"), here.at("env_file"))
-            self._note(str((home or files[0].parent if files else self.base) / ".env"), self.secretive.env_files)
-            yield from ((file, home or files[0].parent) for file in files)
+            files = [file for name in names or [] if (file := self.existing_file(name, item)) is not None]
+            directory = self.local_path(entry.get("project_directory"), item.at("project_directory"))
+            self._check_env_files(entry.get("env_file"), item.at("env_file"))
+            self._add(str((directory or files[0].parent if files else self.base) / ".env"), self.secrets.env_files)
+            yield from ((file, directory or files[0].parent) for file in files)
 
-    def _service(self, keys: Mapping[str, Any], place: Place) -> None:
+    def _check_service(self, keys: Mapping[str, Any], place: Place) -> None:
         for i, volume in enumerate(list_at(keys.get("volumes"), place.at("volumes"))):
-            self.inside(_bind_source(volume), place.at("volumes").at(i))
-        self._env_files(keys.get("env_file"), place.at("env_file"))
-        self._build(keys.get("build"), place.at("build"))
+            self.local_path(_bind_source(volume), place.at("volumes").at(i))
+        self._check_env_files(keys.get("env_file"), place.at("env_file"))
+        self._check_build(keys.get("build"), place.at("build"))
         extends = keys.get("extends")
         if isinstance(extends, dict):
-            self.existing(extends.get("file"), place.at("extends").at("file"))
+            self.existing_file(extends.get("file"), place.at("extends").at("file"))
 
-    def _env_files(self, raw: object, place: Place) -> None:
-        for i, item in enumerate(raw if isinstance(raw, list) else [raw]):
-            here = place.at(i) if isinstance(raw, list) else place
-            path, required = (item.get("path"), item.get("required")) if isinstance(item, dict) else (item, True)
-            file = self.inside(path, here)
-            self._note(path, self.secretive.env_files)
-            filled_in = self.root_env and file == self.folder / ".env"
-            if file and required is not False and not filled_in and not file.exists():
-                raise here.wrong(f"{path!r}: no such file; make it, or say required: false")
+    def _check_env_files(self, raw: object, place: Place) -> None:
+        for i, entry in enumerate(raw if isinstance(raw, list) else [raw]):
+            item = place.at(i) if isinstance(raw, list) else place
+            path, required = (entry.get("path"), entry.get("required")) if isinstance(entry, dict) else (entry, True)
+            file = self.local_path(path, item)
+            self._add(path, self.secrets.env_files)
+            from_root = self.root_env and file == self.folder / ".env"
+            if file and required is not False and not from_root and not file.exists():
+                raise item.wrong(f"{path!r}: no such file; create it, or set required: false")
 
-    def _note(self, raw: object, names: set[str]) -> None:
+    def _add(self, raw: object, paths: set[str]) -> None:
+        """Add a path, relative to the stack's folder, to `paths`; one on the server is left out."""
         path = os.path.relpath(self.base / raw, self.folder) if isinstance(raw, str) and raw else ".."
-        if not path.startswith(".."):  # the server's
-            names.add(path)
+        if not path.startswith(".."):
+            paths.add(path)
 
-    def _build(self, raw: object, place: Place) -> None:
+    def _check_build(self, raw: object, place: Place) -> None:
         if raw is None:
             return
         keys = {"context": raw} if isinstance(raw, str) else mapping_at(raw, place)
         context = keys.get("context", ".")
-        folder = self.inside(context, place.at("context"))
+        folder = self.local_path(context, place.at("context"))
         if folder and not folder.is_dir():
             raise place.at("context").wrong(f"{context!r}: no such folder")
         if folder:
-            inner = Paths(self.folder, folder, self.root_env)
-            inner.inside(keys.get("dockerfile"), place.at("dockerfile"))
+            in_context = PathChecker(self.folder, folder, self.root_env)
+            in_context.local_path(keys.get("dockerfile"), place.at("dockerfile"))
         more = keys.get("additional_contexts")
-        here = place.at("additional_contexts")
-        listed = () if isinstance(more, dict) else (str(p).partition("=")[::2] for p in list_at(more, here))
+        contexts = place.at("additional_contexts")
+        listed = () if isinstance(more, dict) else (str(item).partition("=")[::2] for item in list_at(more, contexts))
         for name, path in more.items() if isinstance(more, dict) else listed:
-            self.inside(path, here.at(name))
+            self.local_path(path, contexts.at(name))
 
-    def existing(self, raw: object, place: Place) -> Path | None:
-        """Like inside, for a file that Compose cannot do without."""
-        file = self.inside(raw, place)
+    def existing_file(self, raw: object, place: Place) -> Path | None:
+        """As local_path, for a file that Compose requires. Raises StackError also when it does not exist."""
+        file = self.local_path(raw, place)
         if file and not file.is_file():
             raise place.wrong(f"{raw!r}: no such file")
         return file
 
-    def inside(self, raw: object, place: Place) -> Path | None:
-        """The local path that `raw` means, or None for one on the server, a URL, or none at all.
+    def local_path(self, raw: object, place: Place) -> Path | None:
+        """The path on this machine that `raw` means; None for a path on the server, a URL, or None.
 
         Raises StackError when it leaves the stack's folder, by `..` or through a symlink.
         """
-        if raw is None or (isinstance(raw, str) and _elsewhere(raw)):
+        if raw is None or (isinstance(raw, str) and _is_remote(raw)):
             return None
         if not isinstance(raw, str) or "\0" in raw:
-            raise place.wrong(f"expected a path, got {found(raw)}")
+            raise place.wrong(f"expected a path, got {describe(raw)}")
         path = Path(os.path.normpath(self.base / raw))
         if not path.is_relative_to(self.folder):
             raise place.wrong(f"{raw!r} leaves the stack's folder; move it in, or name a path on the server")
@@ -122,8 +124,8 @@ class Paths:
         return path
 
 
-def _elsewhere(path: str) -> bool:
-    """Whether a path is the server's (absolute, `~`, a variable) or a URL (`https:`, `git@`, `service:`)."""
+def _is_remote(path: str) -> bool:
+    """Whether a path is one on the server (absolute, `~`, a variable) or a URL (`https:`, `git@`, `service:`)."""
     return not path or path[0] in "/~$" or bool(re.match(r"[a-z][a-z0-9+-]*:|git@|github\.com/", path))
 
 
@@ -134,5 +136,5 @@ def _bind_source(volume: object) -> object:
     if not isinstance(volume, str):
         return volume
     source, colon, _ = volume.partition(":")
-    # Compose's rule: what starts with a dot is a path, any other word names a volume.
+    # Compose's rule: what starts with a dot is a path, anything else is the name of a volume.
     return source if colon and source.startswith(".") else None

@@ -1,4 +1,4 @@
-"""What a stack declares under `x-towline`: checks of its own, and waivers. Everything wrong is a StackError of one line."""
+"""What a stack declares under `x-towline`: its own checks, and waivers. Every error is a StackError of one line."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from urllib.parse import urlsplit
 import msgspec
 
 from towline.errors import closest
-from towline.project.yaml_file import Place, found, list_at, mapping_at, parse_keys
+from towline.project.yaml_file import Place, describe, list_at, mapping_at, parse_keys
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Asked again up to `times` times, `pause` seconds apart, until it holds."""
+    """A check that fails is repeated up to `times` times, `pause` seconds apart, until it passes."""
 
     times: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
     pause: Seconds = 1.0
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What all declared checks have. name: its id in the stack, made from what it asks when it is not given."""
+    """What all declared checks have. name: its id within the stack, by default made from its kind and target."""
 
     name: str = ""
     retry: Retry = Retry()
 
 
 class Http(Check, frozen=True):
-    """url: a whole one, or a path, which is asked of each route of the stack (of the router `route` only, if named).
+    """A request for `url` gets a response as described.
 
-    A host that is one of the stack's services is asked at its container. status (): anything below 400. follow: redirects.
+    url: a URL, or a path, which is requested from each route of the stack (only from the router `route`, if given). When
+    its host is one of the stack's services, the request goes to that container. status: those accepted, by default any
+    below 400. follow: follow redirects. max_seconds: 0 for any.
     """
 
     url: str = "/"
@@ -47,23 +48,23 @@ class Http(Check, frozen=True):
 
 
 class Tcp(Check, frozen=True):
-    """Something listens on host:port; the host may be one of the stack's services."""
+    """host:port accepts a TCP connection; the host may be one of the stack's services."""
 
     host: str = ""
     port: int = 0
 
 
 class Dns(Check, frozen=True):
-    """The server resolves the name (to `address`, if named)."""
+    """The server resolves the name (to `address`, if given)."""
 
     host: str = ""
     address: str = ""
 
 
 class Tls(Check, frozen=True):
-    """host:port serves a certificate that is good for `min_days` more, and for `server_name`.
+    """host:port serves a certificate that is valid for at least `min_days` more, and for `server_name`.
 
-    server_name '': for the host itself, or for any name when the host is one of the stack's services.
+    server_name '': valid for the host itself; for any name when the host is one of the stack's services.
     """
 
     host: str = ""
@@ -73,9 +74,9 @@ class Tls(Check, frozen=True):
 
 
 class Command(Check, frozen=True):
-    """words, run in the live folder on the server or in a container of `service`, end with exit_code.
+    """The command `words`, run in the live folder on the server or in a container of `service`, ends with `exit_code`.
 
-    What they print has `contains` in it. timeout: seconds for each try.
+    contains: a text in its output. timeout: seconds for each attempt.
     """
 
     words: tuple[str, ...] = ()
@@ -86,9 +87,10 @@ class Command(Check, frozen=True):
 
 
 class File(Check, frozen=True):
-    """A path on the server, relative ones in the live folder; a pattern (`backup/*.gz`) means the newest that it matches.
+    """A file on the server is as described.
 
-    max_age: seconds since it was changed, 0 for any.
+    path: absolute, or relative to the live folder; a pattern (`backup/*.gz`) means the newest match.
+    max_age: seconds since its last change, 0 for any.
     """
 
     path: str = ""
@@ -100,20 +102,17 @@ class File(Check, frozen=True):
 
 
 class Waiver(msgspec.Struct, frozen=True):
-    """Findings whose id matches the pattern `check` are known, for the reason, up to and with the day `until`."""
+    """Failures and warnings whose id matches the pattern `check` are known, for `reason`, up to and including the day `until`."""
 
     check: str
     reason: str
     until: date
 
 
-KINDS: Mapping[str, type[Check]] = {"http": Http, "tcp": Tcp, "dns": Dns, "tls": Tls, "command": Command, "file": File}
-
-
 # ----------------------------------------------------------------------------------------------------- checks
 
 
-class _Common(msgspec.Struct):
+class _CommonKeys(msgspec.Struct):
     name: str | None = None
     retry: Any = None
 
@@ -121,7 +120,7 @@ class _Common(msgspec.Struct):
 _Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
 
-class _HttpKeys(_Common, kw_only=True):
+class _HttpKeys(_CommonKeys, kw_only=True):
     http: str
     route: str = ""
     status: _Status | list[_Status] = []
@@ -131,22 +130,22 @@ class _HttpKeys(_Common, kw_only=True):
     follow: bool = False
 
 
-class _TcpKeys(_Common, kw_only=True):
+class _TcpKeys(_CommonKeys, kw_only=True):
     tcp: str
 
 
-class _DnsKeys(_Common, kw_only=True):
+class _DnsKeys(_CommonKeys, kw_only=True):
     dns: str
     address: str = ""
 
 
-class _TlsKeys(_Common, kw_only=True):
+class _TlsKeys(_CommonKeys, kw_only=True):
     tls: str
     server_name: str = ""
     min_days: Annotated[int, msgspec.Meta(ge=0)] = 14
 
 
-class _CommandKeys(_Common, kw_only=True):
+class _CommandKeys(_CommonKeys, kw_only=True):
     command: str | list[str]
     service: str = ""
     exit_code: int = 0
@@ -154,7 +153,7 @@ class _CommandKeys(_Common, kw_only=True):
     timeout: Seconds = 10
 
 
-class _FileKeys(_Common, kw_only=True):
+class _FileKeys(_CommonKeys, kw_only=True):
     file: str
     exists: bool = True
     mode: str | int = ""
@@ -164,8 +163,8 @@ class _FileKeys(_Common, kw_only=True):
 
 
 def parse_checks(raw: object, services: Sequence[str], place: Place) -> tuple[Check, ...]:
-    """The checks out of `x-towline.checks`, each with a name that no other has. Raises the place's error."""
-    checks = [_check(one, services, place.at(i)) for i, one in enumerate(list_at(raw, place))]
+    """The checks in `x-towline.checks`, each with a unique name. Raises the place's error."""
+    checks = [_parse_check(entry, services, place.at(i)) for i, entry in enumerate(list_at(raw, place))]
     named: dict[str, Check] = {}
     for i, check in enumerate(checks):
         if check.name in named:
@@ -174,21 +173,21 @@ def parse_checks(raw: object, services: Sequence[str], place: Place) -> tuple[Ch
     return tuple(checks)
 
 
-def _check(raw: object, services: Sequence[str], place: Place) -> Check:
+def _parse_check(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = mapping_at(raw, place)
-    kinds = [kind for kind in KINDS if kind in keys]
+    kinds = [kind for kind in _PARSERS if kind in keys]
     if len(kinds) != 1:
         what = " and ".join(kinds) or ", ".join(map(str, keys)) or "nothing"
-        raise place.wrong(f"a check has exactly one of {', '.join(KINDS)}; found {what}")
+        raise place.wrong(f"a check has exactly one of {', '.join(_PARSERS)}; found {what}")
     return _PARSERS[kinds[0]](keys, services, place)
 
 
-def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_http(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _HttpKeys, place)
-    _url(keys.http, place.at("http"))
+    _check_url(keys.http, place.at("http"))
     status = (keys.status,) if isinstance(keys.status, int) else tuple(keys.status)
     return Http(
-        **_common(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
+        **_common_fields(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
         url=keys.http,
         route=keys.route,
         status=status,
@@ -199,55 +198,55 @@ def _http(raw: object, _services: Sequence[str], place: Place) -> Check:
     )
 
 
-def _url(text: str, place: Place) -> None:
+def _check_url(text: str, place: Place) -> None:
     if re.search(r"[^!-~]", text):
-        raise place.wrong(f"{text!r}: expected blanks and letters beyond ASCII escaped, such as %20")
+        raise place.wrong(f"{text!r}: expected spaces and non-ASCII characters percent-encoded, such as %20")
     try:
         parts = urlsplit(text)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        absolute = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        whole = False
-    if not whole and not text.startswith("/"):
+        absolute = False
+    if not absolute and not text.startswith("/"):
         raise place.wrong(f"{text!r}: expected a path such as /health, or a URL such as http://backend:8000/health")
 
 
-def _tcp(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_tcp(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TcpKeys, place)
-    host, port = _address(keys.tcp, place.at("tcp"))
-    return Tcp(**_common(keys, f"tcp.{keys.tcp}", place), host=host, port=port)
+    host, port = _parse_address(keys.tcp, place.at("tcp"))
+    return Tcp(**_common_fields(keys, f"tcp.{keys.tcp}", place), host=host, port=port)
 
 
-def _dns(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_dns(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _DnsKeys, place)
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", keys.dns):
         raise place.at("dns").wrong(f"{keys.dns!r}: expected a name such as www.example.com")
-    return Dns(**_common(keys, f"dns.{keys.dns}", place), host=keys.dns, address=keys.address)
+    return Dns(**_common_fields(keys, f"dns.{keys.dns}", place), host=keys.dns, address=keys.address)
 
 
-def _tls(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_tls(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TlsKeys, place)
-    host, port = _address(keys.tls if ":" in keys.tls else f"{keys.tls}:443", place.at("tls"))
-    common = _common(keys, f"tls.{keys.tls}", place)
+    host, port = _parse_address(keys.tls if ":" in keys.tls else f"{keys.tls}:443", place.at("tls"))
+    common = _common_fields(keys, f"tls.{keys.tls}", place)
     return Tls(**common, host=host, port=port, server_name=keys.server_name, min_days=keys.min_days)
 
 
-def _address(text: str, place: Place) -> tuple[str, int]:
+def _parse_address(text: str, place: Place) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535 or re.search(r"[\s/]", host):
         raise place.wrong(f"{text!r}: expected host:port, such as db:5432")
     return host.strip("[]"), int(port)
 
 
-def _command(raw: object, services: Sequence[str], place: Place) -> Check:
+def _parse_command(raw: object, services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _CommandKeys, place)
     words = ("sh", "-c", keys.command) if isinstance(keys.command, str) else tuple(keys.command)
-    shown = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
-    if not shown.strip() or not words[0] or "\0" in shown:
-        raise place.at("command").wrong(f"{shown!r}: expected a command line, or a list of words")
+    text = keys.command if isinstance(keys.command, str) else " ".join(keys.command)
+    if not text.strip() or not words[0] or "\0" in text:
+        raise place.at("command").wrong(f"{text!r}: expected a command line, or a list of words")
     if keys.service and keys.service not in services:
         raise place.at("service").wrong(f"no service {keys.service!r}; {closest(keys.service, services)}")
     return Command(
-        **_common(keys, f"command.{shown}", place),
+        **_common_fields(keys, f"command.{text}", place),
         words=words,
         service=keys.service,
         exit_code=keys.exit_code,
@@ -256,7 +255,7 @@ def _command(raw: object, services: Sequence[str], place: Place) -> Check:
     )
 
 
-def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
+def _parse_file(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _FileKeys, place)
     if not keys.file.strip() or "\0" in keys.file or "\n" in keys.file:
         raise place.at("file").wrong(f"{keys.file!r}: expected a path")
@@ -264,48 +263,55 @@ def _file(raw: object, _services: Sequence[str], place: Place) -> Check:
     if mode and not re.fullmatch(r"0?[0-7]{3,4}", mode):
         raise place.at("mode").wrong(f"{mode!r}: expected octal digits, such as '0600'")
     return File(
-        **_common(keys, f"file.{keys.file}", place),
+        **_common_fields(keys, f"file.{keys.file}", place),
         path=keys.file,
         exists=keys.exists,
         mode=mode and (mode.lstrip("0") or "0"),
         owner=keys.owner,
-        max_age=seconds_of(keys.max_age, place.at("max_age")),
+        max_age=parse_duration(keys.max_age, place.at("max_age")),
         min_bytes=keys.min_bytes,
     )
 
 
-_PARSERS = {"http": _http, "tcp": _tcp, "dns": _dns, "tls": _tls, "command": _command, "file": _file}
+_PARSERS = {
+    "http": _parse_http,
+    "tcp": _parse_tcp,
+    "dns": _parse_dns,
+    "tls": _parse_tls,
+    "command": _parse_command,
+    "file": _parse_file,
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def seconds_of(value: str | int, place: Place) -> float:
-    """`26h`, `1d`, `90` (seconds) as seconds. Raises the place's error."""
+def parse_duration(value: str | int, place: Place) -> float:
+    """A duration such as `26h`, `1d` or `90` (seconds), in seconds. Raises the place's error."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", str(value).strip())
     if not match:
         raise place.wrong(f"{value!r}: expected a time such as 90s, 26h or 1d")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _common(keys: _Common, name: str, place: Place) -> dict[str, Any]:
-    """The name, shortened to what an id can be, and the retry."""
+def _common_fields(keys: _CommonKeys, name: str, place: Place) -> dict[str, Any]:
+    """The keys of every kind of check: `name`, by default `name` made fit for an id, and `retry`."""
     if keys.name is not None and not (re.fullmatch(r"[^\s*?\[\]]{1,80}", keys.name) and keys.name.isprintable()):
         raise place.at("name").wrong(
-            f"{keys.name!r}: expected up to 80 characters without blanks, such as backup-is-fresh"
+            f"{keys.name!r}: expected up to 80 characters without spaces, such as backup-is-fresh"
         )
     short = re.sub(r"[\s\0-\x1f\x7f*?\[\]]+", "-", name)
     return {
         "name": keys.name or (short if len(short) <= 80 else f"{short[:79]}…"),
-        "retry": _retry(keys.retry, place.at("retry")),
+        "retry": _parse_retry(keys.retry, place.at("retry")),
     }
 
 
-def _retry(raw: object, place: Place) -> Retry:
+def _parse_retry(raw: object, place: Place) -> Retry:
     if raw is None:
         return Retry()
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = {"times": raw}
     if not isinstance(raw, dict):
-        raise place.wrong(f"expected a number of times, or {{times: 3, pause: 2}}, got {found(raw)}")
+        raise place.wrong(f"expected a number of times, or {{times: 3, pause: 2}}, got {describe(raw)}")
     return parse_keys(raw, Retry, place)
 
 
@@ -319,17 +325,18 @@ class _WaiverKeys(msgspec.Struct):
 
 
 def parse_waivers(raw: object, place: Place) -> tuple[Waiver, ...]:
-    """The waivers out of `x-towline.waive`. Raises the place's error."""
-    return tuple(_waiver(one, place.at(i)) for i, one in enumerate(list_at(raw, place)))
+    """The waivers in `x-towline.waive`. Raises the place's error."""
+    return tuple(_parse_waiver(entry, place.at(i)) for i, entry in enumerate(list_at(raw, place)))
 
 
-def _waiver(raw: object, place: Place) -> Waiver:
+def _parse_waiver(raw: object, place: Place) -> Waiver:
     keys = parse_keys(raw, _WaiverKeys, place)
-    if not keys.check.strip() or not keys.reason.strip():
-        empty = "check" if not keys.check.strip() else "reason"
-        raise place.at(empty).wrong(f"{found(getattr(keys, empty))}: say which finding it is and why it is known")
+    if not keys.check.strip():
+        raise place.at("check").wrong(f"{describe(keys.check)}: expected the id of a finding, or a pattern of ids")
+    if not keys.reason.strip():
+        raise place.at("reason").wrong(f"{describe(keys.reason)}: expected why the finding is known")
     try:
         until = date.fromisoformat(keys.until)
     except ValueError:
-        raise place.at("until").wrong(f"{found(keys.until)}: expected a day such as 2027-01-31") from None
+        raise place.at("until").wrong(f"{describe(keys.until)}: expected a day such as 2027-01-31") from None
     return Waiver(keys.check.strip(), keys.reason.strip(), until)

@@ -1,4 +1,4 @@
-"""A .env → its variables, as Compose reads it."""
+"""The variables of a .env file, as Compose reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from towline.errors import SettingsError
 
 
 def load_env(file: Path) -> dict[str, str]:
-    """The variables of a .env that mentions SSH_HOST; nothing of any other, so that it costs no import.
+    """The variables of a .env file that mentions SSH_HOST; of any other none, which saves the import of dotenv.
 
     Raises SettingsError for a file that cannot be read or is not UTF-8.
     """
@@ -24,13 +24,13 @@ def load_env(file: Path) -> dict[str, str]:
 
 
 def read_env(text: bytes) -> dict[str, str]:
-    """The variables in the bytes of a .env, nothing interpolated. Raises UnicodeDecodeError."""
+    """The variables in the bytes of a .env file, not interpolated. Raises UnicodeDecodeError."""
     import io
     import logging
 
     from dotenv import dotenv_values
 
-    # Compose's dialect has lines that dotenv does not know: they are Compose's to complain about, not ours.
+    # Compose accepts lines that dotenv warns about; what is really wrong, Compose reports.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     values = dotenv_values(stream=io.StringIO(text.decode("utf-8-sig")), interpolate=False)
     return {key: value or "" for key, value in values.items()}

@@ -1,6 +1,6 @@
-"""towline.yaml and .env → frozen settings.
+"""towline.yaml and .env as frozen settings.
 
-Everything wrong in them is a SettingsError of one line: file, key, what was found, what would be right.
+Every error in them is a SettingsError of one line: file, key, what was found, what was expected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from towline.project.yaml_file import Place, load_yaml, mapping_at, parse_keys
 
 SETTINGS_FILE = "towline.yaml"
 STACK_FOLDERS = ("infrastructure", "stacks")
-SANDBOX = "sandbox"  # the host that towline itself provides: always there, never configured
+SANDBOX = "sandbox"  # the host that towline itself provides; it needs no configuration
 
 Strategy = Literal["recreate", "update", "rolling"]
 Engine = Literal["compose", "swarm"]
@@ -29,7 +29,7 @@ Engine = Literal["compose", "swarm"]
 
 @dataclass(frozen=True)
 class Host:
-    """One server, as the settings name it. `user`, `port`, `identity` None: ~/.ssh/config decides."""
+    """One server of the settings. user, port, identity None: as in ~/.ssh/config."""
 
     name: str
     address: str
@@ -44,7 +44,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for every stack that does not say otherwise; `timeout` in seconds."""
+    """Defaults for every stack. timeout: in seconds."""
 
     strategy: Strategy = "recreate"
     timeout: int = 120
@@ -53,7 +53,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Settings:
-    """The project's top folder, its hosts and its defaults; `file` None: there is no towline.yaml."""
+    """The project's top folder, its hosts and its defaults. file None: there is no towline.yaml."""
 
     top: Path
     file: Path | None = None
@@ -103,29 +103,29 @@ class _TopKeys(msgspec.Struct):
 def load_settings(
     start: Path | None = None, config: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """The settings of the project that `start` (the working folder) is in.
+    """The settings of the project that contains the folder `start`, by default the working folder.
 
     `config`, or TOWLINE_CONFIG in `environ`, names another settings file.
-    Raises SettingsError for everything that is wrong, also when there is no project here.
+    Raises SettingsError for every error in them, and when there is no project.
     """
-    here = _start(start)
-    named = config or environ.get("TOWLINE_CONFIG") or None
-    found = find_top(here)
-    file = _named_file(here, named) if named else None
-    top = _top_of(file, found) if file else found
+    folder = _resolve(start)
+    name = config or environ.get("TOWLINE_CONFIG") or None
+    enclosing = find_top(folder)
+    file = _named_file(folder, name) if name else None
+    top = _top_for(file, enclosing) if file else enclosing
     if top is None:
         raise SettingsError(
-            f"no project in {here} or above it: expected {SETTINGS_FILE}, a folder stacks/ or "
+            f"no project in {folder} or above it: expected {SETTINGS_FILE}, a folder stacks/ or "
             "infrastructure/, or a .env with SSH_HOST"
         )
     if file is None and os.path.lexists(top / SETTINGS_FILE):
         file = top / SETTINGS_FILE
-    return _settings(top, file)
+    return _parse_settings(top, file)
 
 
 def find_top(start: Path) -> Path | None:
     """The first folder from `start` upwards that looks like a project's top, or None."""
-    return next((f for f in (start, *start.parents) if _is_top(f)), None)
+    return next((folder for folder in (start, *start.parents) if _is_top(folder)), None)
 
 
 def _is_top(folder: Path) -> bool:
@@ -136,38 +136,38 @@ def _has_stacks(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in STACK_FOLDERS)
 
 
-def _start(start: Path | None) -> Path:
+def _resolve(start: Path | None) -> Path:
     try:
         return (start or Path.cwd()).resolve()
     except (OSError, RuntimeError) as e:
         raise SettingsError(f"the working folder cannot be read: {e}") from None
 
 
-def _named_file(here: Path, named: str) -> Path:
-    file = here / _expand(named, Place(named))
+def _named_file(folder: Path, name: str) -> Path:
+    file = folder / _expand(name, Place(name))
     try:
-        found = file.is_file()
+        exists = file.is_file()
     except (OSError, ValueError):  # name too long, or a NUL in it
-        found = False
-    if not found:
+        exists = False
+    if not exists:
         raise SettingsError(
-            f"{' '.join(named.split())}: no such settings file (--config, --towline-config or TOWLINE_CONFIG)"
+            f"{' '.join(name.split())}: no such settings file (--config, --towline-config or TOWLINE_CONFIG)"
         )
     return file.resolve()
 
 
-def _top_of(file: Path, found: Path | None) -> Path:
-    """The folder of a settings file that was named, unless only the folder we are in has stacks."""
+def _top_for(file: Path, enclosing: Path | None) -> Path:
+    """The top for a named settings file: its folder, unless only the project around the working folder has stacks."""
     own = file.parent
-    return found if found and not _has_stacks(own) and _has_stacks(found) else own
+    return enclosing if enclosing and not _has_stacks(own) and _has_stacks(enclosing) else own
 
 
-def _settings(top: Path, file: Path | None) -> Settings:
-    place = Place(shown_path(file, top) if file else SETTINGS_FILE)
-    keys = parse_keys(load_yaml(file, shown=place.file) if file else None, _TopKeys, place)
-    hosts = dict(_hosts(keys.hosts, place.at("hosts"), file.parent if file else top, top))
+def _parse_settings(top: Path, file: Path | None) -> Settings:
+    place = Place(display_path(file, top) if file else SETTINGS_FILE)
+    keys = parse_keys(load_yaml(file, name=place.file) if file else None, _TopKeys, place)
+    hosts = dict(_parse_hosts(keys.hosts, place.at("hosts"), file.parent if file else top, top))
     if not hosts:
-        hosts = _env_hosts(top)
+        hosts = _hosts_of_env(top)
     defaults = parse_keys(keys.defaults, _DefaultsKeys, place.at("defaults"))
     return Settings(
         top=top,
@@ -184,25 +184,25 @@ def _default_host(name: str | None, hosts: Mapping[str, Host], place: Place) -> 
     return name or (next(iter(hosts)) if len(hosts) == 1 else None)
 
 
-def _hosts(raw: object, place: Place, folder: Path, top: Path) -> Iterator[tuple[str, Host]]:
+def _parse_hosts(raw: object, place: Place, folder: Path, top: Path) -> Iterator[tuple[str, Host]]:
     for name, value in mapping_at(raw, place).items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise place.wrong(f"host name {name!r}: expected letters, digits and ._- only")
-        here = place.at(name)
-        yield name, _host(name, parse_keys(value, _HostKeys, here), here, folder, top)
+        entry = place.at(name)
+        yield name, _parse_host(name, parse_keys(value, _HostKeys, entry), entry, folder, top)
 
 
-def _host(name: str, keys: _HostKeys, place: Place, folder: Path, top: Path) -> Host:
+def _parse_host(name: str, keys: _HostKeys, place: Place, folder: Path, top: Path) -> Host:
     user, address, port = parse_ssh(keys.ssh, place.at("ssh"))
-    pins = [keys.known_hosts] if isinstance(keys.known_hosts, str) else keys.known_hosts or []
+    known_hosts = [keys.known_hosts] if isinstance(keys.known_hosts, str) else keys.known_hosts or []
     return Host(
         name=name,
         address=address,
         user=user,
         port=port,
-        identity=_identity(keys.identity, folder, place.at("identity")),
-        known_hosts=tuple(_file(pin, top, place.at("known_hosts")) for pin in pins),
-        root=_root(keys.root, place.at("root")),
+        identity=_parse_identity(keys.identity, folder, place.at("identity")),
+        known_hosts=tuple(_parse_file(file, top, place.at("known_hosts")) for file in known_hosts),
+        root=_parse_root(keys.root, place.at("root")),
         max_sessions=keys.max_sessions,
         engine=keys.engine,
     )
@@ -211,8 +211,8 @@ def _host(name: str, keys: _HostKeys, place: Place, folder: Path, top: Path) -> 
 # ------------------------------------------------------------------------------------------------------- .env
 
 
-def _env_hosts(top: Path) -> dict[str, Host]:
-    """The one host that SSH_HOST in the top's .env names, under the name `default`; else nothing."""
+def _hosts_of_env(top: Path) -> dict[str, Host]:
+    """The host that SSH_HOST in the .env of `top` names, called `default`; none without SSH_HOST."""
     env = load_env(top / ".env")
     if "SSH_HOST" not in env:
         return {}
@@ -223,8 +223,8 @@ def _env_hosts(top: Path) -> dict[str, Host]:
         address=address,
         user=parse_user(env["SSH_USER"], place.at("SSH_USER")) if env.get("SSH_USER") else user,
         port=parse_port(env["SSH_PORT"], place.at("SSH_PORT")) if env.get("SSH_PORT") else port,
-        identity=_identity(env.get("SSH_KEY") or None, top, place.at("SSH_KEY")),
-        root=_root(env.get("SSH_ROOT") or "stacks", place.at("SSH_ROOT")),
+        identity=_parse_identity(env.get("SSH_KEY") or None, top, place.at("SSH_KEY")),
+        root=_parse_root(env.get("SSH_ROOT") or "stacks", place.at("SSH_ROOT")),
     )
     return {"default": host}
 
@@ -236,11 +236,11 @@ def _expand(text: str, place: Place) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:  # ~nobody/x: no such user
-        raise place.wrong(f"{text!r}: there is no such home folder") from None
+        raise place.wrong(f"{text!r}: no such home folder") from None
 
 
-def _file(text: str, folder: Path, place: Place) -> Path:
-    """The absolute path of an existing, readable file that is named relative to `folder`."""
+def _parse_file(text: str, folder: Path, place: Place) -> Path:
+    """The absolute path of an existing, readable file; `text` is relative to `folder`."""
     if not text or "\0" in text:
         raise place.wrong(f"{text!r}: expected the path of a file")
     path = Path(os.path.normpath(folder / _expand(text, place)))
@@ -249,20 +249,20 @@ def _file(text: str, folder: Path, place: Place) -> Path:
     if not path.is_file():
         raise place.wrong(f"{text!r} is not a file ({path})")
     if not os.access(path, os.R_OK):
-        raise place.wrong(f"{text!r} cannot be read by you ({path})")
+        raise place.wrong(f"{text!r} is not readable by this user ({path})")
     return path
 
 
-def _identity(text: str | None, folder: Path, place: Place) -> Path | None:
+def _parse_identity(text: str | None, folder: Path, place: Place) -> Path | None:
     if text is None:
         return None
     if text.endswith(".pub"):
         raise place.wrong(f"{text!r} is the public key; name the private one: {text.removesuffix('.pub')!r}")
-    return _file(text, folder, place)
+    return _parse_file(text, folder, place)
 
 
-def _root(text: str, place: Place) -> str:
-    """The remote root: absolute, or relative to the login's home (`~/x` and `./x` mean `x`)."""
+def _parse_root(text: str, place: Place) -> str:
+    """The root on the server: absolute, or relative to the login's home (`~/x` and `./x` mean `x`)."""
     path = str(PurePosixPath(text[2:] or "." if text[:2] == "~/" else text))
     problems: dict[str, Callable[[], bool]] = {
         "is empty": lambda: not text.strip(),
@@ -273,12 +273,12 @@ def _root(text: str, place: Place) -> str:
         "has a variable in it": lambda: "$" in text,
         "starts with '-'": lambda: path.startswith("-"),
     }
-    wrong = next((sentence for sentence, holds in problems.items() if holds()), None)
-    if wrong:
-        raise place.wrong(f"{text!r} {wrong}; expected a folder in the login's home, or an absolute one")
+    problem = next((problem for problem, applies in problems.items() if applies()), None)
+    if problem:
+        raise place.wrong(f"{text!r} {problem}; expected a folder in the login's home, or an absolute one")
     return path
 
 
-def shown_path(path: Path, top: Path) -> str:
-    """`path` as people read it: relative to the project's top where it is inside it."""
+def display_path(path: Path, top: Path) -> str:
+    """`path` as messages show it: relative to the project's top where it is below it."""
     return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)

@@ -1,4 +1,4 @@
-"""What lives on the server: its paths, and the POSIX sh scripts that run there (dash and busybox both)."""
+"""The server's side: its paths, and the POSIX sh scripts that run there, under dash and busybox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 
 @cache
 def script(*names: str) -> str:
-    """The text of the scripts, as it is sent: those that only hold functions first, then the one that runs.
+    """The text of the scripts, concatenated in the given order: those that only define functions come first.
 
     >>> script("follow").splitlines()[0]
     '#!/bin/sh'

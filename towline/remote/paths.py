@@ -1,4 +1,4 @@
-"""Every path on the server, in one place. All are below the host's root, and relative to the login's home unless root is absolute.
+"""All paths on the server. They are below the host's root, and relative to the login's home unless root is absolute.
 
 <root>/<stack>/                the live folder
 <root>/.towline/<stack>/       lock, holder, current, releases/<id>/, run/<id>/
@@ -18,14 +18,18 @@ class StackPaths:
 
     @property
     def live(self) -> str:
+        """The live folder."""
         return f"{self.root}/{self.stack}"
 
     @property
     def home(self) -> str:
+        """The folder of towline's own files."""
         return f"{self.root}/.towline/{self.stack}"
 
     def release(self, name: str) -> str:
+        """The folder of a release."""
         return f"{self.home}/releases/{name}"
 
     def run(self, name: str) -> str:
+        """The folder of a run."""
         return f"{self.home}/run/{name}"

@@ -1,15 +1,13 @@
-"""A local server to try it on: a real OpenSSH sshd with tight limits, and a real Docker Engine.
+"""A local server to try towline on: a real OpenSSH sshd with low limits, and a real Docker Engine.
 
-`up` makes and starts what is missing, `down` stops the sshd (never the engine) and keeps the files,
-`read_status` tells. Everything lies in one folder, see `sshd.Files`.
+`up` installs and starts what is missing, `down` stops the sshd (never the engine) and keeps the files, `read_status`
+returns the running sandbox. All its files are in one folder, see `sshd.Files`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,9 @@ from typing import TYPE_CHECKING
 from . import sshd
 from .engine import ensure as ensure_engine
 from .engine import missing as missing_engine
+from .lock import locked
 from .packages import install
+from .sshd import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from towline.project.settings import Host
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A sandbox that runs: how to log in to it, and where its things are."""
+    """A running sandbox: how to log in to it, and where its files are."""
 
     folder: Path
     port: int
     user: str
     identity: Path  # the private key that its sshd accepts
-    known_hosts: Path  # its host key, pinned
-    root: Path  # where stacks are deployed to
+    known_hosts: Path  # has its host key
+    root: Path  # the folder that stacks are deployed to
     log: Path  # its sshd's log, for sshd.count()
     pid: int
 
     def host(self) -> Host:
-        """The sandbox as a configured host."""
-        from towline.project.settings import Host
+        """The sandbox as a Host of the settings."""
+        from towline.project.settings import SANDBOX, Host
 
         return Host(
-            name="sandbox",
+            name=SANDBOX,
             address=sshd.ADDRESS,
             user=self.user,
             port=self.port,
@@ -54,51 +54,48 @@ class Sandbox:
 
 
 def default_folder() -> Path:
-    """Where the sandbox lives: towline/sandbox in $XDG_STATE_HOME, else in ~/.local/state."""
+    """The sandbox's folder: towline/sandbox in $XDG_STATE_HOME, else in ~/.local/state."""
     state = Path(os.environ.get("XDG_STATE_HOME") or "")
     return (state if state.is_absolute() else Path.home() / ".local" / "state") / "towline" / "sandbox"
 
 
-def up(  # noqa: PLR0913
+def up(
     *,
     folder: Path | None = None,
     engine: bool = True,
     images: Iterable[str] = (),
-    max_sessions: int = 2,
-    max_startups: int = 2,
-    docker_host: str = "",
+    limits: Limits = DEFAULT_LIMITS,
     say: Callable[[str], None] = print,
 ) -> Sandbox:
-    """A sandbox that runs with these limits; one that does already is kept.
+    """A running sandbox with these limits; one that runs with them already is kept.
 
-    sshd and (`engine=True`) a Docker Engine with compose v2 are installed where they are missing and started;
-    Logins use the engine `docker_host` in place of the machine's own.
-    `images` are made where no registry has them. Raises TowlineError with the lines to run if that cannot be.
+    sshd and (`engine=True`) a Docker Engine with compose v2 are installed where missing, and started. `images` are
+    pulled, or built where no registry can be reached. `say` gets a line for each thing that was done. Raises
+    TowlineError with the commands to run by hand where towline cannot do it.
     """
-    limits = sshd.Limits(max_sessions, max_startups, docker_host)
-    place = (folder or default_folder()).absolute()
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(place):
+    folder = (folder or default_folder()).absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(folder / "lock"):  # two test runs may share the folder
         recipes = (sshd.missing(), missing_engine() if engine else None)
         install([recipe for recipe in recipes if recipe], say)
-        box = _start_sshd(sshd.Files(place), limits, say)
+        box = _start_sshd(sshd.Files(folder), limits, say)
         if engine:
-            ensure_engine(place, say)
-    _make_images(images, say)
+            ensure_engine(folder, say)
+    _ensure_images(images, say)
     return box
 
 
 def down(folder: Path | None = None) -> bool:
-    """True when a sandbox ran and has been stopped: its sshd only; the files, stacks and the engine stay."""
-    place = (folder or default_folder()).absolute()
-    if not place.is_dir():
+    """Stop the sandbox's sshd; its files and stacks, and the engine, stay. False when it was not running."""
+    folder = (folder or default_folder()).absolute()
+    if not folder.is_dir():
         return False
-    with _locked(place):
-        return sshd.stop(sshd.Files(place))
+    with locked(folder / "lock"):  # two test runs may share the folder
+        return sshd.stop(sshd.Files(folder))
 
 
 def read_status(folder: Path | None = None) -> Sandbox | None:
-    """The sandbox that runs in `folder`, or None."""
+    """The sandbox that runs in `folder`, by default the default one; None when it does not run."""
     files = sshd.Files((folder or default_folder()).absolute())
     pid, port = sshd.read_pid(files), sshd.read_port(files)
     if pid is None or port is None:
@@ -115,7 +112,7 @@ def read_status(folder: Path | None = None) -> Sandbox | None:
     )
 
 
-def _start_sshd(files: sshd.Files, limits: sshd.Limits, say: Callable[[str], None]) -> Sandbox:
+def _start_sshd(files: sshd.Files, limits: Limits, say: Callable[[str], None]) -> Sandbox:
     running = read_status(files.folder)
     if running and sshd.read_limits(files) == limits:
         return running
@@ -127,17 +124,8 @@ def _start_sshd(files: sshd.Files, limits: sshd.Limits, say: Callable[[str], Non
     return box
 
 
-def _make_images(names: Iterable[str], say: Callable[[str], None]) -> None:
-    wanted = tuple(names)
-    if wanted:
+def _ensure_images(names: Iterable[str], say: Callable[[str], None]) -> None:
+    if names := tuple(names):
         from . import images
 
-        images.ensure(wanted, say)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one `up` or `down` at a time: two test runs may share the folder."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        images.ensure(names, say)

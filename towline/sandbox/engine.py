@@ -1,4 +1,4 @@
-"""A real Docker Engine with compose v2: the running one, else it is started, else installed and started."""
+"""A real Docker Engine with compose v2: the running one, else an installed one is started, else one is installed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .packages import (
     read_sources,
     read_system,
 )
-from .wait import until
+from .wait import wait_until
 
 SOCKET = Path("/var/run/docker.sock")
 PID_FILE = Path("/var/run/docker.pid")
-SYSTEMD = Path("/run/systemd/system")  # there while systemd is the init system, see sd_booted(3)
+SYSTEMD = Path("/run/systemd/system")  # exists while systemd is the init system, see sd_booted(3)
 START_SECONDS = 30
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT_FOLDER = Path("/var/cache/towline-apt")
-# Debian 12 has engine 20.10 without compose v2. This suite's (28.5, compose 2.40) need only libc6 >= 2.34.
+# Debian 12 has engine 20.10 without compose v2. The packages of this suite (28.5, compose 2.40) need only libc6 >= 2.34.
 NEWER_SUITE = "forky"
 FROM_NEWER = ("docker.io", "docker-cli", "containerd", "docker-compose", "docker-buildx", "tini-static")
 
-# By distribution: what makes an engine, and what makes its compose v2.
+# By distribution: the packages of the engine, and those of compose v2.
 ENGINE = {
     "debian": ("docker.io", "docker-cli", "iptables", "ca-certificates"),
     "ubuntu": ("docker.io", "iptables", "ca-certificates"),
@@ -43,7 +43,7 @@ COMPOSE = {
     "debian": ("docker-compose", "docker-buildx"),
     "ubuntu": ("docker-compose-v2", "docker-buildx"),
 }
-WITHOUT_COMPOSE = ("bullseye", "buster")  # no compose v2 there, and libc6 too old for the newer suite's
+WITHOUT_COMPOSE = ("bullseye", "buster")  # no compose v2 there, and libc6 is too old for the newer suite
 BY_HAND = {
     "fedora": ("sudo dnf install -y moby-engine docker-compose docker-buildx",),
     "arch": ("sudo pacman -S --needed docker docker-compose docker-buildx",),
@@ -54,36 +54,36 @@ ANYWHERE = "install Docker Engine 23 or newer with its compose plugin: https://d
 
 
 def is_running() -> bool:
-    """Whether an engine answers on this machine's own socket."""
+    """Whether an engine answers on this machine's default socket."""
     return bool(read_engine_version())
 
 
 def read_engine_version() -> str:
     """The running engine's version, or ''."""
-    return _ask("version", "--format", "{{.Server.Version}}")
+    return _docker("version", "--format", "{{.Server.Version}}")
 
 
 def read_compose_version() -> str:
     """The compose v2 plugin's version, or ''."""
-    return _ask("compose", "version", "--short")
+    return _docker("compose", "version", "--short")
 
 
-def _ask(*words: str) -> str:
+def _docker(*words: str) -> str:
     docker = find_program("docker")
     if not docker:
         return ""
-    answer = subprocess.run((docker, *words), capture_output=True, text=True, check=False, env=plain_environment())
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    done = subprocess.run((docker, *words), capture_output=True, text=True, check=False, env=plain_environment())
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def plain_environment() -> dict[str, str]:
-    """Our environment without what would send docker to another machine, with the sbin folders."""
+    """This process's environment, without the variables that make docker use another engine, and with the sbin folders."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DOCKER_HOST", "DOCKER_CONTEXT")}
     return {**kept, "PATH": os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))}
 
 
 def missing() -> Recipe | None:
-    """What has to be installed for an engine with compose v2, or None; a running engine is never replaced."""
+    """How to install what an engine with compose v2 lacks, or None; a running engine is never replaced."""
     has_engine = is_running() or (find_program("dockerd") and find_program("docker"))
     if has_engine and read_compose_version():
         return None
@@ -103,9 +103,9 @@ def plan_install(system: System, sources: Sequence[Source], *, engine: bool = Tr
 
 def _plan_from_newer_suite(what: str, packages: tuple[str, ...], codename: str, sources: Sequence[Source]) -> Recipe:
     own = _debian_sources(sources, codename)
-    main = next((one for one in own if one.suite == codename), None)
+    main = next((source for source in own if source.suite == codename), None)
     if main is None:
-        raise TowlineError(f"found no Debian source for {codename} in /etc/apt", hint=ANYWHERE)
+        raise TowlineError(f"no Debian source for {codename} in /etc/apt", hint=ANYWHERE)
     newer = Source(main.uri, NEWER_SUITE, ("main",), main.signed_by)
     options = _apt_options(APT_FOLDER)
     return Recipe(
@@ -116,27 +116,27 @@ def _plan_from_newer_suite(what: str, packages: tuple[str, ...], codename: str, 
             ("rm", "-r", str(APT_FOLDER)),
         ),
         files={
-            APT_FOLDER / "towline.sources": "\n".join(_to_deb822(one) for one in (*own, newer)),
+            APT_FOLDER / "towline.sources": "\n".join(_to_deb822(source) for source in (*own, newer)),
             APT_FOLDER / "preferences": _pin(NEWER_SUITE, FROM_NEWER),
         },
         folders=(APT_FOLDER / "lists", APT_FOLDER / "cache"),
-        note=f"from Debian {NEWER_SUITE}, nothing else upgraded",
+        note=f"from Debian {NEWER_SUITE}; nothing else was upgraded",
     )
 
 
 def _debian_sources(sources: Sequence[Source], codename: str) -> list[Source]:
-    """Debian's own entries for the release: other people's repositories carry its codename too."""
+    """Debian's own sources for the release: third-party repositories use its codename too."""
     return [
-        one
-        for one in sources
-        if one.suite.split("-")[0] == codename
-        and "main" in one.components
-        and (not one.signed_by or "debian-archive" in one.signed_by)
+        source
+        for source in sources
+        if source.suite.split("-")[0] == codename
+        and "main" in source.components
+        and (not source.signed_by or "debian-archive" in source.signed_by)
     ]
 
 
 def _apt_options(folder: Path) -> tuple[str, ...]:
-    """apt options for sources, lists and pins of our own: the machine's /etc/apt stays as it is."""
+    """apt options for separate sources, lists and pins: the machine's /etc/apt is not changed."""
     settings = {
         "Dir::Etc::sourcelist": f"{folder}/towline.sources",
         "Dir::Etc::sourceparts": "/dev/null",
@@ -150,9 +150,9 @@ def _apt_options(folder: Path) -> tuple[str, ...]:
 
 
 def _pin(suite: str, packages: Sequence[str]) -> str:
-    """apt preferences by which only `packages` may ever come from `suite`.
+    """apt preferences that allow only `packages` from `suite`.
 
-    `-t suite` in their place would take libc6 and 27 more with it (seen with forky on Debian 12).
+    `-t suite` would also take libc6 and 27 other packages from it (seen with forky on Debian 12).
     """
     return (
         f"Package: {' '.join(packages)}\nPin: release n={suite}\nPin-Priority: 990\n\n"
@@ -168,10 +168,9 @@ def _to_deb822(source: Source) -> str:
 
 
 def ensure(folder: Path, say: Callable[[str], None]) -> None:
-    """An engine that answers and has compose v2; an installed one that does not run is started, its log in
-    `folder`.
+    """Make sure that an engine with compose v2 answers: an installed one that does not run is started, with its log in `folder`.
 
-    Raises TowlineError when it is not ours to start, does not answer within 30 s, or still has no compose v2.
+    Raises TowlineError when this user may not start it, when it does not answer within 30 s, or without compose v2.
     """
     if not is_running():
         _start(folder, say)
@@ -180,7 +179,7 @@ def ensure(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _start(folder: Path, say: Callable[[str], None]) -> None:
-    _refuse_what_we_cannot_start()
+    _check_permission()
     if SYSTEMD.is_dir():
         _start_by_systemd()
     else:
@@ -188,7 +187,8 @@ def _start(folder: Path, say: Callable[[str], None]) -> None:
     say(f"started Docker Engine {read_engine_version()}")
 
 
-def _refuse_what_we_cannot_start() -> None:
+def _check_permission() -> None:
+    """Raise TowlineError when this user may not use Docker, or not start it."""
     if SOCKET.exists() and not os.access(SOCKET, os.R_OK | os.W_OK):
         line = 'sudo usermod -aG docker "$(id -un)" && newgrp docker'
         raise TowlineError(f"this user may not use Docker ({SOCKET})", hint=f"run, then log in again:\n{line}")
@@ -208,27 +208,27 @@ def _start_line() -> str:
 def _start_by_systemd() -> None:
     command = ("systemctl", "start", "docker")
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode or not until(is_running, START_SECONDS):
+    if ended.returncode or not wait_until(is_running, START_SECONDS):
         hint = "see:\njournalctl -u docker -n 50"
         raise TowlineError(f"`{shlex.join(command)}` failed: {ended.stderr.strip()}", hint=hint)
 
 
 def _start_by_hand(log: Path) -> None:
-    """No init system (a container, CI): dockerd in a session of its own, out of reach of inv's Ctrl-C."""
+    """Without an init system (a container, CI): dockerd in its own process session, so that Ctrl-C in inv does not reach it."""
     _drop_stale_pid_file()
     with log.open("ab") as output:
         dockerd = subprocess.Popen(
             (find_program("dockerd") or "dockerd",), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True, cwd="/", env=plain_environment(),
         )  # fmt: skip
-    if not until(lambda: is_running() or dockerd.poll() is not None, START_SECONDS) or dockerd.poll() is not None:
+    if not wait_until(lambda: is_running() or dockerd.poll() is not None, START_SECONDS) or dockerd.poll() is not None:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
-        raise TowlineError(f"dockerd did not come up:\n{tail}", hint=f"see {log}")
+        raise TowlineError(f"dockerd did not start:\n{tail}", hint=f"see {log}")
 
 
 def _drop_stale_pid_file() -> None:
-    # dockerd refuses to start while any process has the number in its pid file (28.5: "process with PID 3832
-    # is still running"), and numbers repeat in a container that was restarted.
+    # dockerd refuses to start while any process has the pid in its pid file (28.5: "process with PID 3832 is still
+    # running"), and pids repeat in a container that was restarted.
     if not PID_FILE.exists():
         return
     name = Path("/proc", PID_FILE.read_text(encoding="ascii").strip(), "comm")

@@ -1,79 +1,67 @@
-"""The images that stacks name: pulled where a registry answers, else stood in for under the same tag."""
+"""The images that stacks name: pulled where a registry answers, else replaced by a stand-in under the same tag."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from towline.project.compose_file import COMPOSE_FILES
+from towline.sandbox.lock import locked
 from towline.sandbox.stand_ins.build import LABEL, build, last_line, run
 
 PULL_SECONDS = 120
-"""How long one pull may take: 100 MB at 8 Mbit/s. A registry whose name cannot be resolved fails at once."""
+"""The limit for one pull: 100 MB at 8 Mbit/s. A registry whose name cannot be resolved fails at once."""
 
 
 def ensure(names: Iterable[str], say: Callable[[str], None] = print) -> list[str]:
-    """Those of `names` that are stand-ins now; afterwards every one of them is on this machine's engine.
+    """Pull or build each image that this machine's engine lacks; returns those of `names` that are stand-ins.
 
-    An image that is there already costs one `docker image inspect`. After a pull has failed and the registry
-    does not answer either, no other pull is tried. `say` gets one line per image that was pulled or built.
-    Raises TowlineError for an image that can neither be pulled nor be stood in for.
+    An image that exists costs one `docker image inspect`. After a failed pull from a registry that does not answer, no
+    other pull is tried. `say` gets a line for each image that was pulled or built. Raises TowlineError for an image
+    that can neither be pulled nor built.
     """
     names = list(dict.fromkeys(names))
     if any(stand_in_label(name) is None for name in names):
-        with _alone():
-            _make([name for name in names if stand_in_label(name) is None], say)
+        # two programs that build the same image would remove each other's files
+        with locked(Path(tempfile.gettempdir(), f"towline-images-{os.getuid()}.lock")):
+            _pull_or_build([name for name in names if stand_in_label(name) is None], say)
     return [name for name in names if stand_in_label(name)]
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One program of this user at a time: two that build the same image take each other's files away."""
-    path = Path(tempfile.gettempdir(), f"towline-images-{os.getuid()}.lock")
-    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _make(names: Iterable[str], say: Callable[[str], None]) -> None:
+def _pull_or_build(names: Iterable[str], say: Callable[[str], None]) -> None:
     pulling = True
     for name in names:
-        refusal = _pull(name) if pulling else "no registry can be reached"
-        if not refusal:
+        failure = _pull(name) if pulling else "no registry can be reached"
+        if not failure:
             say(f"pulled {name}")
             continue
         pulling = pulling and _registry_answers(name)
-        say(f"stand-in for {name}: {build(name, refusal)}")
+        say(f"stand-in for {name}: {build(name, failure)}")
 
 
 def shipped_images(top: Path) -> list[str]:
-    """The public images that the stacks in `top` run, and those that their Dockerfiles start from."""
+    """The public images that the stacks in `top` use, and the base images of their Dockerfiles."""
     folders = [folder for kind in ("infrastructure", "stacks") for folder in sorted((top / kind).glob("*"))]
     files = [folder / name for folder in folders for name in COMPOSE_FILES if (folder / name).is_file()]
-    return list(dict.fromkeys(image for file in files for image in _named(file)))
+    return list(dict.fromkeys(image for file in files for image in _images_of(file)))
 
 
 def stand_in_label(name: str) -> bool | None:
     """Whether the image is a stand-in; None when the engine has no image of that name."""
-    answer = run(["docker", "image", "inspect", "-f", f'{{{{index .Config.Labels "{LABEL}"}}}}', name])
-    return answer.stdout.strip() == "true" if answer.returncode == 0 else None
+    inspected = run(["docker", "image", "inspect", "-f", f'{{{{index .Config.Labels "{LABEL}"}}}}', name])
+    return inspected.stdout.strip() == "true" if inspected.returncode == 0 else None
 
 
-def _named(compose_file: Path) -> Iterator[str]:
-    """The images that one compose file names, itself or by the Dockerfiles of its services."""
+def _images_of(compose_file: Path) -> Iterator[str]:
+    """The images that a compose file names, and the base images of its services' Dockerfiles."""
     text = yaml.safe_load(compose_file.read_text(encoding="utf-8")) or {}
     for service in (text.get("services") or {}).values():
         if not service.get("build"):
@@ -83,7 +71,7 @@ def _named(compose_file: Path) -> Iterator[str]:
 
 
 def _dockerfile(folder: Path, build: str | dict[str, Any]) -> str:
-    """The text of the Dockerfile that a service's `build` points to; empty if there is none."""
+    """The text of the Dockerfile of a service's `build`; '' if there is none."""
     settings = {"context": build} if isinstance(build, str) else build
     if "dockerfile_inline" in settings:
         return str(settings["dockerfile_inline"])
@@ -92,12 +80,12 @@ def _dockerfile(folder: Path, build: str | dict[str, Any]) -> str:
 
 
 def base_images(dockerfile: str) -> list[str]:
-    """The images that a Dockerfile builds on, without its own stages and `scratch`.
+    """The images of a Dockerfile's FROM and COPY --from, without its own stages and `scratch`.
 
     >>> base_images("ARG V=3.13\\nFROM python:$V-slim AS base\\nFROM base\\nCOPY --from=busybox:1 /bin/sh /")
     ['python:3.13-slim', 'busybox:1']
     """
-    found: list[str] = []
+    images: list[str] = []
     stages, values = {"scratch"}, {}
     for word, *rest in (line.split() for line in dockerfile.splitlines() if line.strip()):
         names = [part for part in rest if not part.startswith("--")]
@@ -105,15 +93,15 @@ def base_images(dockerfile: str) -> list[str]:
             name, _, value = rest[0].partition("=")
             values[name] = value.strip("\"'")
         elif word.upper() == "FROM" and names:
-            found += [resolve(names[0], values)]
+            images += [resolve(names[0], values)]
             stages |= {names[2]} if len(names) > 2 else set()
         elif word.upper() == "COPY":
-            found += [resolve(part[7:], values) for part in rest if part.startswith("--from=")]
-    return [name for name in dict.fromkeys(found) if name and name not in stages and not name.isdigit()]
+            images += [resolve(part[7:], values) for part in rest if part.startswith("--from=")]
+    return [name for name in dict.fromkeys(images) if name and name not in stages and not name.isdigit()]
 
 
 def resolve(text: str, values: dict[str, str] | None = None) -> str:
-    """`text` with `$X`, `${X}` and `${X:-default}` filled from `values`, then from the default.
+    """`text` with `$X`, `${X}` and `${X:-default}` replaced from `values`, else by the default.
 
     >>> resolve("redis:${TAG:-7}-alpine")
     'redis:7-alpine'
@@ -124,16 +112,16 @@ def resolve(text: str, values: dict[str, str] | None = None) -> str:
 
 
 def _pull(name: str) -> str:
-    """Empty when the engine has pulled the image, else why it could not."""
+    """Pull the image; the reason when that failed, else ''."""
     try:
-        answer = run(["docker", "pull", "-q", name], seconds=PULL_SECONDS)
+        pulled = run(["docker", "pull", "-q", name], seconds=PULL_SECONDS)
     except subprocess.TimeoutExpired:
         return f"docker pull took longer than {PULL_SECONDS} s"
-    return "" if answer.returncode == 0 else last_line(answer.stderr)
+    return "" if pulled.returncode == 0 else last_line(pulled.stderr)
 
 
 def _registry_answers(name: str) -> bool:
-    """Whether the image's registry takes a TCP connection; a pull may also fail for the image alone."""
+    """Whether the image's registry accepts a TCP connection; a pull may also fail for that image only."""
     first = name.partition("/")[0]
     registry = first if "/" in name and re.search(r"[.:]|^localhost$", first) else "registry-1.docker.io"
     host, _, port = registry.partition(":")

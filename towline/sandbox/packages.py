@@ -1,6 +1,6 @@
-"""What the sandbox installs: a recipe is files and commands as values, for root on Debian or Ubuntu.
+"""Installs packages for the sandbox: a recipe is files and commands as values, for root on Debian or Ubuntu.
 
-Where it cannot be carried out, the same recipe becomes the lines that the user can run.
+Where towline cannot run it, the same recipe is shown as the commands that the user can run.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class System:
     name: str = "this system"
 
     def pick(self, by_system: Mapping[str, tuple[str, ...]], otherwise: tuple[str, ...]) -> tuple[str, ...]:
-        """What `by_system` has for this system, else for the first one that it is like."""
-        return next((by_system[one] for one in (self.id, *self.like) if one in by_system), otherwise)
+        """The value of `by_system` for this system, else for the first system that it is like, else `otherwise`."""
+        return next((by_system[name] for name in (self.id, *self.like) if name in by_system), otherwise)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One suite of one apt source."""
+    """One suite of an apt source. signed_by: the path of a keyring, or ''."""
 
     uri: str
     suite: str
@@ -50,9 +50,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one thing gets installed: files are written first, then the commands run in order.
+    """How to install `what`: the folders and files are written first, then the commands run in order.
 
-    `by_hand` replaces the lines shown to the user where apt is not the way.
+    note: added to the line that reports it as installed. by_hand: the lines for the user on systems without apt.
     """
 
     what: str
@@ -63,31 +63,31 @@ class Recipe:
     by_hand: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """The shell lines that do the same by hand, with sudo unless the user is root."""
+        """The shell commands that do the same, with sudo unless the user is root."""
         if self.by_hand:
             return list(self.by_hand)
         sudo = () if os.geteuid() == 0 else ("sudo",)
         folders = sorted({*self.folders, *(path.parent for path in self.files)})
-        made = [shlex.join((*sudo, "mkdir", "-p", *map(str, folders)))] if folders else []
-        written = [
+        mkdir = [shlex.join((*sudo, "mkdir", "-p", *map(str, folders)))] if folders else []
+        writes = [
             f"printf %s {shlex.quote(text)} | {shlex.join((*sudo, 'tee', str(path)))} >/dev/null"
             for path, text in self.files.items()
         ]
-        return [*made, *written, *(shlex.join((*sudo, *command)) for command in self.commands)]
+        return [*mkdir, *writes, *(shlex.join((*sudo, *command)) for command in self.commands)]
 
 
 def find_program(name: str) -> str | None:
-    """The absolute path of a program, also from the sbin folders that a user's PATH often lacks."""
+    """The absolute path of a program, also in the sbin folders, which a user's PATH often lacks."""
     return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS)))
 
 
 def read_system(release: Path = Path("/etc/os-release")) -> System:
-    """The distribution this machine runs; all fields empty where there is no os-release."""
+    """This machine's distribution; the default System where there is no os-release."""
     return parse_system(release.read_text(encoding="utf-8")) if release.is_file() else System()
 
 
 def parse_system(text: str) -> System:
-    """os-release text → System. Source: os-release(5)."""
+    """The System that the text of an os-release file describes. Source: os-release(5)."""
     pairs = dict(word.split("=", 1) for word in shlex.split(text, comments=True) if "=" in word)
     return System(
         id=pairs.get("ID", ""),
@@ -98,38 +98,39 @@ def parse_system(text: str) -> System:
 
 
 def may_install(system: System) -> bool:
-    """Whether we can install by ourselves: root on Debian or Ubuntu."""
+    """Whether towline can install packages itself: as root on Debian or Ubuntu."""
     return os.geteuid() == 0 and system.id in APT_SYSTEMS and find_program("apt-get") is not None
 
 
 def install(recipes: Iterable[Recipe], say: Callable[[str], None], system: System | None = None) -> None:
-    """Everything in `recipes` is installed, one line said for each; a command that two share runs once.
+    """Install everything in `recipes`; `say` gets a line for each. A command that several recipes share runs once.
 
-    Raises TowlineError with the exact lines where it cannot be done, or with apt's last lines if that fails.
+    Raises TowlineError with the commands to run where towline may not install, or with apt's last lines if it fails.
     """
-    wanted, here = list(recipes), system or read_system()
-    if wanted and (not may_install(here) or any(recipe.by_hand for recipe in wanted)):
-        raise _cannot_install(wanted, here)
+    recipes, system = list(recipes), system or read_system()
+    if recipes and (not may_install(system) or any(recipe.by_hand for recipe in recipes)):
+        raise _cannot_install(recipes, system)
     done: dict[tuple[str, ...], str] = {}
-    for recipe in wanted:
+    for recipe in recipes:
         started = time.monotonic()
-        _carry_out(recipe, done)
+        _install_one(recipe, done)
         note = f" ({recipe.note})" if recipe.note else ""
         say(f"installed {recipe.what} in {time.monotonic() - started:.1f} s{note}")
 
 
 def _cannot_install(recipes: Sequence[Recipe], system: System) -> TowlineError:
     missing = " and ".join(recipe.what for recipe in recipes)
-    why = (
+    reason = (
         "only root can install"
         if os.geteuid()
         else f"towline installs only on Debian 12+ and Ubuntu, not {system.name}"
     )
     lines = [line for recipe in recipes for line in recipe.lines()]
-    return TowlineError(f"missing: {missing} ({why})", hint="run:\n" + "\n".join(dict.fromkeys(lines)))
+    return TowlineError(f"missing: {missing} ({reason})", hint="run:\n" + "\n".join(dict.fromkeys(lines)))
 
 
-def _carry_out(recipe: Recipe, done: dict[tuple[str, ...], str]) -> None:
+def _install_one(recipe: Recipe, done: dict[tuple[str, ...], str]) -> None:
+    """done: the commands that have run → the output of those whose failure was tolerated."""
     for folder in recipe.folders:
         folder.mkdir(parents=True, exist_ok=True)
     for path, text in recipe.files.items():
@@ -141,47 +142,46 @@ def _carry_out(recipe: Recipe, done: dict[tuple[str, ...], str]) -> None:
 
 
 def _run(command: tuple[str, ...], recipe: Recipe, warnings: str) -> str:
-    """What the command said if it failed and that may be borne, else ''."""
-    # The output goes into a pipe, stdin is empty: a package's questions must not wait for a terminal.
-    ended = subprocess.run(
+    """Run `command`; the output of an `apt-get update` that failed, else ''. Raises TowlineError if another one fails."""
+    # The output goes into a pipe and stdin is empty: a package's questions must not wait for a terminal.
+    done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace", check=False, env={**os.environ, **_apt_environment()},
     )  # fmt: skip
-    # A failed update is not the end: the lists that are there may do, and one broken foreign source fails it.
-    if ended.returncode and "update" not in command:
-        tail = "\n".join((warnings + ended.stdout).splitlines()[-TAIL:])
+    # A failed update is tolerated: one broken third-party source makes it fail, and the existing lists may be enough.
+    if done.returncode and "update" not in command:
+        tail = "\n".join((warnings + done.stdout).splitlines()[-TAIL:])
         hint = "the same by hand:\n" + "\n".join(recipe.lines())
-        raise TowlineError(f"could not install {recipe.what}, {command[0]} said:\n{tail}", hint=hint)
-    return ended.stdout if ended.returncode else ""
+        raise TowlineError(f"could not install {recipe.what}; output of {command[0]}:\n{tail}", hint=hint)
+    return done.stdout if done.returncode else ""
 
 
 def _apt_environment() -> dict[str, str]:
-    path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))  # dpkg insists on the sbin folders
+    path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))  # dpkg requires the sbin folders
     return {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "PATH": path}
 
 
 def read_sources(apt: Path = Path("/etc/apt")) -> list[Source]:
-    """The machine's own binary apt sources, one entry per suite; disabled ones and CD-ROMs left out."""
+    """This machine's binary apt sources, one entry per suite, without disabled ones and CD-ROMs."""
     folder = apt / "sources.list.d"
     lists = [path for path in (apt / "sources.list", *sorted(folder.glob("*.list"))) if path.is_file()]
-    found = [one for path in lists for one in parse_list(path.read_text(encoding="utf-8"))]
-    found += [
-        one for path in sorted(folder.glob("*.sources")) for one in parse_deb822(path.read_text(encoding="utf-8"))
-    ]
-    return [one for one in found if not one.uri.startswith("cdrom:")]
+    sources = [source for path in lists for source in parse_list(path.read_text(encoding="utf-8"))]
+    for path in sorted(folder.glob("*.sources")):
+        sources += parse_deb822(path.read_text(encoding="utf-8"))
+    return [source for source in sources if not source.uri.startswith("cdrom:")]
 
 
 def parse_list(text: str) -> Iterator[Source]:
-    """One-line sources (`deb [options] uri suite component…`) → Source. Source: sources.list(5)."""
+    """The Sources in the one-line format (`deb [options] uri suite component…`), see sources.list(5)."""
     for line in text.splitlines():
         match = re.match(r"\s*deb\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)([^#]*)", line)
         if match:
-            options = dict(one.split("=", 1) for one in (match[1] or "").split() if "=" in one)
+            options = dict(option.split("=", 1) for option in (match[1] or "").split() if "=" in option)
             yield Source(match[2], match[3], tuple(match[4].split()), options.get("signed-by", ""))
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
-    """Stanzas (`Types: deb`, `URIs: …`) → Source; an inline key (not a path) counts as none."""
+    """The Sources in the deb822 format (`Types: deb`, `URIs: …`); a key written out in place of its path counts as none."""
     for stanza in re.split(r"\n\s*\n", text):
         fields = _parse_stanza(stanza)
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":

@@ -1,4 +1,4 @@
-"""A page fetched through a proxy on this machine, by the name in its Host header."""
+"""Fetches a page through a proxy on this machine, by the name in the Host header."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from towline.errors import TowlineError
 from towline.project.catalog import Stack
 from towline.project.env_file import read_env
 
-PATIENCE = 15.0  # seconds that the proxy may take to see a new container
+FETCH_SECONDS = 15.0  # that the proxy may take to notice a new container
 
 
 @dataclass(frozen=True)
 class PageAddress:
-    """Where a page is to be had: the name that the proxy routes by, and the proxy's port here."""
+    """Where a page is served: the host name that the proxy routes by, and the proxy's port on this machine."""
 
     host: str
     port: int = 80
@@ -25,32 +25,32 @@ class PageAddress:
 
 
 def page_address(traefik: Stack, whoami: Stack) -> PageAddress:
-    """The whoami page's front, as the two stacks' .env files have it."""
-    port = _env(traefik).get("HTTP_PORT") or "80"
-    return PageAddress(_env(whoami).get("WHOAMI_HOST") or "whoami.localhost", int(port))
+    """The address of the whoami page, according to the .env files of the two stacks."""
+    port = _variables(traefik).get("HTTP_PORT") or "80"
+    return PageAddress(_variables(whoami).get("WHOAMI_HOST") or "whoami.localhost", int(port))
 
 
-def _env(stack: Stack) -> dict[str, str]:
-    file = stack.root_env or stack.folder / ".env"
-    return read_env(file.read_bytes()) if file.is_file() else {}
+def _variables(stack: Stack) -> dict[str, str]:
+    return read_env(stack.dotenv.read_bytes()) if stack.dotenv.is_file() else {}
 
 
-def fetch(front: PageAddress, path: str = "/") -> str:
-    """The page's text. Raises TowlineError with what came instead."""
-    until = time.monotonic() + PATIENCE
+def fetch(address: PageAddress, path: str = "/") -> str:
+    """The page's text; tried for 15 s. Raises TowlineError with the last status or error."""
+    deadline = time.monotonic() + FETCH_SECONDS
     while True:
-        answer = _ask(front.host, front.port, path)
-        if answer.startswith("200 "):
-            return answer.partition("\n")[2]
-        if time.monotonic() > until:
-            raise TowlineError(f"{front}{path}: {answer.partition(chr(10))[0]}")
+        status, _, body = _get(address, path).partition("\n")
+        if status.startswith("200 "):
+            return body
+        if time.monotonic() > deadline:
+            raise TowlineError(f"{address}{path}: {status}")
         time.sleep(0.1)
 
 
-def _ask(host: str, port: int, path: str) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _get(address: PageAddress, path: str) -> str:
+    """The status or the error, and after a newline the body."""
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=5)
     try:
-        connection.request("GET", path, headers={"Host": host})
+        connection.request("GET", path, headers={"Host": address.host})
         response = connection.getresponse()
         return f"{response.status} {response.reason}\n{response.read().decode(errors='replace')}"
     except OSError as error:

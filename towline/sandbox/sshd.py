@@ -1,4 +1,4 @@
-"""An OpenSSH server of our own on 127.0.0.1: its files, starting and stopping it."""
+"""The sandbox's OpenSSH server on 127.0.0.1: its files, starting and stopping it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from towline.errors import TowlineError
 
 from . import sshd_log
 from .packages import INSTALL, UPDATE, Recipe, System, find_program, read_system
-from .wait import until
+from .wait import wait_until
 
 Counts, count = sshd_log.Counts, sshd_log.count
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 10
 PRIVSEP_FOLDER = Path("/run/sshd")
-KEEP_OFF = Path("/etc/ssh/sshd_not_to_be_run")
+NOT_TO_BE_RUN = Path("/etc/ssh/sshd_not_to_be_run")  # Debian: while it exists, the service does not start
 BY_HAND = {
     "fedora": ("sudo dnf install -y openssh-server",),
     "arch": ("sudo pacman -S --needed openssh",),
@@ -34,9 +34,9 @@ ANYWHERE = ("install OpenSSH's server, sshd, in /usr/sbin",)
 
 @dataclass(frozen=True)
 class Limits:
-    """sshd's MaxSessions (per connection) and MaxStartups (logins under way at once).
+    """sshd's MaxSessions (per connection) and MaxStartups (connections that are not yet authenticated).
 
-    docker_host: the DOCKER_HOST that logins get; '' leaves them the machine's own engine.
+    docker_host: the DOCKER_HOST of its logins; '' for the machine's default engine.
     """
 
     max_sessions: int = 2
@@ -44,9 +44,12 @@ class Limits:
     docker_host: str = ""
 
 
+DEFAULT_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Files:
-    """Every path of the sandbox, in one place."""
+    """All paths of a sandbox."""
 
     folder: Path
 
@@ -84,35 +87,35 @@ class Files:
 
 
 def read_user() -> str:
-    """The login name of whoever runs this: the sandbox lets in nobody else."""
+    """The name of the user that runs this, the only one who may log in to the sandbox."""
     return pwd.getpwuid(os.getuid()).pw_name
 
 
 def missing() -> Recipe | None:
-    """What has to be installed to have an sshd, or None."""
+    """How to install sshd, or None when it is installed."""
     return None if find_program("sshd") else plan_install(read_system())
 
 
 def plan_install(system: System) -> Recipe:
-    """The recipe for openssh-server, with the distribution's own service on port 22 kept off.
+    """The recipe for openssh-server, with the distribution's own service on port 22 kept from starting.
 
-    sshd_not_to_be_run is Debian's switch for that: its init script and its systemd units look for the file.
+    The file sshd_not_to_be_run does that: Debian's init script and systemd units test for it.
     """
     if system.id not in ("debian", "ubuntu"):
         return Recipe("openssh-server", by_hand=system.pick(BY_HAND, ANYWHERE))
-    why = "towline's sandbox needed the program sshd only. Remove this file to let the ssh service start.\n"
+    reason = "towline's sandbox needs only the program sshd. Remove this file to let the ssh service start.\n"
     return Recipe(
         "openssh-server",
         commands=(UPDATE, (*INSTALL, "openssh-server")),
-        files={KEEP_OFF: why},
-        note=f"its service on port 22 stays off while {KEEP_OFF} is there",
+        files={NOT_TO_BE_RUN: reason},
+        note=f"its service on port 22 does not start while {NOT_TO_BE_RUN} exists",
     )
 
 
 def start(files: Files, limits: Limits) -> int:
-    """The pid of an sshd that listens: started anew, detached from the terminal, on its former port if free.
+    """Start an sshd, detached from the terminal, on its former port if that is free; its pid once it listens.
 
-    Raises TowlineError with sshd's own words when it does not come up.
+    Raises TowlineError with sshd's own message when it does not start.
     """
     sshd = _find_sshd()
     refuse_locked_account()
@@ -126,27 +129,30 @@ def start(files: Files, limits: Limits) -> int:
 
 
 def _find_sshd() -> str:
-    sshd = find_program("sshd")  # an absolute path: sshd runs itself again for each connection and insists on one
+    sshd = find_program("sshd")  # an absolute path: sshd requires one to execute itself for each connection
     if not sshd:
         raise TowlineError("missing: sshd", hint="\n".join(plan_install(read_system()).lines()))
     return sshd
 
 
 def refuse_locked_account(shadow: Path = Path("/etc/shadow")) -> None:
-    """Without PAM, sshd refuses an account whose password begins with '!' (root on Ubuntu), key or not."""
+    """Raise TowlineError when the account is locked.
+
+    Without PAM, sshd refuses an account whose password begins with '!' (root on Ubuntu), with a key too.
+    """
     if not os.access(shadow, os.R_OK):
         return
     user = read_user()
     fields = dict(line.split(":")[:2] for line in shadow.read_text(encoding="utf-8").splitlines() if ":" in line)
     if fields.get(user, "").startswith("!"):
-        why = f"the account {user} is locked ('!' in {shadow}): sshd would refuse it, with a key too"
-        raise TowlineError(why, hint=f"run (it still has no password then):\nusermod -p '*' {user}")
+        message = f"the account {user} is locked ('!' in {shadow}): sshd would refuse it, with a key too"
+        raise TowlineError(message, hint=f"run (the account still has no password then):\nusermod -p '*' {user}")
 
 
 def _make_folders(files: Files) -> None:
     files.root.mkdir(exist_ok=True)
     if os.geteuid() == 0:
-        PRIVSEP_FOLDER.mkdir(mode=0o755, exist_ok=True)  # on a tmpfs; only the distribution's service makes it
+        PRIVSEP_FOLDER.mkdir(mode=0o755, exist_ok=True)  # on a tmpfs; only the distribution's service creates it
 
 
 def _make_keys(files: Files) -> None:
@@ -157,13 +163,15 @@ def _make_keys(files: Files) -> None:
 
 
 def _write_key(path: Path) -> None:
-    """A new ed25519 key pair in OpenSSH's form: `path` (0600) and `path`.pub. No ssh-keygen needed."""
-    from cryptography.hazmat.primitives import serialization as form
+    """Write a new ed25519 key pair in OpenSSH's format: `path` (0600) and `path`.pub. Needs no ssh-keygen."""
+    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
-    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
     path.with_name(path.name + ".pub").write_bytes(public + b"\n")
     path.touch(mode=0o600)
     path.write_bytes(private)
@@ -173,11 +181,11 @@ def _read_public(key: Path) -> str:
     return key.with_name(key.name + ".pub").read_text(encoding="ascii").strip()
 
 
-def choose_port(before: int | None) -> int:
-    """The port it had before if nobody has taken it, else a free one."""
-    for port in (before or 0, 0):
+def choose_port(former: int | None) -> int:
+    """The former port if it is free, else another free one."""
+    for port in (former or 0, 0):
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT is no hindrance
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT does not matter
             try:
                 probe.bind((ADDRESS, port))
             except OSError:
@@ -187,9 +195,9 @@ def choose_port(before: int | None) -> int:
 
 
 def render_config(files: Files, user: str, port: int, limits: Limits) -> str:
-    """sshd_config for the sandbox: one user, one key, nothing from /etc/ssh.
+    """The sandbox's sshd_config: one user, one key, nothing from /etc/ssh.
 
-    StrictModes is off: the folder may lie below one that others may write to (a temp folder, umask 002).
+    StrictModes is off: the folder may be below one that others can write to (a temporary folder, umask 002).
     """
     keys = str(files.authorized_keys).replace("%", "%%")
     return f"""\
@@ -219,41 +227,41 @@ Subsystem sftp internal-sftp
 
 
 def _allow_repeated_failures(sshd: str, files: Files) -> None:
-    """OpenSSH 9.8 and newer would ban the sandbox's only client for some 20 s after a few failed logins."""
+    """Turn off PerSourcePenalties: OpenSSH 9.8 and newer would ban the only client for some 20 s after a few failed logins."""
     command = (sshd, "-T", "-f", str(files.config))
-    known = subprocess.run(command, capture_output=True, text=True, check=False)
-    if known.returncode:
-        raise TowlineError(f"sshd refuses its settings: {known.stderr.strip()}", hint=f"see {files.config}")
-    if "persourcepenalties" in known.stdout:
+    dump = subprocess.run(command, capture_output=True, text=True, check=False)
+    if dump.returncode:
+        raise TowlineError(f"sshd refuses its settings: {dump.stderr.strip()}", hint=f"see {files.config}")
+    if "persourcepenalties" in dump.stdout:
         with files.config.open("a", encoding="utf-8") as config:
             config.write("PerSourcePenalties no\n")
 
 
 def _launch(sshd: str, files: Files, port: int) -> int:
     files.pid.unlink(missing_ok=True)
-    begin = files.log.stat().st_size if files.log.exists() else 0
-    # -f comes first: sshd's title shows its arguments, and is cut at the end where its environment is small.
+    log_size = files.log.stat().st_size if files.log.exists() else 0
+    # -f comes first: sshd's process title shows its arguments, truncated where its environment is small.
     command = (sshd, "-f", str(files.config), "-E", str(files.log))
-    # sshd makes itself a daemon in a session of its own. It gets a plain environment, not that of inv.
+    # sshd becomes a daemon in its own process session. It gets a minimal environment, not that of inv.
     subprocess.run(command, stdin=subprocess.DEVNULL, check=False, cwd="/", env={"PATH": os.defpath})
-    # It writes its pid file once it listens. No connection to see: that would take one of its MaxStartups.
-    if not until(lambda: read_pid(files) is not None, START_SECONDS):
-        said = files.log.read_bytes()[begin:].decode(errors="replace").strip() if files.log.exists() else ""
-        raise TowlineError(f"sshd did not come up on {ADDRESS}:{port}: {said}", hint=f"see {files.log}")
+    # It writes its pid file once it listens. Connecting to find out would take one of its MaxStartups.
+    if not wait_until(lambda: read_pid(files) is not None, START_SECONDS):
+        output = files.log.read_bytes()[log_size:].decode(errors="replace").strip() if files.log.exists() else ""
+        raise TowlineError(f"sshd did not start on {ADDRESS}:{port}: {output}", hint=f"see {files.log}")
     return read_pid(files) or 0
 
 
 def stop(files: Files) -> bool:
-    """True when our sshd ran and has ended; sessions that are open stay so until their client leaves."""
+    """Stop the sshd; open sessions last until their client leaves. False when it was not running, or did not end in 10 s."""
     pid = read_pid(files)
     if pid is None:
         return False
     os.kill(pid, signal.SIGTERM)
-    return until(lambda: read_pid(files) is None, START_SECONDS)
+    return wait_until(lambda: read_pid(files) is None, START_SECONDS)
 
 
 def read_pid(files: Files) -> int | None:
-    """The pid of the sshd that runs on these files; None if none does, or the number is another's now."""
+    """The pid of the sshd that runs with these files; None if it does not run, or the pid is another process's now."""
     try:
         pid = int(files.pid.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -271,12 +279,12 @@ def _read_command_line(pid: int) -> str:
 
 
 def read_port(files: Files) -> int | None:
-    """The port in the sandbox's settings, or None when there are none yet."""
+    """The port in the sandbox's sshd_config, or None when there is none yet."""
     return _read_number(files, "Port")
 
 
 def read_limits(files: Files) -> Limits | None:
-    """The limits in the sandbox's settings, or None when there are none yet."""
+    """The limits in the sandbox's sshd_config, or None when there is none yet."""
     sessions, startups = _read_number(files, "MaxSessions"), _read_number(files, "MaxStartups")
     if sessions is None or startups is None:
         return None
@@ -286,5 +294,5 @@ def read_limits(files: Files) -> Limits | None:
 
 def _read_number(files: Files, keyword: str) -> int | None:
     text = files.config.read_text(encoding="utf-8") if files.config.exists() else ""
-    found = re.search(rf"^{keyword} (\d+)$", text, re.MULTILINE)
-    return int(found[1]) if found else None
+    match = re.search(rf"^{keyword} (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""Count what happened in an sshd's log, written at LogLevel VERBOSE by OpenSSH 9.2 to 10."""
+"""Counts the events in an sshd's log, written at LogLevel VERBOSE by OpenSSH 9.2 to 10."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Counts:
-    """What an sshd's log says that happened."""
+    """The events in an sshd's log."""
 
-    connections: int = 0  # TCP connections it took
-    logins: int = 0  # of those, the ones that authenticated
+    connections: int = 0  # TCP connections accepted
+    logins: int = 0  # connections that authenticated
     sessions: int = 0  # sessions opened: command, shell or subsystem
     peak: int = 0  # most sessions open at once on one connection: what MaxSessions limits
     refused: int = 0  # sessions refused for MaxSessions
@@ -26,14 +26,14 @@ ENDED = re.compile(r"\b(Connection (closed|reset)|Received disconnect|Disconnect
 
 
 def count(log: Path, since: int = 0) -> Counts:
-    """The counts of what sshd wrote (LogLevel VERBOSE) to `log` after its first `since` bytes."""
+    """The counts of what sshd wrote to `log` after its first `since` bytes."""
     with log.open("rb") as lines:
         lines.seek(since)
         return parse_log(lines.read().decode(errors="replace").splitlines())
 
 
 def parse_log(lines: Iterable[str]) -> Counts:
-    """sshd's log lines → Counts; OpenSSH 9.2 to 10, with or without a prefix such as `sshd-session[7]:`."""
+    """The counts of sshd's log lines, with or without a prefix such as `sshd-session[7]:`."""
     connections = logins = sessions = peak = refused = dropped = 0
     open_now: dict[str, set[str]] = {}  # client's port → ids of its open sessions
     for line in lines:
@@ -47,7 +47,7 @@ def parse_log(lines: Iterable[str]) -> Counts:
             connections += 1
             _forget(open_now, line)
         elif ENDED.search(line):
-            _forget(open_now, line)  # `Close session` is missing when the client leaves first
+            _forget(open_now, line)  # `Close session` is missing when the client disconnects first
         logins += "Accepted publickey for " in line
         refused += "no more sessions" in line
         dropped += "drop connection #" in line
@@ -55,6 +55,6 @@ def parse_log(lines: Iterable[str]) -> Counts:
 
 
 def _forget(open_now: dict[str, set[str]], line: str) -> None:
-    """Drop the sessions of the connection that `line` is about: a client's port is used again later."""
+    """Remove the sessions of the connection that `line` is about: a client's port is reused later."""
     if port := PORT.search(line):
         open_now.pop(port[1], None)

@@ -1,8 +1,8 @@
 """Many commands in one session: each with its own exit code, stdout and stderr, whatever bytes they hold.
 
-The commands travel as one script through `sh -s`, inside braces: sh reads all of it before it starts, so a line
-that breaks half-way runs nothing. Each result comes back as a header line `code stdout-size stderr-size` and the
-bytes themselves. Where the temporary folder takes no more, all of it, the commands too, use memory.
+The commands are sent as one script to `sh -s`, inside braces: sh reads all of it before it starts, so nothing runs when
+the connection is lost half-way. Each result comes back as a header line `code stdout-size stderr-size`, followed by the
+bytes themselves. Where the temporary folder is full or read-only, the script and its commands use /dev/shm.
 """
 
 from __future__ import annotations
@@ -29,48 +29,48 @@ emit() { wc -c "$d/$1.o" "$d/$1.e" | { read -r o _; read -r e _; echo "$2 $o $e"
 TAIL = "exit 0\n}\n"
 
 
-def script(commands: Sequence[Command], *, together: bool, stop: bool, timeout: float | None) -> bytes:
-    """The text for `sh -s`.
+def script(commands: Sequence[Command], *, parallel: bool, stop: bool, timeout: float | None) -> bytes:
+    """The script for `sh -s`.
 
-    together: all at the same time (for reading facts). stop: nothing after the first failure, as `&&` does.
-    timeout: seconds for each command; it is ended with code 124 then.
+    parallel: all run at the same time (for reading facts). stop: nothing runs after the first failure, as with `&&`.
+    timeout: seconds for each command, which is then ended with code 124.
     """
     if timeout:
         commands = [limited(timeout, command) for command in commands]
-    lines = [_line(i, quote(command), together, stop) for i, command in enumerate(commands)]
-    if together:
+    lines = [_script_line(i, quote(command), parallel, stop) for i, command in enumerate(commands)]
+    if parallel:
         lines += ["wait"] + [f'read -r c <"$d/{i}.c"; emit {i} "$c"' for i in range(len(commands))]
     return (HEAD + "\n".join(lines) + "\n" + TAIL).encode()
 
 
-def _line(i: int, command: str, together: bool, stop: bool) -> str:
+def _script_line(i: int, command: str, parallel: bool, stop: bool) -> str:
     run = f'{command} >"$d/{i}.o" 2>"$d/{i}.e" </dev/null'
-    if together:
+    if parallel:
         return f'( {run}; echo $? >"$d/{i}.c" ) &'
     return f"{run}; c=$?; emit {i} $c" + ("; [ $c = 0 ] || exit 0" if stop else "")
 
 
-class Frames:
-    """Results out of a byte stream that arrives in any pieces."""
+class ResultReader:
+    """Parses results from a byte stream that arrives in pieces of any size."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def add(self, chunk: bytes) -> Iterator[Result]:
-        """The results that are complete now."""
+    def feed(self, chunk: bytes) -> Iterator[Result]:
+        """The results that `chunk` completes. Raises ConnectionLost for anything but a result."""
         self._buffer += chunk
-        while (result := self._take()) is not None:
+        while (result := self._next()) is not None:
             yield result
 
-    def _take(self) -> Result | None:
-        end = self._buffer.find(b"\n")  # not partition(): that copies all that has come so far, at every chunk
+    def _next(self) -> Result | None:
+        end = self._buffer.find(b"\n")  # not partition(): that copies the whole buffer at every chunk
         if end < 0:
             return None
         head = self._buffer[:end]
         try:
             code, out, err = (int(word) for word in head.split())
         except ValueError:
-            raise ConnectionLost(f"the server's shell answered {bytes(head[:80])!r} where a result was due") from None
+            raise ConnectionLost(f"expected a result from the server's shell, got {bytes(head[:80])!r}") from None
         start = len(head) + 1
         if len(self._buffer) < start + out + err:
             return None

@@ -1,10 +1,10 @@
-"""The one connection to a host, and the holder that keeps one for each.
+"""The connection to a host, and Connections, which keeps one for each host.
 
 >>> connections = Connections(note=print)
 >>> prod = connections.to(host)  # nothing is opened yet
 >>> prod.run(("docker", "ps"))  # first need: logs in once; one session
 >>> prod.batch([("id", "-u"), ("df", "-Pk")])  # one session, two results
->>> prod.put(chunks, ("tar", "-xf", "-"))  # one session, bytes into its stdin
+>>> prod.upload(chunks, ("tar", "-xf", "-"))  # one session, bytes into its stdin
 """
 
 from __future__ import annotations
@@ -23,59 +23,60 @@ from towline.errors import ConnectionFailed, ConnectionLost, ForwardingForbidden
 from towline.project.settings import Host
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
-from towline.ssh.opening import WINDOW, close_connection, open_connection
+from towline.ssh.login import WINDOW, log_in, log_out
 from towline.ssh.session import Result, Session
 
-SESSION_WAIT = 30  # seconds that a refused session is tried again
-GRACE = 10  # seconds that a timed-out command has to leave by itself, being ended on the server first
+SESSION_WAIT = 30  # seconds for which a refused session is retried
+GRACE = 10  # seconds to wait beyond the time limit, within which the server itself ends the command
 TIMED_OUT = 124
 ADMINISTRATIVELY_PROHIBITED = 1  # RFC 4254, 5.1
 
 
 class _Refused(Exception):
-    """sshd said no to a session: the command never started, so asking again is safe."""
+    """sshd refused a session: the command never started, so a retry is safe."""
 
 
 class Connection:
-    """One login to one host, opened at first need, with at most `host.max_sessions` sessions open at once."""
+    """One login to one host, made at first use, with at most `host.max_sessions` sessions open at once."""
 
     def __init__(self, host: Host, note: Callable[[str], None]) -> None:
         self.host = host
         self.ledger = Ledger(host.name)
         self._note = note
         self._fabric: FabricConnection | None = None
-        self._unreachable: ConnectionFailed | None = None  # not tried anew for each of many stacks
-        self._opening = threading.Lock()
+        self._unreachable: ConnectionFailed | None = None  # raised again at each use: many stacks try only once
+        self._login_lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(host.max_sessions)
-        self._closed_one = False  # a session, and sshd may not have freed its slot yet
+        self._slot_may_be_taken = False  # a session was closed, and sshd may not have freed its slot yet
 
     @property
     def used(self) -> bool:
+        """Whether the host has been logged in to."""
         return self.ledger.logins > 0
 
     def fabric(self) -> FabricConnection:
-        """The open Fabric Connection. A line that was cut is replaced, and that is said."""
-        with self._opening:
+        """The open Fabric Connection. Logs in at first use, and anew, with a note, when the connection was lost."""
+        with self._login_lock:
             if self._fabric is None or not self._fabric.is_connected:
                 self._log_in(again=self._fabric is not None)
             return self._fabric
 
     def _log_in(self, *, again: bool) -> None:
         if self._unreachable and not again:
-            raise self._unreachable.with_traceback(None)  # not with the frames of whoever tried first
+            raise self._unreachable.with_traceback(None)  # without the frames of the first attempt
         if self._fabric is not None:
-            close_connection(self._fabric)
-            self._note(f"{self.host.name}: the line was cut; logging in again")
+            log_out(self._fabric)
+            self._note(f"{self.host.name}: connection lost; logging in again")
         try:
-            self._fabric = open_connection(self.host, self._retried)
+            self._fabric = log_in(self.host, self._note_retry)
         except ConnectionFailed as error:
             self._unreachable = error
             raise
         self.ledger.login(again=again)
 
-    def _retried(self, why: str, wait: float) -> None:
-        self.ledger.connect_retried(why, wait)
-        self._note(f"{why.splitlines()[0]}; again in {wait:.1f} s")
+    def _note_retry(self, reason: str, wait: float) -> None:
+        self.ledger.connect_retried(reason, wait)
+        self._note(f"{reason.splitlines()[0]}; retrying in {wait:.1f} s")
 
     @property
     def transport(self) -> paramiko.Transport:
@@ -86,22 +87,22 @@ class Connection:
     def session(self, command: Command, name: str = "") -> Iterator[Session]:
         """A session in which `command` has been started; closed at the end.
 
-        Waits for one of the host's sessions to be free, here and on the server. Raises SessionRefused when the
-        server still has none after 30 s, ConnectionLost when the line breaks.
+        Waits until fewer than `host.max_sessions` are open. Raises SessionRefused when the server still refuses it
+        after 30 s, ConnectionLost when the connection is lost.
         """
         name = name or command[0]
         with self._slots:
-            session = self._started(command, name)
+            session = self._start(command, name)
             code: int | None = None
             try:
                 yield session
                 code = session.channel.exit_status if session.channel.exit_status_ready() else None
             finally:
                 session.close()
-                self._closed_one = True
-                self.ledger.session_closed(name, code, session.up, session.down)
+                self._slot_may_be_taken = True
+                self.ledger.session_closed(name, code, session.bytes_up, session.bytes_down)
 
-    def _started(self, command: Command, name: str) -> Session:
+    def _start(self, command: Command, name: str) -> Session:
         channel = self._open_channel(name)
         self.ledger.session_opened(name)
         try:
@@ -109,7 +110,7 @@ class Connection:
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
             raise ConnectionLost(
-                f"{self.host.name}: the line broke as {name!r} was sent; it is not sent again"
+                f"{self.host.name}: the connection was lost while {name!r} was being sent; it is not sent again"
             ) from error
         return Session(channel, name)
 
@@ -125,19 +126,19 @@ class Connection:
             reraise=True,
         )
         try:
-            return attempts(self._ask_for_channel)
+            return attempts(self._try_to_open_channel)
         except _Refused:
             raise SessionRefused(
                 f"{self.host.name}: refused a session for {SESSION_WAIT} s: all of its MaxSessions are in use",
                 hint="another program may hold sessions on this login; raise MaxSessions in sshd_config by one",
             ) from None
 
-    def _ask_for_channel(self) -> paramiko.Channel:
-        """One try. No command has been sent at this point, so a line found dead is replaced without risk."""
-        for last in (False, True):
+    def _try_to_open_channel(self) -> paramiko.Channel:
+        """A new channel, after a new login if the connection is found lost: no command has been sent, so that is safe."""
+        for last_try in (False, True):
             transport = self.transport
             try:
-                self._see_it_closed(transport)
+                self._wait_for_freed_slot(transport)
                 return transport.open_session(window_size=WINDOW)
             except paramiko.ChannelException as error:
                 # 2 is "connect failed", sshd's answer when MaxSessions is reached; 1 is a policy, which stays.
@@ -146,21 +147,23 @@ class Connection:
                 raise SessionRefused(f"{self.host.name}: the server forbids sessions ({error.text})") from error
             except (paramiko.SSHException, EOFError, OSError) as error:
                 transport.close()
-                if last:
-                    raise ConnectionLost(f"{self.host.name}: the line broke as a session was asked for") from error
+                if last_try:
+                    message = f"{self.host.name}: the connection was lost while a session was being opened"
+                    raise ConnectionLost(message) from error
         raise AssertionError("unreachable")
 
-    def _see_it_closed(self, transport: paramiko.Transport) -> None:
+    def _wait_for_freed_slot(self, transport: paramiko.Transport) -> None:
         """Wait until sshd has freed the slot of the session before.
 
-        It does so between two reads of the line (OpenSSH 9.2): closing and opening in one would count as two sessions at once.
+        It does so between two reads of the socket (OpenSSH 9.2): a close and an open that arrive in one read count as
+        two sessions at once.
         """
-        if self._closed_one:
-            self._closed_one = False
+        if self._slot_may_be_taken:
+            self._slot_may_be_taken = False
             transport.global_request("keepalive@openssh.com", wait=True)
 
     def run(self, command: Command, *, stdin: bytes = b"", timeout: float | None = None, name: str = "") -> Result:
-        """The result of one command in one session. After `timeout` seconds it is ended, there too: code 124."""
+        """The result of one command in one session. After `timeout` seconds it is ended, on the server too: code 124."""
         self.ledger.command_ran()
         if timeout:
             command, timeout = limited(timeout, command), timeout + GRACE
@@ -168,8 +171,8 @@ class Connection:
             session.feed([stdin] if stdin else [])
             return _collect(session, timeout)
 
-    def put(self, chunks: Iterable[bytes], command: Command, name: str = "put") -> Result:
-        """Stream `chunks` into the stdin of `command`; never held in memory as a whole."""
+    def upload(self, chunks: Iterable[bytes], command: Command, name: str = "upload") -> Result:
+        """The result of `command`, with `chunks` streamed into its stdin; never held in memory as a whole."""
         self.ledger.command_ran()
         with self.session(command, name) as session:
             session.feed(chunks)
@@ -179,21 +182,21 @@ class Connection:
         self,
         commands: Sequence[Command],
         *,
-        together: bool = False,
+        parallel: bool = False,
         stop: bool = False,
         timeout: float | None = None,
         name: str = "batch",
     ) -> list[Result]:
         """The results of many commands, in order, from one session.
 
-        together: all run at once. stop: nothing after the first failure (the list is shorter then).
+        parallel: all run at the same time. stop: nothing runs after the first failure (the list is shorter then).
         """
-        text = batches.script(commands, together=together, stop=stop, timeout=timeout)
+        text = batches.script(commands, parallel=parallel, stop=stop, timeout=timeout)
         self.ledger.command_ran(len(commands))
         with self.session(("sh", "-s"), name) as session:
             session.feed([text])
-            frames = batches.Frames()
-            results = [result for chunk in session.chunks() for result in frames.add(chunk)]
+            reader = batches.ResultReader()
+            results = [result for chunk in session.chunks() for result in reader.feed(chunk)]
             code = session.code()
         if code or (len(results) < len(commands) and not (stop and results and not results[-1].ok)):
             last = session.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -201,10 +204,11 @@ class Connection:
         return results
 
     def dial(self, address: str, port: int, timeout: float) -> paramiko.Channel:
-        """A TCP connection from the host to one of its own addresses or beyond; close it when done.
+        """A TCP connection that the host opens, to one of its own addresses or another; close it when done.
 
-        sshd opens it, so it needs no program there and is none of the login's sessions (MaxSessions does not count it).
-        Raises ForwardingForbidden where sshd_config says AllowTcpForwarding no, OSError when nobody answers there.
+        It is forwarded by sshd (`direct-tcpip`): needs no program on the host and is not a session, so MaxSessions does
+        not count it. Raises ForwardingForbidden where sshd_config has AllowTcpForwarding no, OSError when the address
+        does not answer within `timeout` seconds.
         """
         try:
             channel = self.transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
@@ -212,30 +216,30 @@ class Connection:
             if error.code == ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingForbidden(
                     f"{self.host.name}: sshd forbids TCP forwarding (AllowTcpForwarding no)",
-                    "it may be allowed for local forwarding alone: AllowTcpForwarding local",
+                    "local forwarding is enough: AllowTcpForwarding local",
                 ) from None
             raise ConnectionRefusedError(error.text) from error
         except (paramiko.SSHException, EOFError) as error:
             if not self.transport.is_active():
-                raise ConnectionLost(f"{self.host.name}: the line broke") from error
+                raise ConnectionLost(f"{self.host.name}: the connection was lost") from error
             raise TimeoutError(f"no answer from {address}:{port} within {timeout:g} s") from error
         self.ledger.dialled()
         channel.settimeout(timeout)
         return channel
 
     def round_trip(self) -> float:
-        """Seconds from here to the host's sshd and back; needs no session."""
+        """Seconds that a message takes to the host's sshd and back; needs no session."""
         transport = self.transport
         start = time.perf_counter()
         transport.global_request("keepalive@openssh.com", wait=True)
         return time.perf_counter() - start
 
-    def count_sessions(self, most: int) -> int:
-        """How many sessions the server lets be open at once, found by opening up to `most` idle ones."""
+    def count_sessions(self, limit: int) -> int:
+        """How many sessions the server allows at once, found by opening up to `limit` idle ones."""
         channels: list[paramiko.Channel] = []
         transport = self.transport
         try:
-            while len(channels) < most:
+            while len(channels) < limit:
                 channels.append(transport.open_session())
                 self.ledger.session_opened("probe")
         except paramiko.ChannelException:
@@ -246,43 +250,41 @@ class Connection:
                 self.ledger.session_closed("probe", None, 0, 0)
         return len(channels)
 
-    def drop(self) -> None:
-        """Take the line for dead, so that the next use logs in again."""
-        self.close()
-
     def close(self) -> None:
+        """Log out. The next use logs in again."""
         if self._fabric is not None:
-            close_connection(self._fabric)
+            log_out(self._fabric)
 
 
 def _collect(session: Session, timeout: float | None) -> Result:
-    until = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
     out: list[bytes] = []
     try:
-        out.extend(session.chunks(until))
+        out.extend(session.chunks(deadline))
     except TimeoutError:
         return Result(TIMED_OUT, b"".join(out), session.stderr)
     return Result(session.code(), b"".join(out), session.stderr)
 
 
 class Connections:
-    """The holder: one Connection per host for as long as the program runs."""
+    """Keeps one Connection per host for as long as the program runs."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._by_host: dict[str, Connection] = {}
 
     def to(self, host: Host) -> Connection:
-        """The host's connection, the same one each time; nothing is opened before it is used."""
+        """The host's connection, the same object each time; nothing is opened before its first use."""
         if host.name not in self._by_host:
             self._by_host[host.name] = Connection(host, self._note)
         return self._by_host[host.name]
 
     @property
     def ledgers(self) -> list[Ledger]:
-        """The ledgers of the hosts that were logged in to."""
+        """The ledgers of the hosts that have been logged in to."""
         return [connection.ledger for connection in self._by_host.values() if connection.used]
 
     def close(self) -> None:
+        """Log out of every host."""
         for connection in self._by_host.values():
             connection.close()

@@ -1,4 +1,4 @@
-"""What a connection did: every login, session and refusal with its time, and the sums."""
+"""What a connection did: every login, session and refusal with its time, and the totals."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 @dataclass
 class Ledger:
-    """One host's ledger. Safe to write from several threads.
+    """One host's ledger. Thread-safe.
 
-    `entries` are dicts with `at` (ISO 8601, UTC), `host`, `event` and what belongs to the event; never a command's
-    arguments, since those can hold a secret.
+    `entries` are dicts with `at` (ISO 8601, UTC), `host`, `event` and the event's own values; never a command's arguments,
+    since those can hold a secret.
     """
 
     host: str
@@ -35,60 +35,60 @@ class Ledger:
         with self._lock:
             self.logins += 1
             self.reconnects += again
-            self._enter("login", again=again)
+            self._record("login", again=again)
 
     def session_opened(self, name: str) -> None:
         with self._lock:
             self.sessions += 1
             self._open += 1
             self.peak = max(self.peak, self._open)
-            self._enter("session", name=name, open=self._open)
+            self._record("session", name=name, open=self._open)
 
     def session_closed(self, name: str, code: int | None, up: int, down: int) -> None:
         with self._lock:
             self._open -= 1
             self.bytes_up += up
             self.bytes_down += down
-            self._enter("closed", name=name, code=code, bytes_up=up, bytes_down=down)
+            self._record("closed", name=name, code=code, bytes_up=up, bytes_down=down)
 
     def session_refused(self, name: str, wait: float) -> None:
         with self._lock:
             self.refused += 1
-            self._enter("refused", name=name, wait=round(wait, 3))
+            self._record("refused", name=name, wait=round(wait, 3))
 
     def dialled(self) -> None:
-        """A TCP connection that the host opened for us: none of its sessions."""
+        """A TCP connection that the host opened for us; it is not a session."""
         with self._lock:
-            self._enter("dialled")
+            self._record("dialled")
 
-    def connect_retried(self, why: str, wait: float) -> None:
+    def connect_retried(self, reason: str, wait: float) -> None:
         with self._lock:
-            self._enter("retry", why=why, wait=round(wait, 3))
+            self._record("retry", why=reason, wait=round(wait, 3))
 
     def command_ran(self, count: int = 1) -> None:
         with self._lock:
             self.commands += count
 
-    def _enter(self, event: str, **values: object) -> None:
+    def _record(self, event: str, **values: object) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.entries.append({"at": at, "host": self.host, "event": event, **values})
 
     def summary(self) -> dict[str, object]:
-        """The sums, in the shape of the last line of `--ledger=FILE`."""
+        """The totals, as in the last line of `--ledger=FILE`."""
         names = ["logins", "sessions", "peak", "refused", "reconnects", "commands", "bytes_up", "bytes_down"]
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        sums = {name: getattr(self, name) for name in names}
+        totals = {name: getattr(self, name) for name in names}
         seconds = round(time.monotonic() - self._since, 3)
-        return {"at": at, "event": "summary", "host": self.host, **sums, "seconds": seconds}
+        return {"at": at, "event": "summary", "host": self.host, **totals, "seconds": seconds}
 
     def json_lines(self) -> str:
-        """All entries and then the summary, one JSON object a line."""
+        """All entries and then the summary, one JSON object per line."""
         with self._lock:
             rows = [*self.entries, self.summary()]
         return "".join(json.dumps(row) + "\n" for row in rows)
 
     def line(self) -> str:
-        """One line for people.
+        """The totals in one line for people.
 
         >>> print(Ledger("prod", logins=1, sessions=4, peak=1, bytes_up=62_000).line())
         prod: 1 login · 4 sessions, peak 1 · 61 KB up, 0 B down
@@ -99,7 +99,7 @@ class Ledger:
             f"{size_text(self.bytes_up)} up, {size_text(self.bytes_down)} down",
         ]
         if self.refused:
-            parts.append(f"{self.refused} refused and sent again")
+            parts.append(f"{self.refused} refused and retried")
         if self.reconnects:
             parts.append(_count(self.reconnects, "reconnect"))
         return f"{self.host}: " + " · ".join(parts)
@@ -110,7 +110,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def size_text(size: float) -> str:
-    """Bytes for people, in powers of 1024.
+    """A number of bytes for people, in powers of 1024.
 
     >>> size_text(0), size_text(62_000), size_text(3_500_000)
     ('0 B', '61 KB', '3.3 MB')

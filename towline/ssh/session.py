@@ -17,7 +17,7 @@ BLOCK = 1 << 18  # bytes a read may return
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: exit code (124 = timed out), stdout and stderr as bytes."""
+    """The outcome of a command: exit code (124: timed out), stdout and stderr as bytes."""
 
     code: int
     stdout: bytes = b""
@@ -29,15 +29,17 @@ class Result:
 
     @property
     def out(self) -> str:
+        """stdout as text; bytes that are not UTF-8 are replaced."""
         return self.stdout.decode(errors="replace")
 
     @property
     def err(self) -> str:
+        """stderr as text; bytes that are not UTF-8 are replaced."""
         return self.stderr.decode(errors="replace")
 
     @property
-    def last_word(self) -> str:
-        """The last line that it complained with, for an error of one line."""
+    def last_line(self) -> str:
+        """The last line of stderr, else the exit code: the reason for an error message of one line."""
         return (self.err.strip().splitlines() or [f"exit code {self.code}"])[-1]
 
     def __repr__(self) -> str:
@@ -45,12 +47,12 @@ class Result:
 
 
 class Session:
-    """A session whose command has been started. Use its parts once: feed, then read, then `code`."""
+    """A session whose command has been started. Call `feed` at most once, then read `chunks()` to the end, then `code()`."""
 
     def __init__(self, channel: paramiko.Channel, name: str) -> None:
         self.channel = channel
         self.name = name
-        self.up = self.down = 0
+        self.bytes_up = self.bytes_down = 0
         self._stderr: list[bytes] = []
         self._feed_error: Exception | None = None
         self._threads: list[threading.Thread] = []
@@ -62,17 +64,17 @@ class Session:
         self._threads.append(thread)
 
     def feed(self, chunks: Iterable[bytes]) -> None:
-        """Send `chunks` into stdin beside the reading, then end it."""
+        """Send `chunks` into stdin in a thread of its own, then close stdin."""
         self._start(lambda: self._feed(chunks))
 
     def _feed(self, chunks: Iterable[bytes]) -> None:
         try:
             for chunk in chunks:
-                with contextlib.suppress(OSError):  # the command left without reading all of it; its exit code tells
+                with contextlib.suppress(OSError):  # the command ended before it read all of it; its exit code says why
                     self.send(chunk)
                     continue
                 return
-        except Exception as error:  # the source broke: the far end must not take what came so far for the whole
+        except Exception as error:  # of the source: the command must not take what it got so far for the whole
             self._feed_error = error
             self._kill()
             self.channel.close()
@@ -81,11 +83,11 @@ class Session:
             self.channel.shutdown_write()
 
     def _kill(self) -> None:
-        """Have sshd kill the command and what it started: to them, a closed session is a plain end of file.
+        """Have sshd kill the command and its children: to them, a closed session looks like a normal end of file.
 
         OpenSSH does so since 7.9, but not for a login of root before 9.8 ("session signalling requires privilege
-        separation"): a command that gets data has to see by itself that it is whole. RFC 4254, 6.9; paramiko has no
-        method for it.
+        separation"): a command that receives data has to check by itself that it is complete. RFC 4254, 6.9; paramiko
+        has no method for it.
         """
         message = paramiko.Message()
         message.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
@@ -93,21 +95,21 @@ class Session:
         message.add_string("signal")
         message.add_boolean(False)
         message.add_string("KILL")
-        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):  # no line, nothing to kill over it
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):  # the connection is lost already
             self.channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
     def send(self, chunk: bytes) -> None:
-        """Send `chunk` into stdin now; blocks while the window is full."""
+        """Send `chunk` into stdin; blocks while the channel's window is full."""
         self.channel.sendall(chunk)
-        self.up += len(chunk)
+        self.bytes_up += len(chunk)
 
     def _drain_stderr(self) -> None:
         while chunk := self.channel.recv_stderr(BLOCK):
-            self.down += len(chunk)
+            self.bytes_down += len(chunk)
             self._stderr.append(chunk)
 
     def chunks(self, until: float | None = None) -> Iterator[bytes]:
-        """stdout as it comes. Raises TimeoutError when `until` (time.monotonic) is reached."""
+        """stdout as it arrives. Raises TimeoutError at `until`, a time of time.monotonic()."""
         while True:
             self.channel.settimeout(None if until is None else max(0.01, until - time.monotonic()))
             try:
@@ -116,11 +118,11 @@ class Session:
                 raise TimeoutError(self.name) from error
             if not chunk:
                 return
-            self.down += len(chunk)
+            self.bytes_down += len(chunk)
             yield chunk
 
     def code(self) -> int:
-        """The exit code, once stdout has ended. Raises ConnectionLost when the line broke before the server told it."""
+        """The exit code, once stdout has ended. Raises ConnectionLost when the connection was lost before it arrived."""
         code = self.channel.recv_exit_status()
         for thread in self._threads:
             thread.join(timeout=10)
@@ -128,8 +130,8 @@ class Session:
             raise self._feed_error
         if code == -1:
             raise ConnectionLost(
-                f"the line broke while {self.name!r} ran; it may have finished and is not sent again",
-                hint="run the same line once more: it looks at the server first",
+                f"the connection was lost while {self.name!r} ran; it may have finished and is not sent again",
+                hint="run the same command again: it reads the server's state first",
             )
         return code
 

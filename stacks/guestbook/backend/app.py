@@ -1,4 +1,4 @@
-"""The guestbook's API: GET and POST /api/entries, GET /health. `app.py health` asks the running one."""
+"""The guestbook's API: GET and POST /api/entries, GET /health. `app.py health` checks the running one."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Api(BaseHTTPRequestHandler):
             return
         self.answer(201, lambda: save(entry))
 
-    def answer(self, status: int, ask: Callable[[], Any]) -> None:
-        """Send what `ask` returns, or 503 when the database does not answer."""
+    def answer(self, status: int, query: Callable[[], Any]) -> None:
+        """Send the result of `query`, or 503 when the database does not answer."""
         try:
-            self.send(status, ask())
+            self.send(status, query())
         except OSError as error:
             self.send(503, {"error": f"the database does not answer: {error}"})
 
@@ -79,10 +79,10 @@ def save(entry: dict[str, str]) -> dict[str, str]:
 
 def parse_entry(body: bytes) -> dict[str, str]:
     """The entry in a request's body; ValueError says what is wrong with it."""
-    sent = json.loads(body)
-    if not isinstance(sent, dict):
+    fields = json.loads(body)
+    if not isinstance(fields, dict):
         raise ValueError("an entry is an object with name and text")
-    name, text = (str(sent.get(key, "")).strip() for key in ("name", "text"))
+    name, text = (str(fields.get(key, "")).strip() for key in ("name", "text"))
     if not text:
         raise ValueError("the text is empty")
     longest = CONFIG["longest"]
@@ -92,7 +92,7 @@ def parse_entry(body: bytes) -> dict[str, str]:
 
 
 def serve() -> None:
-    # As process 1 of its container Python would ignore TERM, and every stop would last ten seconds.
+    # As process 1 of its container, Python would ignore TERM, and every stop would take ten seconds.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer(("", PORT), Api).serve_forever()
 

@@ -7,7 +7,7 @@ async function call(options) {
   return body;
 }
 
-// textContent, never innerHTML: an entry is somebody else's text.
+// textContent, never innerHTML: an entry is untrusted text.
 function item({ name, text, at }) {
   const li = document.createElement("li");
   const by = document.createElement("small");
@@ -23,8 +23,8 @@ async function show() {
   document.querySelector("ol").replaceChildren(...entries.map(item));
 }
 
-const attempt = (work) =>
-  work().then(() => "", (error) => error.message).then((words) => { form.querySelector("output").value = words; });
+const attempt = (action) =>
+  action().then(() => "", (error) => error.message).then((text) => { form.querySelector("output").value = text; });
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,1 +1,1 @@
-"""What stands in for public images: one folder each, and build.py."""
+"""Stand-ins for public images: a build context for each, and build.py."""

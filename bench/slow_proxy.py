@@ -1,4 +1,4 @@
-"""A TCP line with a delay, in front of a server on this machine: what netem does where the kernel has it."""
+"""A TCP proxy with a delay, in front of a server on this machine; for kernels without netem."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Chunk = tuple[float, bytes]
 
 
 @contextmanager
-def slow_line(port: int, round_trip: float) -> Iterator[int]:
-    """A port on 127.0.0.1 that leads to `port`, each way half of `round_trip` (seconds) later; any number of connections."""
+def slow_proxy(port: int, round_trip: float) -> Iterator[int]:
+    """A port on 127.0.0.1 that forwards to `port`, each way delayed by half of `round_trip` (seconds); for many connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_accept, args=(server, port, round_trip / 2), daemon=True).start()
         yield server.getsockname()[1]
@@ -23,13 +23,13 @@ def slow_line(port: int, round_trip: float) -> Iterator[int]:
 def _accept(server: socket.socket, port: int, delay: float) -> None:
     with suppress(OSError):
         while True:
-            near = server.accept()[0]
-            far = socket.create_connection(("127.0.0.1", port))
-            for one, other in ((near, far), (far, near)):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client = server.accept()[0]
+            upstream = socket.create_connection(("127.0.0.1", port))
+            for source, target in ((client, upstream), (upstream, client)):
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 waiting: queue.Queue[Chunk] = queue.Queue()
-                threading.Thread(target=_read, args=(one, waiting, delay), daemon=True).start()
-                threading.Thread(target=_write, args=(other, waiting), daemon=True).start()
+                threading.Thread(target=_read, args=(source, waiting, delay), daemon=True).start()
+                threading.Thread(target=_write, args=(target, waiting), daemon=True).start()
 
 
 def _read(source: socket.socket, waiting: queue.Queue[Chunk], delay: float) -> None:
