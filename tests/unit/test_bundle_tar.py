@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from towline.bundle.manifest import Entry
-from towline.bundle.tarball import BLOCK, tar_header, tar_stream, write_tar
+from towline.bundle.tarball import BLOCK, tar_header, tar_stream
 from towline.bundle.walk import load_manifest
 from towline.errors import StackError
 from towline.project.catalog import Stack
@@ -28,9 +28,7 @@ def stack(folder: Path) -> Stack:
 
 
 def tar(members: tuple[Entry, ...], links: dict[str, str] | None = None) -> bytes:
-    out = io.BytesIO()
-    write_tar(out, members, links)
-    return out.getvalue()
+    return gzip.decompress(b"".join(tar_stream(members, links)))
 
 
 def unpack(command: list[str], data: bytes, into: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Protocol
 
 from towline.bundle.manifest import Entry, path_order
 from towline.errors import StackError
@@ -14,28 +13,13 @@ SMALLEST_CHUNK = 64 * 1024
 TAR_RECORD = 10240
 
 
-class Writer(Protocol):
-    """Something that takes bytes: an open file, a channel, a buffer."""
-
-    def write(self, data: bytes, /) -> object: ...
-
-
-def write_tar(out: Writer, members: Iterable[Entry], links: Mapping[str, str] | None = None) -> None:
-    """Write `members` to `out` as an uncompressed GNU tar (not pax: busybox reads it), sorted by path.
+def tar_stream(members: Iterable[Entry], links: Mapping[str, str] | None = None, level: int = 1) -> Iterator[bytes]:
+    """`members` as a gzipped GNU tar (not pax: busybox reads it), sorted by path, in chunks of 64 to 256 KiB.
 
     `links` maps a member's path to a file that is on the server: it becomes a hard-link member without
     content, of one inode with the old file. GNU tar follows an absolute one, or one with `..`, only with -P
-    (seen on 1.34; busybox always does). Memory stays flat. Raises StackError when a file is not what its
-    entry says, so that the stream is aborted.
-    """
-    for block in _tar_blocks(members, links or {}):
-        out.write(block)
-
-
-def tar_stream(members: Iterable[Entry], links: Mapping[str, str] | None = None, level: int = 1) -> Iterator[bytes]:
-    """The same tar gzipped, in chunks of 64 to 256 KiB (the last may be smaller); `level` 0 to 3.
-
-    No threads, and no more than a chunk in memory. The gzip header has no time and no name.
+    (seen on 1.34; busybox always does). `level`: 0 to 3. No threads, and no more than a chunk in memory. The gzip
+    header has no time and no name. Raises StackError when a file is not what its entry says, so that the stream is aborted.
     """
     from isal import isal_zlib
 
