@@ -128,7 +128,7 @@ class StackUnderTest:
         live = StackPaths(self.host.connection.host.root, self.name).live
         result = self.host.connection.run(("cat", "--", f"{live}/{path}"), timeout=SECONDS, name="read_file")
         if not result.ok:
-            raise RemoteFailed(f"{self.host.name}: {result.last_word}")
+            raise RemoteFailed(f"{self.host.name}: {result.last_line}")
         return result.out
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ PACKAGE = TOP / "towline"
 
 # From the bottom up; those in one row may lean on each other.
 LAYERS = (
-    ("errors",),
+    ("errors", "text"),
     ("project",),
     ("bundle", "commands"),
     ("ssh",),

@@ -40,7 +40,7 @@ from towline.project.env_file import read_env
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
-from towline.ssh.ledger import size_text
+from towline.text import size_text
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from towline.project.compose_file import interpolated
 from towline.project.yaml_file import Tagged, load_yaml
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
+from towline.text import last_lines
 
 Section = Mapping[str, Mapping[str, Any]]
 
@@ -167,7 +168,7 @@ def read_model(connection: Connection, stack: Stack, manifest: Manifest) -> Rend
     if not result.ok:
         folder = result.out.partition("\n")[0]
         said = _blotted(result.err.replace(f"{folder}/", "") if folder else result.err, entries)
-        last = " · ".join(line.strip() for line in said.splitlines()[-3:] if line.strip())
+        last = " · ".join(last_lines(said, 3))
         raise RemoteFailed(f"{stack.name}: docker compose config: {last or f'exit code {result.code}'}")
     return parse_rendered(result.out)
 

@@ -63,7 +63,7 @@ def read_project(connection: Connection, project: str) -> tuple[ContainerFact, .
 def parse_answer(result: Result, host: str) -> tuple[ContainerFact, ...]:
     """The facts, as `parse` gives them. Raises RemoteFailed when docker did not answer."""
     if not result.ok:
-        raise RemoteFailed(f"{host}: {result.last_word}", "see `inv test-connectivity`")
+        raise RemoteFailed(f"{host}: {result.last_line}", "see `inv test-connectivity`")
     return parse(result)
 
 

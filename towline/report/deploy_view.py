@@ -14,7 +14,7 @@ from towline.deploy.planning.plan import Plan
 from towline.deploy.planning.services import ServicePlan
 from towline.deploy.runner import Outcome
 from towline.report.diffs import file_lines, text_lines
-from towline.ssh.ledger import size_text
+from towline.text import count_text, size_text
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
@@ -117,7 +117,7 @@ class DeployView:
         return self.console.input(question).strip().lower() in ("y", "yes")
 
     def sent(self, plan: Plan, size: int, seconds: float) -> None:
-        what = f"{_count(len(plan.send), 'file')}, {size_text(size)}"
+        what = f"{count_text(len(plan.send), 'file')}, {size_text(size)}"
         self._say(f"  {MARKS['done']} {'put':<10} {seconds:6.1f} s  {what}")
 
     def event(self, event: Event) -> None:
@@ -215,10 +215,6 @@ class DeployView:
         if self._status:
             self._status.stop()
             self._status = None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _why(event: Event) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from towline.bundle.manifest import Changes, Entry
 from towline.facts.file_texts import LARGEST, as_text
+from towline.text import limit
 
 MOST = 30  # files named
 
@@ -18,8 +19,8 @@ def file_lines(changes: Changes, before: Mapping[str, str]) -> list[str]:
         *(f"~ {entry.path}{_counts(entry, before)}" for entry in changes.changed),
         *(f"- {entry.path}" for entry in changes.removed),
     ]
-    more = len(lines) - MOST
-    return lines[:MOST] + ([f"… and {more} more files"] if more > 0 else [])
+    shown, more = limit(lines, MOST)
+    return [*shown, f"… {more} files"] if more else shown
 
 
 def _counts(entry: Entry, before: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import paramiko
 
 from towline.errors import ConnectionLost
+from towline.text import last_lines
 
 BLOCK = 1 << 18  # bytes a read may return
 
@@ -36,9 +37,9 @@ class Result:
         return self.stderr.decode(errors="replace")
 
     @property
-    def last_word(self) -> str:
-        """The last line that it complained with, for an error of one line."""
-        return (self.err.strip().splitlines() or [f"exit code {self.code}"])[-1]
+    def last_line(self) -> str:
+        """The last line of stderr, or the exit code where there is none: for an error of one line."""
+        return "".join(last_lines(self.err, 1)) or f"exit code {self.code}"
 
     def __repr__(self) -> str:
         return f"Result(code={self.code}, out={self.out!r}, err={self.err!r})"

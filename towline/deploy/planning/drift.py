@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from towline.facts.drift import DriftFact
 from towline.facts.inventory import Inventory, Neighbour
+from towline.text import limit
 
 MOST_FILES = 10
 
@@ -51,10 +52,10 @@ def _files(live: DriftFact) -> Iterator[str]:
 
 
 def _listed(paths: Sequence[str], what: str) -> Iterator[str]:
-    yield from (f"{path} {what}" for path in paths[:MOST_FILES])
-    more = len(paths) - MOST_FILES
-    if more > 0:
-        yield f"and {more} more: each {what}"
+    shown, more = limit(paths, MOST_FILES)
+    yield from (f"{path} {what}" for path in shown)
+    if more:
+        yield f"{more}: each {what}"
 
 
 def _service(service: str, containers: Sequence[Neighbour], live: DriftFact) -> Iterator[str]:

@@ -21,7 +21,7 @@ from towline.facts.disk import DiskFact
 from towline.facts.release import ReleaseFiles
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
-from towline.ssh.ledger import size_text
+from towline.text import size_text
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from towline.deploy.planning.inputs import (
     label_of,
 )
 from towline.facts.compose_model import Model, Section
+from towline.text import limit
 
 MOST_REASONS = 4
 Labels = Mapping[str, frozenset[str]]
@@ -79,9 +80,8 @@ def plan_services(
 
 
 def _shortened(reasons: Iterable[str]) -> tuple[str, ...]:
-    each = tuple(dict.fromkeys(reasons))
-    more = len(each) - MOST_REASONS
-    return (*each[:MOST_REASONS], f"and {more} more") if more > 0 else each
+    shown, more = limit(list(dict.fromkeys(reasons)), MOST_REASONS)
+    return (*shown, more) if more else tuple(shown)
 
 
 def _in_order(services: Section) -> list[str]:
@@ -258,8 +258,8 @@ def _differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _few(names: list[str]) -> str:
-    more = len(names) - MOST_REASONS
-    return ", ".join(names[:MOST_REASONS]) + (f" and {more} more" if more > 0 else "")
+    shown, more = limit(names, MOST_REASONS)
+    return f"{', '.join(shown)} {more}" if more else ", ".join(shown)
 
 
 # ----------------------------------------------------------------------------------------------------- followers
