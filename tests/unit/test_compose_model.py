@@ -26,7 +26,6 @@ from towline.facts.compose_model import (
     entries_read,
     parse_model,
     read_model,
-    trail,
 )
 from towline.project.catalog import Stack
 from towline.ssh.session import Result
@@ -309,7 +308,7 @@ def test_a_symlinked_file_comes_with_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "now").symlink_to("v2")
     files = {"compose.yaml": "services: {a: {image: a, env_file: now/a.env}}", "v2/a.env": "A=1", "v1/a.env": "A=1"}
 
-    assert [*trail("now/a.env", bundle(tmp_path, files, {"now": "v2"}))] == ["now", "v2/a.env"]
+    assert [*bundle(tmp_path, files, {"now": "v2"}).trail("now/a.env")] == ["now", "v2/a.env"]
     assert paths_read(tmp_path, files, {"now": "v2"}) == ["compose.yaml", "now", "v2/a.env"]
 
 

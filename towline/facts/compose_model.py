@@ -204,10 +204,10 @@ def entries_read(stack: Stack, manifest: Manifest) -> tuple[Entry, ...]:
         read |= new
         for path in sorted(new):
             names.learn(
-                path, load_yaml(manifest.by_path[_end(path, manifest)].source, StackError, f"{stack.label}/{path}")
+                path, load_yaml(manifest.by_path[manifest.resolve(path)].source, StackError, f"{stack.label}/{path}")
             )
     paths = read | names.found(names.plain)
-    trails = {step for path in paths for step in trail(path, manifest)}
+    trails = {step for path in paths for step in manifest.trail(path)}
     return tuple(entry for entry in manifest.entries if entry.path in trails)
 
 
@@ -240,8 +240,7 @@ class _Names:
         return known | {path for path in loose if names is self.plain or _is_yaml(path)}
 
     def _is_file(self, path: str) -> bool:
-        end = self.manifest.by_path.get(_end(path, self.manifest))
-        return end is not None and end.kind == "f"
+        return self.manifest.file(path) is not None
 
 
 def _is_yaml(path: str) -> bool:
@@ -262,21 +261,3 @@ def _named(node: object, key: str) -> Iterator[tuple[str, str]]:
                 value = value.get("file") if isinstance(value, dict) else None  # noqa: PLW2901
             inner = name if name in ("include", "extends", "env_file", "label_file") else key
             yield from _named(value, inner)
-
-
-def trail(path: str, manifest: Manifest) -> Iterator[str]:
-    """The symlinks of the manifest that lead from `path` on, and last what it really is."""
-    for _ in range(40):  # as many as the kernel follows
-        parts = path.split("/")
-        heads = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
-        link = next((h for h in heads if (e := manifest.by_path.get(h)) and e.kind == "l"), None)
-        if link is None:
-            break
-        yield link
-        target = manifest.by_path[link].target
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(link), target) + path[len(link) :])
-    yield path
-
-
-def _end(path: str, manifest: Manifest) -> str:
-    return list(trail(path, manifest))[-1]

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from towline.bundle.dockerfile import copied_by
-from towline.bundle.dockerignore import Belongs, folders_of, ignored_by
-from towline.bundle.manifest import Entry, Manifest
-from towline.facts.compose_model import Model, trail
+from towline.bundle.dockerignore import Belongs, ignored_by
+from towline.bundle.manifest import Entry, Manifest, folders_of
+from towline.facts.compose_model import Model
 from towline.project.env_file import read_env
 
 LABEL = "towline.inputs"
@@ -85,7 +85,7 @@ def definitions(service: Service, model: Model) -> Iterator[tuple[str, str, Mapp
 
 def belonging(paths: Iterable[str], *manifests: Manifest) -> Belongs:
     """Whether an entry's path is one of `paths` or below it, symlinks followed as in one of the manifests."""
-    roots = frozenset(step for path in paths for manifest in manifests for step in trail(path, manifest))
+    roots = frozenset(step for path in paths for manifest in manifests for step in manifest.trail(path))
     return lambda path: "." in roots or path in roots or any(folder in roots for folder in folders_of(path))
 
 
@@ -95,13 +95,13 @@ def belonging(paths: Iterable[str], *manifests: Manifest) -> Belongs:
 def built_from(service: Service, inputs: Inputs, manifest: Manifest) -> Belongs:
     """Whether a path counts for the build: the Dockerfile, and of the contexts what it may take and .dockerignore leaves."""
     always = {inputs.dockerfile, f"{inputs.dockerfile}.dockerignore"} if inputs.dockerfile else set()
-    always |= {step for path in tuple(always) for step in trail(path, manifest)}
+    always |= {step for path in tuple(always) for step in manifest.trail(path)}
     parts: list[Belongs] = [always.__contains__]
     folders: list[tuple[str, str, Belongs]] = [(folder, "", _everything) for folder in inputs.contexts]
     if inputs.context is not None:
         folders.append((inputs.context, inputs.dockerfile, _copied(service, inputs, manifest)))
     for folder, dockerfile, taken in folders:
-        *_, root = trail(folder, manifest)
+        root = manifest.resolve(folder)
         parts.append(_in_context(root, _ignored(root, dockerfile, manifest), taken))
     return lambda path: any(part(path) for part in parts)
 
@@ -114,9 +114,8 @@ def _copied(service: Service, inputs: Inputs, manifest: Manifest) -> Belongs:
     """What the Dockerfile takes of its context; everything when that cannot be told: then a rebuild may come to nothing."""
     text = service["build"].get("dockerfile_inline") or ""
     if inputs.dockerfile:
-        *_, path = trail(inputs.dockerfile, manifest)
-        entry = manifest.by_path.get(path)
-        text = _text_of(entry) if entry and entry.kind == "f" else ""
+        entry = manifest.file(inputs.dockerfile)
+        text = _text_of(entry) if entry else ""
     # a symlink in the context may lead to anything in it
     linked = any(entry.kind == "l" for entry in manifest.entries)
     return (copied_by(text) if text and not linked else None) or _everything
@@ -137,9 +136,7 @@ def _ignored(root: str, dockerfile: str, manifest: Manifest) -> Belongs:
     names = [f"{dockerfile}.dockerignore"] if dockerfile else []
     names.append(posixpath.normpath(posixpath.join(root, ".dockerignore")))
     for name in names:
-        *_, path = trail(name, manifest)
-        entry = manifest.by_path.get(path)
-        if entry and entry.kind == "f":
+        if entry := manifest.file(name):
             return ignored_by(_text_of(entry))
     return lambda _: False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from towline.bundle.manifest import Changes, Entry, Manifest, diff, renames
+from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
 from towline.deploy.planning.additions import Additions
 from towline.deploy.planning.drift import Drift
 from towline.deploy.planning.inputs import inputs_of, override
@@ -263,11 +263,6 @@ def _paths_to_drop(old: Manifest | None, changes: Changes) -> tuple[str, ...]:
     if old is None:
         return ()
     gone = {entry.path for entry in changes.removed}
-    left = {folder for entry in old.entries if entry.path not in gone for folder in _folders(entry.path)}
-    empty = {folder for path in gone for folder in _folders(path)} - left
+    left = {folder for entry in old.entries if entry.path not in gone for folder in folders_of(entry.path)}
+    empty = {folder for path in gone for folder in folders_of(path)} - left
     return tuple(sorted({*gone, *empty, *(entry.path for entry in changes.changed)}))
-
-
-def _folders(path: str) -> list[str]:
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]

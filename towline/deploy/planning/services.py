@@ -17,8 +17,8 @@ from graphlib import TopologicalSorter
 from types import MappingProxyType
 from typing import Any
 
-from towline.bundle.dockerignore import Belongs, folders_of
-from towline.bundle.manifest import Changes, Entry, Manifest, diff
+from towline.bundle.dockerignore import Belongs
+from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of
 from towline.deploy.planning.inputs import (
     NO_RELOAD,
     Inputs,
