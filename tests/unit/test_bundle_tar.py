@@ -162,3 +162,11 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+def test_content_that_is_given_is_not_read_from_disk(tmp_path: Path) -> None:
+    packed = load_manifest(stack(fill(tmp_path / "web"))).entries
+    contents = {entry.path: entry.source.read_bytes() for entry in packed if entry.kind == "f"}
+    expected = tar(packed)
+    shutil.rmtree(tmp_path / "web")
+    assert gzip.decompress(b"".join(tar_stream(packed, contents=contents))) == expected
