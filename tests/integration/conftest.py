@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import running_box
 from towline.bundle.manifest import Manifest
-from towline.bundle.walk import load_manifest
+from towline.bundle.working_tree import load_working_tree
 from towline.commands.shell import Command
 from towline.deploy.planning.plan import DesiredState, Options, Plan, plan_deploy
 from towline.deploy.upload import release_stream, run_archive
@@ -292,7 +292,7 @@ class Server:
 
     def plan(self, tree: Tree) -> tuple[Plan, Manifest]:
         write_tree(self.local, tree)
-        manifest = load_manifest(self.stack)
+        manifest = load_working_tree(self.stack).manifest
         return plan_deploy(DesiredState(self.stack, manifest, MODEL), self.fact(), Options()), manifest
 
     def stream(self, plan: Plan, manifest: Manifest) -> bytes:

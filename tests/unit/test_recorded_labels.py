@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_services import FILES, MODEL
-from towline.bundle.walk import load_manifest
+from towline.bundle.working_tree import load_working_tree
 from towline.deploy.planning.inputs import override
 from towline.project.catalog import Stack
 
@@ -28,7 +28,7 @@ def labels(folder: Path, changes: Mapping[str, str | bytes | None], reload: Mapp
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
         file.chmod(0o644)
-    manifest = load_manifest(Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ()))
+    manifest = load_working_tree(Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ())).manifest
     services = json.loads(override(MODEL, manifest, reload))["services"]
     return {name: keys["labels"]["towline.inputs"] for name, keys in services.items()}
 

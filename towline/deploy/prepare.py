@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from towline.bundle.manifest import Manifest
-from towline.bundle.walk import load_manifest
+from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
 from towline.deploy.planning.drift import Drift, find_drift
@@ -34,34 +33,11 @@ from towline.facts.inventory import Inventory
 from towline.facts.registry import Unpullable, read_unpullable, to_be_pulled
 from towline.facts.release import read_release
 from towline.facts.stack import StackFact
-from towline.project.catalog import Catalog, Stack
-from towline.project.compose_file import interpolated
-from towline.project.env_file import read_env
+from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.text import size_text
-
-
-@dataclass(frozen=True)
-class Cargo:
-    """What is to be deployed, as it lies here. networks: external ones that no stack creates, made there before the stack."""
-
-    stack: Stack
-    manifest: Manifest
-    networks: frozenset[str] = frozenset()
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The images that the stack does not build, but for those whose names only the server can tell."""
-        env = self.stack.root_env or self.stack.folder / ".env"
-        named = {interpolated(one.image, env) for one in self.stack.services if one.image and not one.builds}
-        return tuple(sorted(name for name in named if "$" not in name))
-
-
-def load_cargo(catalog: Catalog, stack: Stack) -> Cargo:
-    """Everything local, read and checked: bad input ends here, before any network. Raises StackError."""
-    return Cargo(stack, load_manifest(stack), catalog.missing_networks(stack))
 
 
 @dataclass(frozen=True)
@@ -92,29 +68,29 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
     return Facts(stacks.parse(state), disk.parse(free[0]), inventory.parse(around, images), drift.parse(seen[0]))
 
 
-def prepare(connection: Connection, cargo: Cargo, options: Options, watch: ProgressView) -> Plan:
+def prepare(connection: Connection, tree: WorkingTree, options: Options, watch: ProgressView) -> Plan:
     """The plan for deploying the stack: one session for the facts, one in which compose renders the stack's files; when images
     have to be pulled, one in which their registries are asked for them.
 
     Raises LockHeld, RemoteFailed when compose refuses the files, and TowlineError when Docker cannot be used there or the
     disk is too small.
     """
-    facts = _look(connection, cargo.stack, options, watch, cargo.images)
-    rendered = read_model(connection, cargo.stack, cargo.manifest)
+    facts = _look(connection, tree.stack, options, watch, tree.images)
+    rendered = read_model(connection, tree)
     wanted = DesiredState(
-        cargo.stack, cargo.manifest, rendered.model, cargo.networks, facts.around.inputs_by_service(cargo.stack.project)
+        tree.stack, tree.manifest, rendered.model, tree.networks, facts.around.inputs_by_service(tree.stack.project)
     )
     plan = plan_deploy(wanted, facts.stack, options)
     too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
     if too_little:
-        pruned = prune(connection, [cargo.stack], really=False)
+        pruned = prune(connection, [tree.stack], really=False)
         would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
-        raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
+        raise TowlineError(too_little, f"`inv prune --stack={tree.stack.name}` would free {would}")
     unpullable = read_unpullable(connection, to_be_pulled(rendered.model, facts.around.images))
     return replace(
         plan,
-        additions=find_additions(rendered.model, facts.around, cargo.networks),
-        risks=_risks(cargo, plan, facts, rendered, unpullable),
+        additions=find_additions(rendered.model, facts.around, tree.networks),
+        risks=_risks(tree, plan, facts, rendered, unpullable),
         drift=_drift(plan, facts),
     )
 
@@ -129,21 +105,20 @@ def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
 
 
 def _risks(
-    cargo: Cargo, plan: Plan, facts: Facts, rendered: Rendered, unpullable: Mapping[str, Unpullable]
+    tree: WorkingTree, plan: Plan, facts: Facts, rendered: Rendered, unpullable: Mapping[str, Unpullable]
 ) -> tuple[Risk, ...]:
-    env = next((entry.source for entry in cargo.manifest.entries if entry.path == ".env"), None)
-    texts = [(cargo.stack.folder / name).read_text(encoding="utf-8") for name in cargo.stack.compose_files]
+    texts = [tree.text(name) for name in tree.stack.compose_files]
     return find_risks(
-        cargo.stack.name,
+        tree.stack.name,
         plan.project,
         plan.strategy,
         facts.stack.model,
         rendered.model,
-        frozenset(cargo.manifest.by_path),
+        frozenset(tree.manifest.by_path),
         frozenset(entry.path for entry in plan.changes.removed),
         facts.around,
-        frozenset(read_env(env.read_bytes())) if env else frozenset(),
-        cargo.networks,
+        frozenset(tree.variables or ()),
+        tree.networks,
         variables=frozenset().union(*map(used_variables, texts)),
         unpullable=unpullable,
         absent=rendered.absent,

@@ -27,7 +27,7 @@ from towline.project.compose_file import (
     parse_networks,
     parse_services,
 )
-from towline.project.compose_paths import SecretFiles
+from towline.project.compose_paths import NamedFiles
 from towline.project.declared_checks import Check, Waiver, parse_checks, parse_waivers
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, shown_path
 from towline.project.yaml_file import Place, parse_keys, text_at
@@ -42,7 +42,8 @@ BUILTIN_NETWORKS = frozenset({"host", "bridge", "none"})
 class Stack:
     """One folder with a compose file. Network names are the real ones, as the engine knows them.
 
-    env_files, secret_files: what holds secrets, from the folder; names may have variables.
+    env_files, secret_files: what holds secrets; text_files: other files that Compose and builds read from, such as
+    Dockerfiles. All relative to the folder; names may have variables.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Stack:
     reload: Mapping[str, str] = field(default_factory=dict, hash=False)
     env_files: tuple[str, ...] = ()
     secret_files: tuple[str, ...] = ()
+    text_files: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -193,8 +195,8 @@ def _load_stack(folder: Path, files: tuple[str, ...], settings: Settings) -> Sta
 def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
     root_env = _root_env(folder, settings.top)
     place = Place(f"{label}/{files[0]}", "", StackError)
-    secretive = SecretFiles()
-    keys = load_compose(folder, files, label, secretive, root_env=root_env is not None)
+    named = NamedFiles()
+    keys = load_compose(folder, files, label, named, root_env=root_env is not None)
     services = parse_services(keys.get("services"), place.at("services"))
     project = _project(folder.name, keys.get("name"), place)
     own_place = place.at("x-towline")
@@ -223,8 +225,9 @@ def _stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str)
         ),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
-        env_files=tuple(sorted(secretive.env_files)),
-        secret_files=tuple(sorted(secretive.secrets)),
+        env_files=tuple(sorted(named.env_files)),
+        secret_files=tuple(sorted(named.secrets)),
+        text_files=tuple(sorted(named.texts)),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from towline.errors import StackError
-from towline.project.compose_paths import Paths, SecretFiles
+from towline.project.compose_paths import NamedFiles, Paths
 from towline.project.env_file import read_env
 from towline.project.yaml_file import Place, Tagged, found, list_at, load_yaml, mapping_at, text_at
 
@@ -56,14 +56,14 @@ def compose_files(folder: Path) -> tuple[str, ...]:
 
 
 def load_compose(
-    folder: Path, files: tuple[str, ...], label: str, secretive: SecretFiles, *, root_env: bool
+    folder: Path, files: tuple[str, ...], label: str, named: NamedFiles, *, root_env: bool
 ) -> dict[Any, Any]:
-    """The compose `files` of a stack's `folder` as the one document that Compose makes of them; fills `secretive`.
+    """The compose `files` of a stack's `folder` as the one document that Compose makes of them; fills `named`.
 
     `root_env`: the stack gets the repository's .env, so its own need not be there. Raises StackError for
     what is broken, and for paths that only this machine has.
     """
-    source = _Source(folder, label, root_env, secretive)
+    source = _Source(folder, label, root_env, named)
     documents = [document for name in files for document in source.load(folder / name)]
     return mapping_at(_plain(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
 
@@ -75,7 +75,7 @@ class _Source:
     folder: Path
     label: str
     root_env: bool
-    secretive: SecretFiles
+    named: NamedFiles
     seen: set[Path] = field(default_factory=set)
 
     def load(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
@@ -86,7 +86,7 @@ class _Source:
         place = Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
         raw = load_yaml(path, StackError, place.file)
         keys = mapping_at(_plain(raw), place)
-        paths = Paths(self.folder, base or path.parent, self.root_env, self.secretive)
+        paths = Paths(self.folder, base or path.parent, self.root_env, self.named)
         paths.check(keys, place)
         included = [doc for p, home in paths.includes(keys, place) for doc in self.load(p, home)]
         own = {k: v for k, v in mapping_at(raw, place).items() if k != "include"}
@@ -193,12 +193,16 @@ def interpolated(text: str, env_file: Path) -> str:
     if "$" not in text:
         return text
     try:
-        env = read_env(env_file.read_bytes())
+        return interpolate(text, read_env(env_file.read_bytes()))
     except (OSError, UnicodeDecodeError):
-        env = {}
+        return interpolate(text, {})
+
+
+def interpolate(text: str, variables: Mapping[str, str]) -> str:
+    """`text` with `$X`, `${X}`, `${X:-default}` filled in from the variables of a .env; others stay as they are."""
 
     def value(match: re.Match[str]) -> str:
         default = match[3] if match[2] else match[0]
-        return env.get(match[1] or match[4]) or default
+        return variables.get(match[1] or match[4]) or default
 
     return re.sub(r"\$(?:\{(\w+)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", value, text)

@@ -17,11 +17,15 @@ from towline.project.yaml_file import Place, found, list_at, mapping_at
 
 
 @dataclass(frozen=True)
-class SecretFiles:
-    """The stack's files that hold secrets: env files, and those of `secrets:`. From its folder; variables as they are written."""
+class NamedFiles:
+    """Files that compose files name, relative to the stack's folder; variables in them as they are written.
+
+    env_files, secrets: what holds secrets. texts: label files, Dockerfiles, and what is included or extended.
+    """
 
     env_files: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Paths:
     folder: Path
     base: Path
     root_env: bool
-    secretive: SecretFiles = field(default_factory=SecretFiles)
+    named: NamedFiles = field(default_factory=NamedFiles)
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
         for name, raw in mapping_at(keys.get("services"), place.at("services")).items():
@@ -43,7 +47,7 @@ class Paths:
                 file = mapping_at(raw, here).get("file")
                 self.inside(file, here.at("file"))
                 if section == "secrets":
-                    self._note(file, self.secretive.secrets)
+                    self._note(file, self.named.secrets)
 
     def includes(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
         """(file, folder that its paths are relative to) of each `include:` that is a file of ours."""
@@ -52,9 +56,11 @@ class Paths:
             entry = raw if isinstance(raw, dict) else {"path": raw}
             names = entry.get("path") if isinstance(entry.get("path"), list) else [entry.get("path")]
             files = [f for name in names or [] if (f := self.existing(name, here)) is not None]
+            for name in names or []:
+                self._note(name, self.named.texts)
             home = self.inside(entry.get("project_directory"), here.at("project_directory"))
             self._env_files(entry.get("env_file"), here.at("env_file"))
-            self._note(str((home or files[0].parent if files else self.base) / ".env"), self.secretive.env_files)
+            self._note(str((home or files[0].parent if files else self.base) / ".env"), self.named.env_files)
             yield from ((file, home or files[0].parent) for file in files)
 
     def _service(self, keys: Mapping[str, Any], place: Place) -> None:
@@ -62,16 +68,20 @@ class Paths:
             self.inside(_bind_source(volume), place.at("volumes").at(i))
         self._env_files(keys.get("env_file"), place.at("env_file"))
         self._build(keys.get("build"), place.at("build"))
+        labels = keys.get("label_file")
+        for name in labels if isinstance(labels, list) else [labels]:
+            self._note(name, self.named.texts)
         extends = keys.get("extends")
         if isinstance(extends, dict):
             self.existing(extends.get("file"), place.at("extends").at("file"))
+            self._note(extends.get("file"), self.named.texts)
 
     def _env_files(self, raw: object, place: Place) -> None:
         for i, item in enumerate(raw if isinstance(raw, list) else [raw]):
             here = place.at(i) if isinstance(raw, list) else place
             path, required = (item.get("path"), item.get("required")) if isinstance(item, dict) else (item, True)
             file = self.inside(path, here)
-            self._note(path, self.secretive.env_files)
+            self._note(path, self.named.env_files)
             filled_in = self.root_env and file == self.folder / ".env"
             if file and required is not False and not filled_in and not file.exists():
                 raise here.wrong(f"{path!r}: no such file; make it, or say required: false")
@@ -92,6 +102,7 @@ class Paths:
         if folder:
             inner = Paths(self.folder, folder, self.root_env)
             inner.inside(keys.get("dockerfile"), place.at("dockerfile"))
+            inner._note(keys.get("dockerfile"), self.named.texts)
         more = keys.get("additional_contexts")
         here = place.at("additional_contexts")
         listed = () if isinstance(more, dict) else (str(p).partition("=")[::2] for p in list_at(more, here))

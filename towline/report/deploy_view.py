@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,7 @@ from towline.deploy.events import Event
 from towline.deploy.planning.plan import Plan
 from towline.deploy.planning.services import ServicePlan
 from towline.deploy.runner import Outcome
-from towline.report.diffs import file_lines, text_lines
+from towline.report.diffs import Diffs, file_lines, text_lines
 from towline.text import count_text, size_text
 
 TAIL = 15  # lines of output shown of a step that failed
@@ -98,11 +98,11 @@ class DeployView:
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
             )
 
-    def details(self, plan: Plan, before: Mapping[str, str], *, redact: Callable[[str], str], diff: bool) -> None:
+    def details(self, plan: Plan, diffs: Diffs, *, redact: Callable[[str], str], diff: bool) -> None:
         """The files of a plan, with `diff` the text that changed, and the steps; `redact` knows the secrets of both texts."""
-        for line in file_lines(plan.changes, before):
+        for line in file_lines(plan.changes, diffs):
             self._say(f"  {escape(line)}")
-        for line in text_lines(plan.changes, before) if diff else ():
+        for line in text_lines(plan.changes, diffs) if diff else ():
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
             shown = escape(redact(line))
             self._say(f"    [{style}]{shown}[/]" if style else f"    {shown}")
