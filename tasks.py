@@ -395,12 +395,12 @@ def rollback(
 @towline_task()
 def releases(work: Work, stack: str = "", format: str = "table") -> None:
     """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
-    from towline.deploy.prepare import note_cut, read_facts
+    from towline.deploy.prepare import note_interrupted, read_current_state
     from towline.report.releases import rows
 
     chosen = work.stack(stack)
-    fact = read_facts(work.connection(chosen), chosen).stack
-    note_cut(fact, chosen.name, _say)
+    fact = read_current_state(work.connection(chosen), chosen).stack
+    note_interrupted(fact, chosen.name, _say)
     columns = ["id", "at", "by", "git", "strategy", "outcome", "seconds", "live"]
     _show(rows(chosen.name, work.host(chosen).name, fact), columns, format)
 

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.test_services import FILES, MODEL
 from towline.bundle.working_tree import load_working_tree
 from towline.deploy.planning.inputs import override
+from towline.deploy.planning.situation import Release
 from towline.project.catalog import Stack
 
 API = "98aff4d603f0d23f9420bb4c8275d8c02409392fef2484171ad7878a68bc1382"
@@ -28,8 +29,8 @@ def labels(folder: Path, changes: Mapping[str, str | bytes | None], reload: Mapp
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
         file.chmod(0o644)
-    manifest = load_working_tree(Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ())).manifest
-    services = json.loads(override(MODEL, manifest, reload))["services"]
+    tree = load_working_tree(Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ()))
+    services = json.loads(override(Release(MODEL, tree.manifest, variables=tree.variables), reload))["services"]
     return {name: keys["labels"]["towline.inputs"] for name, keys in services.items()}
 
 

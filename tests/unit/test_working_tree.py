@@ -18,8 +18,10 @@ from towline.bundle.compose_inputs import compose_inputs
 from towline.bundle.hashing import BIG_FILE
 from towline.bundle.walk import list_files
 from towline.bundle.working_tree import MOST_TEXT, WorkingTree, load_working_tree
+from towline.deploy.planning.inputs import build_texts, built_from, inputs_of
+from towline.deploy.planning.situation import Release
 from towline.errors import StackError
-from towline.facts.compose_model import read_model
+from towline.facts.compose_model import Model, read_model
 from towline.project.catalog import Stack
 from towline.project.compose_file import Service
 from towline.ssh.session import Result
@@ -214,3 +216,19 @@ def test_each_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     texts = [tree.text(path) for path in files], tree.variables, tree.images, compose_inputs(tree)
     assert all(texts)
     assert sorted(opened) == sorted(["compose.yaml", *files])
+
+
+def test_a_release_is_planned_from_what_was_hashed(tmp_path: Path) -> None:
+    """As `prepare` does it, when the folder has changed since."""
+    model = Model({"web": {"build": {"context": "./app"}}})
+    tree = load(tmp_path, {".env": "A=1", "app/Dockerfile": "FROM x\nCOPY a /", "app/.dockerignore": "b", "app/a": "1"})
+    shutil.rmtree(tmp_path)
+
+    assert build_texts(model, tree.manifest) == {"app/Dockerfile", "app/.dockerignore"}
+    release = Release(model, tree.manifest, {path: tree.text(path) for path in build_texts(model, tree.manifest)})
+    service = model.services["web"]
+    counts = built_from(service, inputs_of(service, model), release)
+    assert [path for path in ("app/Dockerfile", "app/a", "app/b", "app/c") if counts(path)] == [
+        "app/Dockerfile",
+        "app/a",
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import error_of
 from towline.deploy.planning.plan import Options, Plan
-from towline.deploy.prepare import prepare, prepare_rollback, read_facts
+from towline.deploy.prepare import prepare, prepare_rollback, read_current_state
 from towline.deploy.runner import Outcome, ProgressView, attach, carry_out, send_release
 from towline.errors import TowlineError, UsageError
 from towline.project.catalog import Stack
@@ -71,7 +71,7 @@ def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: ProgressVie
 
 def join(connection: Connection, stack: Stack, watch: ProgressView) -> Outcome:
     """Follow the stack's running deploy, or the last one, from its beginning to its end; its error is raised here too."""
-    fact = read_facts(connection, stack).stack
+    fact = read_current_state(connection, stack).stack
     if fact.last_run is None:
         raise TowlineError(f"{stack.name}: nothing has been deployed on {connection.host.name} yet")
     plan = Plan(stack.name, stack.project, fact.last_run.id, fact.last_run.release, previous=fact.current)

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.status import Status
 
 from towline.deploy.events import Event
+from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.plan import Plan
-from towline.deploy.planning.services import ServicePlan
 from towline.deploy.runner import Outcome
 from towline.report.diffs import Diffs, file_lines, text_lines
 from towline.text import count_text, size_text
