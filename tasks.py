@@ -20,9 +20,10 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 if TYPE_CHECKING:
+    from towline.bundle.secret_texts import SecretTexts
+    from towline.bundle.working_tree import WorkingTree
     from towline.checks.finding import Report
     from towline.deploy.planning.plan import Options, Plan
-    from towline.deploy.prepare import Cargo
     from towline.project.catalog import Stack
     from towline.report.deploy_view import DeployView
     from towline.ssh.connection import Connections
@@ -191,9 +192,11 @@ def test_connectivity(work: Work) -> None:
 @towline_task()
 def plan(work: Work, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
     """Say what a deploy would do and why, for one stack or all, and change nothing. --check: exit code 10 for changes."""
+    from towline.bundle.secret_texts import pick_secret_texts
     from towline.deploy.prepare import prepare
     from towline.errors import ChangesPending
     from towline.report import plans
+    from towline.report.diffs import unified_diffs
     from towline.report.secrets import redactor
     from towline.report.tables import as_json
 
@@ -201,12 +204,14 @@ def plan(work: Work, stack: str = "", format: str = "table", check: bool = False
     chosen = work.stacks(stack)
     made = []
     for one in chosen:
-        with _view(one) as view:
-            made.append(prepare(work.connection(one), work.cargo(one.name), options, view))
+        tree = work.working_tree(one.name)
+        with _view(tree.secrets) as view:
+            made.append(prepare(work.connection(one), tree, options, view))
             if format == "table":
                 view.planned(made[-1])
                 before = _texts(work, one, made[-1])
-                view.details(made[-1], before, redact=redactor(one, before), diff=diff)
+                redact = redactor(tree.secrets, pick_secret_texts(one, before))
+                view.details(made[-1], unified_diffs(before, tree.texts(before)), redact=redact, diff=diff)
     if format == "json":
         print(as_json([plans.row(one, work.host(two).name) for one, two in zip(made, chosen, strict=True)]), flush=True)
     pending = [one.stack for one in made if not one.empty]
@@ -225,34 +230,34 @@ def _texts(work: Work, stack: Stack, plan: Plan) -> dict[str, str]:
 # --- deploying ------------------------------------------------------------------------------------------------------------
 
 
-def _view(stack: Stack, *, verbose: bool = False, yes: bool = False) -> DeployView:
+def _view(secrets: SecretTexts, *, verbose: bool = False, yes: bool = False) -> DeployView:
     from towline.report.deploy_view import DeployView
     from towline.report.secrets import redactor
 
-    return DeployView(redactor(stack), verbose=verbose, yes=yes)
+    return DeployView(redactor(secrets), verbose=verbose, yes=yes)
 
 
 def _deploy_one(
-    work: Work, cargo: Cargo, options: Options, *, verbose: bool = False, yes: bool = False, gate: bool = False
+    work: Work, tree: WorkingTree, options: Options, *, verbose: bool = False, yes: bool = False, gate: bool = False
 ) -> None:
     from towline.deploy.deploy import deploy, rollback
     from towline.deploy.prepare import prepare
 
-    connection = work.connection(cargo.stack)
-    with _view(cargo.stack, verbose=verbose, yes=yes) as view:
+    connection = work.connection(tree.stack)
+    with _view(tree.secrets, verbose=verbose, yes=yes) as view:
         if work.dry:
-            view.planned(prepare(connection, cargo, options, view))
+            view.planned(prepare(connection, tree, options, view))
         elif gate:
             from towline.cli.gate import pass_through
 
             pass_through(
-                work.looker(cargo.stack.name),
-                lambda: deploy(connection, cargo, options, view),
-                lambda to: rollback(connection, cargo.stack, to, options, view),
+                work.looker(tree.stack.name),
+                lambda: deploy(connection, tree, options, view),
+                lambda to: rollback(connection, tree.stack, to, options, view),
                 _say,
             )
         else:
-            deploy(connection, cargo, options, view)
+            deploy(connection, tree, options, view)
 
 
 @towline_task("deploy-via-ssh")
@@ -269,7 +274,7 @@ def deploy(
 ) -> None:
     """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     options = work.options(timeout=timeout, cache=cache, lock_wait=lock_wait, max_downtime=max_downtime)
-    _deploy_one(work, work.cargo(stack), options, verbose=verbose, yes=yes, gate=gate)
+    _deploy_one(work, work.working_tree(stack), options, verbose=verbose, yes=yes, gate=gate)
 
 
 @towline_task("deploy-all-services")
@@ -290,11 +295,11 @@ def deploy_all(
     catalog = work.catalog
     if not catalog.stacks:
         _say("no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/")
-    cargoes = {stack.name: work.cargo(stack.name) for stack in catalog.order()}
+    trees = {stack.name: work.working_tree(stack.name) for stack in catalog.order()}
     ended = deploy_in_order(
         catalog.order(),
         catalog.needs_of,
-        lambda stack: _deploy_one(work, cargoes[stack.name], options, verbose=verbose, yes=yes, gate=gate),
+        lambda stack: _deploy_one(work, trees[stack.name], options, verbose=verbose, yes=yes, gate=gate),
     )
     failed = [error for error in ended.values() if error]
     if failed:
@@ -375,11 +380,12 @@ def rollback(
     work: Work, stack: str = "", to: str = "", timeout: str = "", verbose: bool = False, lock_wait: str = "0"
 ) -> None:
     """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
+    from towline.bundle.secret_texts import read_secret_texts
     from towline.deploy.deploy import rollback
     from towline.deploy.prepare import prepare_rollback
 
     chosen, options = work.stack(stack), work.options(timeout=timeout, cache=True, lock_wait=lock_wait)
-    with _view(chosen, verbose=verbose) as view:
+    with _view(read_secret_texts(chosen), verbose=verbose) as view:
         if work.dry:
             view.planned(prepare_rollback(work.connection(chosen), chosen, to, options, view))
         else:
@@ -389,12 +395,12 @@ def rollback(
 @towline_task()
 def releases(work: Work, stack: str = "", format: str = "table") -> None:
     """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
-    from towline.deploy.prepare import note_cut, read_facts
+    from towline.deploy.prepare import note_interrupted, read_current_state
     from towline.report.releases import rows
 
     chosen = work.stack(stack)
-    fact = read_facts(work.connection(chosen), chosen).stack
-    note_cut(fact, chosen.name, _say)
+    fact = read_current_state(work.connection(chosen), chosen).stack
+    note_interrupted(fact, chosen.name, _say)
     columns = ["id", "at", "by", "git", "strategy", "outcome", "seconds", "live"]
     _show(rows(chosen.name, work.host(chosen).name, fact), columns, format)
 
@@ -402,10 +408,11 @@ def releases(work: Work, stack: str = "", format: str = "table") -> None:
 @towline_task()
 def attach(work: Work, stack: str = "", verbose: bool = False) -> None:
     """Follow the running deploy of a stack from anywhere, or see how the last one went."""
+    from towline.bundle.secret_texts import read_secret_texts
     from towline.deploy.deploy import join
 
     chosen = work.stack(stack)
-    with _view(chosen, verbose=verbose) as view:
+    with _view(read_secret_texts(chosen), verbose=verbose) as view:
         join(work.connection(chosen), chosen, view)
 
 
@@ -485,7 +492,7 @@ def demo(work: Work) -> None:
     start_sandbox(work.settings.top)
     work.use_host("sandbox")
     for name in ("traefik", "whoami"):
-        _deploy_one(work, work.cargo(name), Options(), yes=True)
+        _deploy_one(work, work.working_tree(name), Options(), yes=True)
     front = page.page_address(work.catalog.stack("traefik"), work.catalog.stack("whoami"))
     _say(f"{front}, fetched through Traefik:")
     print(page.fetch(front).strip(), flush=True)

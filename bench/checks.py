@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.slow_proxy import slow_proxy
 from towline import sandbox
+from towline.bundle.working_tree import load_working_tree
 from towline.checks.baseline import read_baseline
 from towline.checks.run import run_checks
 from towline.checks.scope import Scope
 from towline.deploy.deploy import deploy
 from towline.deploy.planning.plan import Options
-from towline.deploy.prepare import load_cargo
 from towline.project.catalog import load_catalog
 from towline.project.settings import Host, load_settings
 from towline.sandbox import images
@@ -85,7 +85,8 @@ def main() -> None:
         connection = Connection(box.host(), note=print)
         try:
             for stack in catalog.order():
-                deploy(connection, load_cargo(catalog, stack), Options(cache=True), Silent())  # type: ignore[arg-type]
+                tree = load_working_tree(stack, catalog.missing_networks(stack))
+                deploy(connection, tree, Options(cache=True), Silent())  # type: ignore[arg-type]
             names = [name for stack in catalog.stacks for name in containers(stack.project)]
             bench_looks(connection, scope, names)
             bench_slow_connection(box.host(), scope, folder)

@@ -17,13 +17,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from towline import sandbox
+from towline.bundle.working_tree import load_working_tree
 from towline.deploy.planning.plan import Options
-from towline.deploy.prepare import load_cargo, prepare
+from towline.deploy.prepare import prepare
 from towline.deploy.runner import Outcome, carry_out, send_release
 from towline.project.catalog import Catalog, load_catalog
 from towline.project.settings import load_settings
 from towline.ssh.connection import Connection
-from towline.ssh.ledger import size_text
+from towline.text import size_text
 
 COMPOSE = 'services: {idle: {image: "busybox:1.37", init: true, command: sleep 3600}}\n'
 BIG = 500 << 20  # bytes
@@ -48,12 +49,13 @@ def timed(name: str, work: Callable[[], object]) -> float:
 def deploy_and_measure(connection: Connection, catalog: Catalog, name: str) -> tuple[float, float, int]:
     """Seconds for facts and plan, seconds for the upload, bytes sent; the run itself is not timed."""
     start, before = time.perf_counter(), connection.ledger.bytes_up
-    cargo = load_cargo(catalog, catalog.stack(name))
-    plan = prepare(connection, cargo, Options(), Silent())  # type: ignore[arg-type]
+    stack = catalog.stack(name)
+    tree = load_working_tree(stack, catalog.missing_networks(stack))
+    plan = prepare(connection, tree, Options(), Silent())  # type: ignore[arg-type]
     planned = time.perf_counter() - start
     start = time.perf_counter()
     if plan.new_release:
-        send_release(connection, cargo.stack, cargo.manifest, plan, Silent())  # type: ignore[arg-type]
+        send_release(connection, tree.stack, tree.manifest, plan, Silent())  # type: ignore[arg-type]
     sent = time.perf_counter() - start
     size = connection.ledger.bytes_up - before
     outcome: Outcome = carry_out(connection, plan, Options(), Silent())  # type: ignore[arg-type]

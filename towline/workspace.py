@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from towline.errors import UsageError, closest
 
 if TYPE_CHECKING:
+    from towline.bundle.working_tree import WorkingTree
     from towline.checks.finding import Report
     from towline.deploy.planning.plan import Options
-    from towline.deploy.prepare import Cargo
     from towline.project.catalog import Catalog, Stack
     from towline.project.settings import Host, Settings
     from towline.ssh.connection import Connection, Connections
@@ -69,10 +69,12 @@ class Work:
         """The one of that name; all, in the order in which they are deployed, where there is none."""
         return [self.stack(name)] if name else list(self.catalog.order())
 
-    def cargo(self, name: str) -> Cargo:
-        from towline.deploy.prepare import load_cargo
+    def working_tree(self, name: str) -> WorkingTree:
+        """The files of the stack of that name, read and hashed. Raises UsageError."""
+        from towline.bundle.working_tree import load_working_tree
 
-        return load_cargo(self.catalog, self.stack(name))
+        stack = self.stack(name)
+        return load_working_tree(stack, self.catalog.missing_networks(stack))
 
     def host(self, stack: Stack | None = None) -> Host:
         """The host that --host names, else the stack's own, else the default one, else the sandbox."""

@@ -20,9 +20,10 @@ import pytest
 
 from tests.conftest import running_box
 from towline.bundle.manifest import Manifest
-from towline.bundle.walk import load_manifest
+from towline.bundle.working_tree import load_working_tree
 from towline.commands.shell import Command
-from towline.deploy.planning.plan import DesiredState, Options, Plan, plan_deploy
+from towline.deploy.planning.plan import Options, Plan, plan_deploy
+from towline.deploy.planning.situation import CurrentState, DesiredState, Release
 from towline.deploy.upload import release_stream, run_archive
 from towline.engines.steps import Step
 from towline.facts import stack as stacks
@@ -292,8 +293,11 @@ class Server:
 
     def plan(self, tree: Tree) -> tuple[Plan, Manifest]:
         write_tree(self.local, tree)
-        manifest = load_manifest(self.stack)
-        return plan_deploy(DesiredState(self.stack, manifest, MODEL), self.fact(), Options()), manifest
+        manifest = load_working_tree(self.stack).manifest
+        return self._planned(manifest), manifest
+
+    def _planned(self, manifest: Manifest) -> Plan:
+        return plan_deploy(DesiredState(self.stack, Release(MODEL, manifest)), CurrentState(self.fact()), Options())
 
     def stream(self, plan: Plan, manifest: Manifest) -> bytes:
         return b"".join(release_stream(self.stack, manifest, plan))
@@ -324,8 +328,9 @@ class Server:
         """A new run's id, and the archive that start.sh takes."""
         self._runs += 1
         name = f"20260101-0000{self._runs:02}"
-        empty = plan_deploy(DesiredState(self.stack, Manifest(), MODEL), self.fact(), Options())
-        plan = dataclasses.replace(empty, run=name, release=release, steps=tuple(steps), undo=tuple(undo))
+        plan = dataclasses.replace(
+            self._planned(Manifest()), run=name, release=release, steps=tuple(steps), undo=tuple(undo)
+        )
         return name, run_archive(plan, Options(lock_wait=lock_wait))
 
     def start(

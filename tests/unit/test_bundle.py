@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from towline.bundle import walk
+from towline.bundle import hashing
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, parse_manifest, renames
-from towline.bundle.walk import file_mode, load_manifest
+from towline.bundle.walk import file_mode
+from towline.bundle.working_tree import load_working_tree
 from towline.errors import StackError, TowlineError
 from towline.project.catalog import Stack
 
@@ -35,7 +36,7 @@ def paths(found: Manifest) -> list[str]:
 
 def refused(what: Stack) -> str:
     with pytest.raises(StackError) as caught:
-        load_manifest(what)
+        load_working_tree(what)
     assert "\n" not in caught.value.message
     return caught.value.message
 
@@ -50,17 +51,17 @@ def entry(path: str, content: str = "", mode: int = 0o644) -> Entry:
 def test_file_is_read_whole(tmp_path: Path) -> None:
     what = stack(tmp_path)
     write(tmp_path, "sub/a b.txt")
-    found = load_manifest(what).by_path["sub/a b.txt"]
+    found = load_working_tree(what).manifest.by_path["sub/a b.txt"]
     assert found == entry("sub/a b.txt", "sub/a b.txt")
     assert found.source == tmp_path / "sub/a b.txt"
 
 
 def test_big_and_small_files_have_their_own_sha256(tmp_path: Path) -> None:
     what = stack(tmp_path)
-    contents = {f"{n}.bin": os.urandom(n) for n in (0, 1, walk.BIG_FILE - 1, walk.BIG_FILE, 3_000_000)}
+    contents = {f"{n}.bin": os.urandom(n) for n in (0, 1, hashing.BIG_FILE - 1, hashing.BIG_FILE, 3_000_000)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    found = load_manifest(what).by_path
+    found = load_working_tree(what).manifest.by_path
     for name, content in contents.items():
         assert found[name].sha256 == hashlib.sha256(content).hexdigest()
         assert found[name].size == len(content)
@@ -69,7 +70,7 @@ def test_big_and_small_files_have_their_own_sha256(tmp_path: Path) -> None:
 def test_entries_are_sorted_by_bytes(tmp_path: Path) -> None:
     what = stack(tmp_path)
     write(tmp_path, "é", "z", "Z", "a/b", "a-b", "a.b", "😀", "ﬀ")
-    assert paths(load_manifest(what)) == ["Z", "a-b", "a.b", "a/b", "compose.yaml", "z", "é", "ﬀ", "😀"]
+    assert paths(load_working_tree(what).manifest) == ["Z", "a-b", "a.b", "a/b", "compose.yaml", "z", "é", "ﬀ", "😀"]
 
 
 def test_what_tools_leave_behind_is_not_bundled(tmp_path: Path) -> None:
@@ -79,21 +80,26 @@ def test_what_tools_leave_behind_is_not_bundled(tmp_path: Path) -> None:
         ".mypy_cache/x", ".ruff_cache/x", "ui/node_modules/.cache/x", "ui/node_modules/left.js",
         ".cache/kept", "a/kept",
     )  # fmt: skip
-    assert paths(load_manifest(what)) == [".cache/kept", "a/kept", "compose.yaml", "ui/node_modules/left.js"]
+    assert paths(load_working_tree(what).manifest) == [
+        ".cache/kept",
+        "a/kept",
+        "compose.yaml",
+        "ui/node_modules/left.js",
+    ]
 
 
 def test_ignore_file_has_gitignore_syntax(tmp_path: Path) -> None:
     what = stack(tmp_path)
     write(tmp_path, "a.log", "keep.log", "data/x", "sub/data/x", "sub/b.log", "doc/x.md", "build/out/x")
     (tmp_path / ".towlineignore").write_text("# logs\n*.log\n!keep.log\n/data/\ndoc/*.md\nbuild\n\n")
-    assert paths(load_manifest(what)) == ["compose.yaml", "doc", "keep.log", "sub/data/x"]
+    assert paths(load_working_tree(what).manifest) == ["compose.yaml", "doc", "keep.log", "sub/data/x"]
 
 
 def test_ignored_specials_do_not_matter(tmp_path: Path) -> None:
     what = stack(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / ".towlineignore").write_text("pipe\n")
-    assert paths(load_manifest(what)) == ["compose.yaml"]
+    assert paths(load_working_tree(what).manifest) == ["compose.yaml"]
 
 
 @pytest.mark.parametrize(("text", "says"), [(b"*.log\n!\n", ":2: '!' is not a gitignore"), (b"\xff", "not UTF-8")])
@@ -106,8 +112,8 @@ def test_bad_ignore_file_names_the_line(tmp_path: Path, text: bytes, says: str) 
 def test_empty_folder_is_an_entry(tmp_path: Path) -> None:
     what = stack(tmp_path)
     (tmp_path / "data/in").mkdir(parents=True)
-    assert load_manifest(what).by_path["data/in"] == Entry("d", 0o755, 0, "-", "data/in")
-    assert "data" not in load_manifest(what).by_path
+    assert load_working_tree(what).manifest.by_path["data/in"] == Entry("d", 0o755, 0, "-", "data/in")
+    assert "data" not in load_working_tree(what).manifest.by_path
 
 
 @pytest.mark.parametrize(
@@ -132,12 +138,12 @@ def test_mode_is_one_of_four(tmp_path: Path, name: str, mode: int, bundled: int)
     what = stack(tmp_path)
     write(tmp_path, f"sub/{name}")
     (tmp_path / "sub" / name).chmod(mode)
-    assert load_manifest(what).by_path[f"sub/{name}"].mode == file_mode(name, mode) == bundled
+    assert load_working_tree(what).manifest.by_path[f"sub/{name}"].mode == file_mode(name, mode) == bundled
 
 
 def test_root_env_comes_as_env_and_private(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=1")
-    found = load_manifest(stack(tmp_path / "stacks/web", tmp_path / ".env")).by_path[".env"]
+    found = load_working_tree(stack(tmp_path / "stacks/web", tmp_path / ".env")).manifest.by_path[".env"]
     assert found == entry(".env", "A=1", 0o600)
     assert found.source == tmp_path / ".env"
 
@@ -146,7 +152,7 @@ def test_root_env_is_left_out_when_it_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=1")
     what = stack(tmp_path / "stacks/web", tmp_path / ".env")
     (what.folder / ".towlineignore").write_text(".env\n")
-    assert paths(load_manifest(what)) == ["compose.yaml"]
+    assert paths(load_working_tree(what).manifest) == ["compose.yaml"]
 
 
 # -------------------------------------------------------------------------------------------- symlinks
@@ -161,7 +167,7 @@ def test_symlink_that_stays_is_kept_as_it_is(tmp_path: Path, target: str) -> Non
     if target.startswith("../"):  # leaves on the way: the live folder may have another name
         assert "link: the symlink leaves" in refused(what)
     else:
-        assert load_manifest(what).by_path["link"] == Entry("l", 0o777, 0, "-", "link", target)
+        assert load_working_tree(what).manifest.by_path["link"] == Entry("l", 0o777, 0, "-", "link", target)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,7 @@ def test_symlinks_in_a_circle_are_kept(tmp_path: Path) -> None:
     what = stack(tmp_path)
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    assert paths(load_manifest(what)) == ["a", "b", "compose.yaml"]
+    assert paths(load_working_tree(what).manifest) == ["a", "b", "compose.yaml"]
 
 
 # ------------------------------------------------------------------------------------- what is refused
@@ -218,7 +224,7 @@ def test_control_character_in_a_name_is_refused(tmp_path: Path, name: str) -> No
 def test_odd_names_are_fine(tmp_path: Path, name: str) -> None:
     what = stack(tmp_path)
     write(tmp_path, name)
-    found = load_manifest(what)
+    found = load_working_tree(what).manifest
     assert name in found.by_path
     assert parse_manifest(found.text()) == found
 
@@ -235,7 +241,7 @@ def test_backslash_in_what_is_ignored_or_in_a_target_is_fine(tmp_path: Path) -> 
     write(tmp_path, "a\\b")
     (tmp_path / ".towlineignore").write_text("a*\n")
     (tmp_path / "link").symlink_to("a\\b")
-    assert paths(load_manifest(what)) == ["compose.yaml", "link"]
+    assert paths(load_working_tree(what).manifest) == ["compose.yaml", "link"]
 
 
 def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
@@ -255,37 +261,37 @@ def test_target_with_control_characters_is_refused(tmp_path: Path) -> None:
 def test_reserved_name_is_refused_at_the_top_only(tmp_path: Path, name: str) -> None:
     what = stack(tmp_path)
     write(tmp_path, f"sub/{name}")
-    assert load_manifest(what)
+    assert load_working_tree(what).manifest
     write(tmp_path, name)
     assert "the name .towline is reserved" in refused(what)
 
 
-@pytest.mark.parametrize("size", [1, walk.BIG_FILE])
+@pytest.mark.parametrize("size", [1, hashing.BIG_FILE])
 def test_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     what = stack(tmp_path / "web")
     (what.folder / "secret").write_bytes(bytes(size))
 
-    def forbidden(path: Path, size: int) -> tuple[int, str]:  # root may read everything
+    def forbidden(path: Path, size: int) -> tuple[int, str, bytes]:  # root may read everything
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(walk, "_hash_file", forbidden)
+    monkeypatch.setattr(hashing, "_hash_file", forbidden)
     assert refused(what).endswith(": cannot be read: Permission denied")
 
 
-@pytest.mark.parametrize("size", [10, walk.BIG_FILE])
+@pytest.mark.parametrize("size", [10, hashing.BIG_FILE])
 def test_file_that_changes_while_it_is_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     what = stack(tmp_path / "web")
     (what.folder / "log").write_bytes(bytes(size))
-    real = walk._hash_file
+    real = hashing._hash_file
 
-    def growing(path: Path, size: int) -> tuple[int, str]:
+    def growing(path: Path, size: int) -> tuple[int, str, bytes]:
         with path.open("ab") as file:
             file.write(b"more")
         return real(path, size)
 
-    monkeypatch.setattr(walk, "_hash_file", growing)
+    monkeypatch.setattr(hashing, "_hash_file", growing)
     assert "changed while it was being read" in refused(what)
 
 
@@ -309,7 +315,7 @@ def test_parse_is_the_inverse_of_text(tmp_path: Path) -> None:
     write(tmp_path, "x/y z", "ü/😀", "big")
     (tmp_path / "l").symlink_to("x")
     (tmp_path / "empty").mkdir()
-    found = load_manifest(what)
+    found = load_working_tree(what).manifest
     assert parse_manifest(found.text()) == found
     assert parse_manifest(found.text()).digest == found.digest
     assert parse_manifest("") == Manifest()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from towline.bundle.manifest import Entry
-from towline.bundle.tarball import BLOCK, tar_header, tar_stream, write_tar
-from towline.bundle.walk import load_manifest
+from towline.bundle.tarball import BLOCK, tar_header, tar_stream
+from towline.bundle.working_tree import load_working_tree
 from towline.errors import StackError
 from towline.project.catalog import Stack
 
@@ -28,9 +28,7 @@ def stack(folder: Path) -> Stack:
 
 
 def tar(members: tuple[Entry, ...], links: dict[str, str] | None = None) -> bytes:
-    out = io.BytesIO()
-    write_tar(out, members, links)
-    return out.getvalue()
+    return gzip.decompress(b"".join(tar_stream(members, links)))
 
 
 def unpack(command: list[str], data: bytes, into: Path) -> None:
@@ -58,22 +56,22 @@ def fill(folder: Path) -> Path:
 
 @pytest.mark.parametrize("command", TARS, ids=["gnu", "busybox"])
 def test_what_is_unpacked_is_what_was_packed(tmp_path: Path, command: list[str]) -> None:
-    packed = load_manifest(stack(fill(tmp_path / "web")))
+    packed = load_working_tree(stack(fill(tmp_path / "web"))).manifest
     unpack(command, tar(packed.entries), tmp_path / "out")
-    assert load_manifest(stack(tmp_path / "out")).text() == packed.text()
+    assert load_working_tree(stack(tmp_path / "out")).manifest.text() == packed.text()
 
 
 @pytest.mark.parametrize("command", [["tar", "-xPzf", "-"], ["busybox", "tar", "-xzf", "-"]], ids=["gnu", "busybox"])
 def test_gzip_is_read_by_both(tmp_path: Path, command: list[str]) -> None:
-    packed = load_manifest(stack(fill(tmp_path / "web")))
+    packed = load_working_tree(stack(fill(tmp_path / "web"))).manifest
     unpack(command, b"".join(tar_stream(packed.entries)), tmp_path / "out")
-    assert load_manifest(stack(tmp_path / "out")).digest == packed.digest
+    assert load_working_tree(stack(tmp_path / "out")).manifest.digest == packed.digest
 
 
 @pytest.mark.parametrize("command", TARS, ids=["gnu", "busybox"])
 @pytest.mark.parametrize("old", ["old", "o" * 130], ids=["short", "long"])
 def test_linked_member_takes_the_content_that_is_there(tmp_path: Path, command: list[str], old: str) -> None:
-    packed = load_manifest(stack(fill(tmp_path / "web")))
+    packed = load_working_tree(stack(fill(tmp_path / "web"))).manifest
     (tmp_path / old).write_text("from before")
     long = "d" * 101
     links = {"dir/b c": str(tmp_path / old), long: f"../{old}", "link": "ignored"}
@@ -91,14 +89,14 @@ def test_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     for path in two.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
     (two / "run").chmod(0o775)
-    first, second = load_manifest(stack(one)), load_manifest(stack(two))
+    first, second = load_working_tree(stack(one)).manifest, load_working_tree(stack(two)).manifest
     assert first.digest == second.digest
     assert tar(first.entries) == tar(tuple(reversed(second.entries)))
     assert b"".join(tar_stream(first.entries)) == b"".join(tar_stream(second.entries))
 
 
 def test_members_have_no_owner_and_no_time(tmp_path: Path) -> None:
-    data = tar(load_manifest(stack(fill(tmp_path / "web"))).entries)
+    data = tar(load_working_tree(stack(fill(tmp_path / "web"))).manifest.entries)
     assert len(data) % 10240 == 0
     with tarfile.open(fileobj=io.BytesIO(data)) as found:
         members = found.getmembers()
@@ -114,7 +112,7 @@ def test_gzip_header_has_no_time_and_no_name() -> None:
 
 
 def test_no_pax_header_is_written(tmp_path: Path) -> None:
-    data = tar(load_manifest(stack(fill(tmp_path / "web"))).entries)
+    data = tar(load_working_tree(stack(fill(tmp_path / "web"))).manifest.entries)
     kinds = {data[at + 156 : at + 157] for at in range(0, len(data), 512) if data[at + 257 : at + 262] == b"ustar"}
     assert kinds == {b"0", b"2", b"5", b"L", b"K"}
 
@@ -132,7 +130,7 @@ def test_file_that_changed_since_aborts_the_stream(tmp_path: Path, content: str,
     file = tmp_path / "web/a"
     file.parent.mkdir()
     file.write_text("1234567890" * scale)
-    members = load_manifest(stack(file.parent)).entries
+    members = load_working_tree(stack(file.parent)).manifest.entries
     file.write_text(content * scale)
     with pytest.raises(StackError, match=f"web/a: {says} while it was being sent"):
         list(tar_stream(members))
@@ -164,3 +162,11 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+def test_content_that_is_given_is_not_read_from_disk(tmp_path: Path) -> None:
+    packed = load_working_tree(stack(fill(tmp_path / "web"))).manifest.entries
+    contents = {entry.path: entry.source.read_bytes() for entry in packed if entry.kind == "f"}
+    expected = tar(packed)
+    shutil.rmtree(tmp_path / "web")
+    assert gzip.decompress(b"".join(tar_stream(packed, contents=contents))) == expected

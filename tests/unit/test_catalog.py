@@ -206,6 +206,21 @@ def test_files_that_hold_secrets_are_listed(tmp_path: Path) -> None:
     loaded = load_stack(tmp_path, textwrap.dedent(text), **more)
     assert loaded.env_files == ("conf/${STAGE}.env", "db/.env", "db/own.env", "web.env")
     assert loaded.secret_files == ("conf/token", "db/s")
+    assert loaded.text_files == ("db/compose.yaml",)
+
+
+def test_files_that_compose_and_builds_read_are_noted(tmp_path: Path) -> None:
+    text = """
+        include: [{path: [more/a.yaml], project_directory: .}]
+        services:
+          web: {build: {context: app, dockerfile: ../build/prod}, label_file: labels.txt, extends: {file: base.yml, service: x}}
+          two: {build: {context: app, dockerfile: '${KIND}.build'}, label_file: [one.txt, '/etc/two.txt']}
+          git: {build: {context: 'https://example.com/x.git', dockerfile: far}}
+          own: {build: app, extends: web}
+        """
+    more = dict.fromkeys(("stacks/web/more/a.yaml", "stacks/web/base.yml"), WEB) | {"stacks/web/app/x": ""}
+    names = ("app/${KIND}.build", "base.yml", "build/prod", "labels.txt", "more/a.yaml", "one.txt")
+    assert load_stack(tmp_path, textwrap.dedent(text), **more).text_files == names
 
 
 def test_error_names_the_included_file(tmp_path: Path) -> None:
@@ -279,7 +294,7 @@ networks: {proxy: {external: true}, lan: {external: true}, host: {external: true
 )
 def test_interpolation_takes_the_env_file(tmp_path: Path, text: str, value: str) -> None:
     (tmp_path / ".env").write_text("A=1\nEMPTY=\n")
-    assert interpolate(text, tmp_path / ".env") == value
+    assert interpolate_from(text, tmp_path / ".env") == value
 
 
 # --------------------------------------------------------------------------------------------- order

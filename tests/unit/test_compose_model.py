@@ -1,4 +1,4 @@
-"""Recorded output in, a model out; and which files compose is sent so that it can render one."""
+"""Recorded output in, a model out; and one session in which the server's compose renders it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from towline.bundle.manifest import Entry, Manifest
+from towline.bundle.working_tree import WorkingTree
 from towline.commands.shell import Command
 from towline.errors import RemoteFailed, TowlineError
 from towline.facts.compose_model import (
@@ -23,10 +24,8 @@ from towline.facts.compose_model import (
     Model,
     Rendered,
     command,
-    entries_read,
     parse_model,
     read_model,
-    trail,
 )
 from towline.project.catalog import Stack
 from towline.ssh.session import Result
@@ -132,8 +131,10 @@ def bundle(folder: Path, files: dict[str, str], links: dict[str, str] | None = N
     return Manifest(tuple(sorted(entries, key=lambda entry: entry.path.encode())))
 
 
-def stack(folder: Path) -> Stack:
-    return Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ())
+def tree(folder: Path, files: dict[str, str], links: dict[str, str] | None = None) -> WorkingTree:
+    """The stack of these files, none of them kept: they are read again."""
+    stack = Stack("shop", "shop", "stack", folder, folder.parent, ("compose.yaml",), ())
+    return WorkingTree(stack, bundle(folder, files, links))
 
 
 # ------------------------------------------------------------------------------------------------ text → model
@@ -266,53 +267,6 @@ def test_the_folder_goes_and_the_code_stays_when_compose_fails(tmp_path: Path) -
     assert list((tmp_path / "real").iterdir()) == []
 
 
-# ------------------------------------------------------------------------------------------- what compose reads
-
-
-def paths_read(tmp_path: Path, files: dict[str, str], links: dict[str, str] | None = None) -> list[str]:
-    return [entry.path for entry in entries_read(stack(tmp_path), bundle(tmp_path, files, links))]
-
-
-def test_only_what_compose_reads_is_sent(tmp_path: Path) -> None:
-    files = {
-        "compose.yaml": """
-            services:
-              a: {build: app, env_file: [a.env, {path: ./env/b.env, required: false}], label_file: l.env}
-              b: {extends: {file: common/base.yml, service: x}, volumes: ["./conf:/c"], env_file: gone.env}
-              c: {extends: a, env_file: !override [c.env]}
-            include: [more/compose.yaml, {path: [other/o.yaml], project_directory: home, env_file: other.env}]
-            secrets: {s: {file: s.txt}}
-        """,
-        "common/base.yml": "services: {x: {image: x, env_file: x.env}}",
-        "more/compose.yaml": "services: {m: {image: m, env_file: m.env}}",
-        "other/o.yaml": "services: {o: {image: o, env_file: h.env}}",
-        **dict.fromkeys((".env", "a.env", "env/b.env", "l.env", "c.env", "common/x.env", "other.env"), "A=1"),
-        **dict.fromkeys(("more/m.env", "more/.env", "home/h.env", "home/.env"), "A=1"),
-        **dict.fromkeys(("app/Dockerfile", "conf/c", "s.txt", "unused.env", "a", "env/z.env"), "big"),
-    }
-
-    wanted = {"compose.yaml", "common/base.yml", "more/compose.yaml", "other/o.yaml"}
-    wanted |= {path for path, text in files.items() if text == "A=1"}
-    assert paths_read(tmp_path, files) == sorted(wanted)
-
-
-def test_a_variable_in_a_name_is_filled_in_or_may_be_anything(tmp_path: Path) -> None:
-    files = {
-        "compose.yaml": "services: {a: {image: a, env_file: ['${STAGE}.env', 'on/${HOSTNAME}.env']}}",
-        **{".env": "STAGE=prod", "prod.env": "", "test.env": "", "on/x.env": "", "on/y.env": "", "on/z": ""},
-    }
-
-    assert paths_read(tmp_path, files) == [".env", "compose.yaml", "on/x.env", "on/y.env", "prod.env"]
-
-
-def test_a_symlinked_file_comes_with_what_it_leads_to(tmp_path: Path) -> None:
-    (tmp_path / "now").symlink_to("v2")
-    files = {"compose.yaml": "services: {a: {image: a, env_file: now/a.env}}", "v2/a.env": "A=1", "v1/a.env": "A=1"}
-
-    assert [*trail("now/a.env", bundle(tmp_path, files, {"now": "v2"}))] == ["now", "v2/a.env"]
-    assert paths_read(tmp_path, files, {"now": "v2"}) == ["compose.yaml", "now", "v2/a.env"]
-
-
 # -------------------------------------------------------------------------------------------------- read_model
 
 
@@ -345,7 +299,7 @@ def test_one_session_brings_the_model(tmp_path: Path) -> None:
     folder, _, rest = RECORDED.partition("\n")
     line: Any = Socket(Result(0, f"{folder}\nabsent\t./conf/motd\nabsent\t/srv/a b\n{rest}".encode()))
 
-    read = read_model(line, stack(tmp_path), bundle(tmp_path, FILES))
+    read = read_model(line, tree(tmp_path, FILES))
     assert read == Rendered(parse_model(RECORDED), frozenset({"./conf/motd", "/srv/a b"}))
     words = command("shop", ["compose.yaml"], "stacks/shop")
     assert (line.sent, line.commands) == (["a.env", "compose.yaml"], [words])
@@ -375,6 +329,6 @@ def test_what_compose_refuses_is_told_in_its_words_without_secrets(tmp_path: Pat
     line: Any = Socket(Result(15, b"/tmp/t.1\n", err.encode()))
 
     with pytest.raises(RemoteFailed) as caught:
-        read_model(line, stack(tmp_path), bundle(tmp_path, FILES))
+        read_model(line, tree(tmp_path, FILES))
 
     assert str(caught.value) == f"shop: docker compose config: {said}"

@@ -29,7 +29,7 @@ def sentences(
     live: DriftFact = AS_LEFT, *containers: Container, services: tuple[str, ...] = ("web",), **images: str
 ) -> list[tuple[str, str]]:
     around = Inventory(containers=containers, images={"busybox:1": IMAGE} | images)
-    return [(one.service, one.sentence) for one in find_drift("shop", services, live, around, live.kept)]
+    return [(one.service, one.sentence) for one in find_drift("shop", services, live, around)]
 
 
 # ------------------------------------------------------------------------------------------------------ the parser
@@ -71,7 +71,7 @@ def test_stack_as_it_was_left_has_no_drift() -> None:
 
 def test_files_come_first_and_are_the_stack_s() -> None:
     live = replace(AS_LEFT, edited=("a",), missing=("b",))
-    assert find_drift("shop", (), live, Inventory(), {}) == (
+    assert find_drift("shop", (), live, Inventory()) == (
         Drift("", "a was edited on the server"),
         Drift("", "b was removed on the server"),
     )

@@ -15,7 +15,7 @@ PACKAGE = TOP / "towline"
 
 # From the bottom up; those in one row may lean on each other.
 LAYERS = (
-    ("errors",),
+    ("errors", "text"),
     ("project",),
     ("bundle", "commands"),
     ("ssh",),
@@ -116,9 +116,9 @@ def test_lower_part_never_imports_the_upper_one(lower: str, upper: str) -> None:
     assert [name for name in found if name.startswith(f"towline.{upper}")] == []
 
 
-PURE = ["towline.commands.", "towline.engines.", "towline.deploy.planning.plan", "towline.deploy.outcome"]
+PURE = ["towline.commands.", "towline.engines.", "towline.deploy.planning.", "towline.deploy.outcome", "towline.text"]
 PURE += [f"towline.bundle.{name}" for name in ("manifest", "dockerfile", "dockerignore")]
-PURE += ["towline.deploy.planning.risks", "towline.deploy.planning.strategy", "towline.project.variables"]
+PURE += ["towline.project.variables"]
 PURE += ["towline.traefik."]
 PURE += [f"towline.checks.{name}" for name in ("engine", "finding", "host", "service", "stack", "waivers")]
 PURE += [f"towline.checks.{name}" for name in ("certificate", "proxy", "ports", "route")]

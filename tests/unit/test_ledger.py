@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from towline.ssh.ledger import Ledger, size_text
+from towline.ssh.ledger import Ledger
 
 KEYS = "at event host logins sessions peak refused reconnects commands bytes_up bytes_down seconds"
 
@@ -75,19 +73,3 @@ def test_many_threads_lose_no_count() -> None:
         list(pool.map(run_command, range(2000)))
     assert (ledger.sessions, ledger.commands, ledger.bytes_up, ledger.bytes_down) == (2000, 2000, 2000, 4000)
     assert len(ledger.entries) == 4000
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KB"),
-        (10_240, "10 KB"),
-        (5 << 20, "5.0 MB"),
-        (2 << 30, "2.0 GB"),
-        (3 << 40, "3.0 TB"),
-    ],
-)
-def test_sizes_are_in_powers_of_1024(size: int, text: str) -> None:
-    assert size_text(size) == text

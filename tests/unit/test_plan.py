@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from towline.bundle.manifest import Entry, Manifest
+from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.plan import (
-    DesiredState,
     Options,
     Plan,
     RollbackTarget,
@@ -19,11 +19,10 @@ from towline.deploy.planning.plan import (
     release_to_go_back_to,
     run_id,
 )
-from towline.deploy.planning.services import ServicePlan
+from towline.deploy.planning.situation import CurrentState, DesiredState, Release
 from towline.engines.steps import Step
 from towline.errors import TowlineError
 from towline.facts.compose_model import Model
-from towline.facts.release import ReleaseFiles
 from towline.facts.stack import ReleaseFact, RunFact, StackFact
 from towline.project.catalog import Stack
 
@@ -59,7 +58,7 @@ RUNNING = StackFact(
 def plan(
     new: Manifest, fact: StackFact = RUNNING, options: Options | None = None, networks: frozenset[str] = NONE
 ) -> Plan:
-    return plan_deploy(DesiredState(STACK, new, MODEL, networks), fact, options or Options())
+    return plan_deploy(DesiredState(STACK, Release(MODEL, new), networks), CurrentState(fact), options or Options())
 
 
 def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
@@ -150,7 +149,9 @@ def test_volumes_are_never_removed() -> None:
 
 def test_update_takes_nothing_down_on_its_way_there_or_back() -> None:
     stack = replace(STACK, strategy="update")
-    made = plan_deploy(DesiredState(stack, manifest(file("x")), MODEL), RUNNING, Options(max_downtime=3))
+    made = plan_deploy(
+        DesiredState(stack, Release(MODEL, manifest(file("x")))), CurrentState(RUNNING), Options(max_downtime=3)
+    )
     assert made.steps == (
         Step("build", ("in_release", *COMPOSE, "build")),
         Step("pull", ("pull",)),
@@ -171,17 +172,19 @@ def test_a_service_that_reloads_is_signalled_on_the_way_there_and_back() -> None
     fact = replace(RUNNING, model=model)
     new = manifest(*OLD.entries[:1], file("conf/a", "new"), file("conf/b", "b"))
     stack = replace(STACK, strategy="update", reload={"web": "HUP"})
-    made = plan_deploy(DesiredState(stack, new, model), fact, Options())
+    made = plan_deploy(DesiredState(stack, Release(model, new)), CurrentState(fact), Options())
     assert Step("reload web", ("signal", "web", "HUP")) in made.steps
     up, *rest = [step for step in made.undo if step.name in ("up", "reload web", "health")]
     assert (up.name, rest) == ("up", [Step("reload web", ("signal_back", "web", "HUP")), Step("health", ("health",))])
 
-    recreated = plan_deploy(DesiredState(replace(stack, strategy="recreate"), new, model), fact, Options())
+    recreated = plan_deploy(
+        DesiredState(replace(stack, strategy="recreate"), Release(model, new)), CurrentState(fact), Options()
+    )
     assert not [step for step in (*recreated.steps, *recreated.undo) if step.name == "reload web"]
 
 
 def test_rollback_has_services_that_reload_read_their_files_again() -> None:
-    made = plan_rollback(replace(STACK, reload={"web": "HUP"}), RUNNING, BACK, Options(strategy="update"))
+    made = plan_rollback(replace(STACK, reload={"web": "HUP"}), CurrentState(RUNNING), BACK, Options(strategy="update"))
     again = Step("reload web", ("signal_back", "web", "HUP"))
     assert (again in made.steps, again in made.undo) == (True, True)
 
@@ -242,8 +245,8 @@ BACK = RollbackTarget("20261001-000000")
 
 
 def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
-    assert release_to_go_back_to(STACK, RUNNING, "") == BACK.release
-    made = plan_rollback(STACK, RUNNING, BACK, Options())
+    assert release_to_go_back_to(STACK, RUNNING, "") == BACK.id
+    made = plan_rollback(STACK, CurrentState(RUNNING), BACK, Options())
     assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
     kept = (Step("mounts", ("mounts",)), Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
     assert made.steps == (*go_back("20261001-000000"), *kept)
@@ -287,14 +290,18 @@ ROLL = Step("roll web", ("roll", "web", "1"))
 
 def test_what_is_rolled_is_rolled_back_when_the_deploy_fails() -> None:
     fact = replace(RUNNING, model=serving("web:1"))
-    made = plan_deploy(DesiredState(STACK, OLD, serving("web:2")), fact, Options(strategy="rolling"))
+    made = plan_deploy(
+        DesiredState(STACK, Release(serving("web:2"), OLD)), CurrentState(fact), Options(strategy="rolling")
+    )
     assert [step.name for step in made.steps][4:6] == ["roll web", "up"]
     assert [step.name for step in made.undo] == ["stage", "apply", "images", "roll web", "up", "health"]
 
 
 def test_what_could_not_stand_beside_the_new_one_is_not_rolled_back() -> None:
     fact = replace(RUNNING, model=serving("web:1", ports=[{"target": 80, "published": "80"}]))
-    made = plan_deploy(DesiredState(STACK, OLD, serving("web:2")), fact, Options(strategy="rolling"))
+    made = plan_deploy(
+        DesiredState(STACK, Release(serving("web:2"), OLD)), CurrentState(fact), Options(strategy="rolling")
+    )
     assert ROLL in made.steps
     assert ROLL not in made.undo
 
@@ -302,23 +309,25 @@ def test_what_could_not_stand_beside_the_new_one_is_not_rolled_back() -> None:
 def test_rollback_builds_nothing_it_has_the_images() -> None:
     built = Model({"web": {"build": {"context": "."}}})
     changed = manifest(*OLD.entries[:2], file("conf/b", "other"))
-    back = RollbackTarget(BACK.release, ReleaseFiles(changed, built))
-    (web,) = plan_rollback(STACK, replace(RUNNING, model=built), back, Options()).services
+    back = RollbackTarget(BACK.id, Release(built, changed))
+    (web,) = plan_rollback(STACK, CurrentState(replace(RUNNING, model=built)), back, Options()).services
     assert (web.action, web.reasons) == ("recreate", ("conf/b",))
 
 
 def test_rollback_tells_what_happens_to_each_service_and_rolls_where_the_strategy_does() -> None:
     fact = replace(RUNNING, model=serving("web:2"))
-    back = RollbackTarget(BACK.release, ReleaseFiles(OLD, serving("web:1")))
+    back = RollbackTarget(BACK.id, Release(serving("web:1"), OLD))
     for strategy, rolls in (("rolling", (ROLL,)), ("update", ()), ("recreate", ())):
-        made = plan_rollback(STACK, fact, back, Options(strategy=strategy))
+        made = plan_rollback(STACK, CurrentState(fact), back, Options(strategy=strategy))
         assert made.services == (ServicePlan("web", "recreate", ("image web:2 → web:1",)),), strategy
         assert tuple(step for step in made.steps if step == ROLL) == rolls, strategy
         assert tuple(step for step in made.undo if step == ROLL) == rolls, strategy
 
 
 def test_rollback_names_what_cannot_be_rolled() -> None:
-    back = RollbackTarget(BACK.release, ReleaseFiles(OLD, Model({"web": {"image": "web:1"}})))
-    made = plan_rollback(STACK, replace(RUNNING, model=serving("web:2")), back, Options(strategy="rolling"))
+    back = RollbackTarget(BACK.id, Release(Model({"web": {"image": "web:1"}}), OLD))
+    made = plan_rollback(
+        STACK, CurrentState(replace(RUNNING, model=serving("web:2"))), back, Options(strategy="rolling")
+    )
     assert made.notes == ("web cannot be rolled, so it is updated: it has no health check",)
     assert ROLL not in made.steps

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from towline.bundle.manifest import Entry, Manifest
 from towline.deploy.planning.mount_risks import looks_like_file
 from towline.deploy.planning.risks import find_risks
-from towline.deploy.planning.situation import Risk
+from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Risk, Situation
 from towline.facts.compose_model import Model
 from towline.facts.container import Container, Mount
 from towline.facts.inventory import Inventory
 from towline.facts.port import Binding, Port
 from towline.facts.registry import Unpullable
+from towline.facts.stack import StackFact
+from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a situation is made from, beside the model and what else is on the host."""
+
+    project: str = "web"
+    strategy: str = "recreate"
+    old: Model | None = None
+    manifest_paths: frozenset[str] = frozenset()
+    removed_paths: frozenset[str] = frozenset()
+    env_names: frozenset[str] = frozenset()
+    networks_made: frozenset[str] = frozenset()
+    variables: frozenset[str] = frozenset()
+    unpullable: Mapping[str, Unpullable] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+
+    def situation(self, new: Model, around: Inventory) -> Situation:
+        release = Release(new, files(self.manifest_paths), variables=dict.fromkeys(self.env_names, "1"))
+        stack = Stack("web", self.project, "stack", Path(), Path(), ("compose.yaml",), ())
+        live = StackFact(now="", live=True, current="", manifest=files(self.removed_paths), model=self.old)
+        return Situation(
+            DesiredState(stack, release, self.networks_made),
+            CurrentState(live, around),
+            self.strategy,
+            self.variables,
+            self.absent,
+            self.unpullable,
+        )
+
+
+def files(paths: frozenset[str]) -> Manifest:
+    return Manifest(tuple(Entry("f", 0o644, 0, "-", path) for path in sorted(paths)))
+
+
 def risks(new: Model, around: Inventory | None = None, **given: Any) -> tuple[Risk, ...]:
-    none: frozenset[str] = frozenset()
-    facts: dict[str, Any] = {
-        "stack_name": "web",
-        "project": "web",
-        "strategy": "recreate",
-        "old": None,
-        "manifest_paths": none,
-        "removed_paths": none,
-        "env_names": none,
-        "networks_made": none,
-        **given,
-    }
-    return find_risks(new=new, around=around or Inventory(), **facts)
+    return find_risks(Given(**given).situation(new, around or Inventory()))
 
 
 def names(found: tuple[Risk, ...]) -> list[tuple[str, bool]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from towline.bundle.secret_texts import pick_secret_texts, read_secret_texts
 from towline.project.catalog import Stack
-from towline.report.secrets import HIDDEN, redactor
+from towline.report.secrets import HIDDEN
+from towline.report.secrets import redactor as redactor_of
 
 
 def stack(folder: Path, env: str | None, root_env: str | None = None) -> Stack:
@@ -19,6 +22,11 @@ def stack(folder: Path, env: str | None, root_env: str | None = None) -> Stack:
         (folder / ".env").write_text(root_env)
     root = folder / ".env" if root_env is not None else None
     return Stack("web", "web", "stack", folder / "web", folder, ("compose.yaml",), (), root_env=root)
+
+
+def redactor(stack: Stack, before: Mapping[str, str] | None = None) -> Callable[[str], str]:
+    """Of what the stack's folder holds, and of these texts on the server."""
+    return redactor_of(read_secret_texts(stack), pick_secret_texts(stack, before or {}))
 
 
 @pytest.mark.parametrize(

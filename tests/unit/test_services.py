@@ -14,9 +14,13 @@ from tests.unit.test_compose_model import RECORDED, bundle
 from towline.bundle.dockerfile import copied_by
 from towline.bundle.dockerignore import ignored_by
 from towline.bundle.manifest import Manifest, parse_manifest
-from towline.deploy.planning.inputs import Inputs, inputs_of, override
-from towline.deploy.planning.services import ServicePlan, plan_services
+from towline.bundle.working_tree import WorkingTree
+from towline.deploy.planning.comparison import ServicePlan
+from towline.deploy.planning.inputs import Inputs, build_texts, inputs_of, override
+from towline.deploy.planning.services import plan_services
+from towline.deploy.planning.situation import Release
 from towline.facts.compose_model import Model, parse_model
+from towline.project.catalog import Stack
 
 MODEL = parse_model(RECORDED)
 FILES = {
@@ -46,6 +50,30 @@ def manifest(folder: Path, changes: Mapping[str, str | None] | None = None) -> M
     return bundle(folder, {path: text for path, text in files.items() if text is not None})
 
 
+def release(model: Model, manifest: Manifest) -> Release:
+    """The release that a deploy of these files would make."""
+    tree = WorkingTree(Stack("shop", "shop", "stack", Path(), Path(), ("compose.yaml",), ()), manifest)
+    texts = {path: tree.text(path) for path in build_texts(model, manifest)}
+    return Release(model, manifest, texts, tree.variables)
+
+
+def planned_services(
+    old: Model | None,
+    new: Model,
+    before: Manifest | None,
+    after: Manifest,
+    reload: Mapping[str, str] | None = None,
+    labels: Mapping[str, frozenset[str]] | None = None,
+) -> tuple[ServicePlan, ...]:
+    """The plan for a deploy of `after`; of the live release, a host has no texts."""
+    live = Release(old, before or Manifest()) if old else None
+    return plan_services(live, release(new, after), reload or {}, labels or {})
+
+
+def override_of(model: Model, manifest: Manifest, reload: Mapping[str, str] | None = None) -> str:
+    return override(release(model, manifest), reload or {})
+
+
 def model(**services: Mapping[str, Any]) -> Model:
     """MODEL with keys of services changed."""
     changed = {name: {**deepcopy(dict(MODEL.services[name])), **keys} for name, keys in services.items()}
@@ -73,13 +101,13 @@ def restart(after: str, *reasons: str) -> ServicePlan:
 def test_unchanged_stack_changes_no_service(tmp_path: Path) -> None:
     same = manifest(tmp_path)
 
-    assert plan_services(MODEL, MODEL, same, same) == plans()
+    assert planned_services(MODEL, MODEL, same, same) == plans()
 
 
 def test_first_deploy_creates_every_service_in_order(tmp_path: Path) -> None:
     created = tuple(ServicePlan(name, "create") for name in ORDER)
 
-    assert plan_services(None, MODEL, None, manifest(tmp_path)) == created
+    assert planned_services(None, MODEL, None, manifest(tmp_path)) == created
 
 
 # --------------------------------------------------------------------------------------------- one file changes
@@ -140,7 +168,7 @@ def test_a_changed_file_concerns_exactly_the_services_that_use_it(
 ) -> None:
     before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", changes)
 
-    assert plan_services(MODEL, MODEL, before, after) == expected
+    assert planned_services(MODEL, MODEL, before, after) == expected
 
 
 def test_a_changed_mode_is_a_change(tmp_path: Path) -> None:
@@ -148,7 +176,7 @@ def test_a_changed_mode_is_a_change(tmp_path: Path) -> None:
     text = before.text().replace(before.by_path["cert.pem"].sha256, "0" * 64)
 
     runs = parse_manifest(text.replace("0644\t1\t" + "0" * 64, "0755\t1\t" + before.by_path["cert.pem"].sha256))
-    assert plan_services(MODEL, MODEL, runs, before) == plans(cert=("recreate", "cert.pem"))
+    assert planned_services(MODEL, MODEL, runs, before) == plans(cert=("recreate", "cert.pem"))
 
 
 def test_a_mounted_symlink_concerns_what_it_leads_to(tmp_path: Path) -> None:
@@ -160,18 +188,20 @@ def test_a_mounted_symlink_concerns_what_it_leads_to(tmp_path: Path) -> None:
     edited = bundle(tmp_path / "3", {**FILES, **releases, "v1/conf/a": "2"}, {"now": "v1"})
     aside = bundle(tmp_path / "4", {**FILES, **releases, "v2/conf/a": "2"}, {"now": "v1"})
 
-    assert plan_services(new, new, first, moved) == plans(log=("recreate", "now"))
-    assert plan_services(new, new, first, edited) == plans(log=("recreate", "v1/conf/a"))
-    assert plan_services(new, new, first, aside) == plans()
-    assert len({override(new, m) for m in (first, moved, edited)}) == 3
-    assert override(new, first) == override(new, aside)
+    assert planned_services(new, new, first, moved) == plans(log=("recreate", "now"))
+    assert planned_services(new, new, first, edited) == plans(log=("recreate", "v1/conf/a"))
+    assert planned_services(new, new, first, aside) == plans()
+    assert len({override_of(new, m) for m in (first, moved, edited)}) == 3
+    assert override_of(new, first) == override_of(new, aside)
 
 
 def test_many_reasons_are_four_and_a_number(tmp_path: Path) -> None:
     changes = {f"static/{n}": "x" for n in range(6)}
     plan = ("recreate", "+static/0", "+static/1", "+static/2", "+static/3", "and 2 more")
 
-    assert plan_services(MODEL, MODEL, manifest(tmp_path / "a"), manifest(tmp_path / "b", changes)) == plans(web=plan)
+    assert planned_services(MODEL, MODEL, manifest(tmp_path / "a"), manifest(tmp_path / "b", changes)) == plans(
+        web=plan
+    )
 
 
 # -------------------------------------------------------------------------------------------- the model changes
@@ -261,7 +291,7 @@ def test_a_changed_model_concerns_exactly_the_services_changed(
     tmp_path: Path, old: Model, new: Model, expected: tuple[ServicePlan, ...]
 ) -> None:
     same = manifest(tmp_path)
-    found = plan_services(old, new, same, same)
+    found = planned_services(old, new, same, same)
 
     assert found == expected
     assert "hunter" not in repr(found)
@@ -273,7 +303,7 @@ def test_an_inline_config_that_changes_recreates_its_service(tmp_path: Path) -> 
     configs = {**MODEL.configs, "inline": {"name": "shop_inline", "content": "level debug"}}
     new = Model(MODEL.services, MODEL.volumes, MODEL.networks, configs, MODEL.secrets)
 
-    assert plan_services(MODEL, new, same, same) == follow("config inline", action="recreate")
+    assert planned_services(MODEL, new, same, same) == follow("config inline", action="recreate")
     assert labels(new, same)["api"] != labels(MODEL, same)["api"]
 
 
@@ -284,8 +314,8 @@ def test_a_volume_of_another_name_recreates_and_other_options_do_not(tmp_path: P
     labelled = {"data": {"name": "shop_data", "labels": {"a": "b"}}}
     other = Model(MODEL.services, labelled, MODEL.networks, MODEL.configs, MODEL.secrets)
 
-    assert plan_services(MODEL, renamed, same, same) == plans(web=("recreate", "volume data"))
-    assert plan_services(MODEL, other, same, same) == plans()
+    assert planned_services(MODEL, renamed, same, same) == plans(web=("recreate", "volume data"))
+    assert planned_services(MODEL, other, same, same) == plans()
 
 
 def test_a_changed_network_concerns_all_that_are_in_it(tmp_path: Path) -> None:
@@ -294,13 +324,13 @@ def test_a_changed_network_concerns_all_that_are_in_it(tmp_path: Path) -> None:
     side = ServicePlan("side", "restart", ("follows api",), after="api")
 
     new = with_network({"name": "shop_default", "ipam": {}, "internal": True})
-    assert plan_services(MODEL, new, same, same) == plans(**touched, side=side)
+    assert planned_services(MODEL, new, same, same) == plans(**touched, side=side)
     renamed = with_network({"name": "shop_other", "ipam": {}})
     recreated = dict.fromkeys(touched, ("recreate", "network default"))
     expected = plans(**recreated, side=("recreate", "follows api"))
-    assert plan_services(MODEL, renamed, same, same) == expected
+    assert planned_services(MODEL, renamed, same, same) == expected
     outer = with_network({"name": "shop_default", "external": True})  # compose leaves alone what is not its own
-    assert plan_services(MODEL, outer, same, same) == plans()
+    assert planned_services(MODEL, outer, same, same) == plans()
 
 
 def with_network(default: Mapping[str, Any]) -> Model:
@@ -314,8 +344,8 @@ def test_services_come_and_go(tmp_path: Path) -> None:
     rest = tuple(ServicePlan(name, "unchanged") for name in ORDER if name in fewer)
 
     removed = (ServicePlan("cert", "remove"), ServicePlan("log", "remove"))
-    assert plan_services(MODEL, less, same, same) == (*rest, *removed)
-    assert plan_services(less, MODEL, same, same) == plans(cert=("create",), log=("create",))
+    assert planned_services(MODEL, less, same, same) == (*rest, *removed)
+    assert planned_services(less, MODEL, same, same) == plans(cert=("create",), log=("create",))
 
 
 # ---------------------------------------------------------------------------------------------------- followers
@@ -326,7 +356,7 @@ def run(**services: Mapping[str, Any]) -> Model:
 
 
 def actions(old: Model, new: Model) -> dict[str, str]:
-    return {plan.name: plan.action for plan in plan_services(old, new, None, Manifest())}
+    return {plan.name: plan.action for plan in planned_services(old, new, None, Manifest())}
 
 
 def test_what_shares_with_a_recreated_service_follows_it_on_and_on() -> None:
@@ -360,7 +390,7 @@ def test_what_runs_an_image_that_another_builds_follows_it() -> None:
     old = run(a={"image": "app", "build": {"context": "."}}, b={"image": "app"}, c={})
     new = run(a={"image": "app", "build": {"context": ".", "target": "x"}}, b={"image": "app"}, c={})
 
-    assert plan_services(old, new, None, Manifest()) == (
+    assert planned_services(old, new, None, Manifest()) == (
         ServicePlan("a", "rebuild", ("build: target",)),
         ServicePlan("b", "recreate", ("follows a",)),
         ServicePlan("c", "unchanged"),
@@ -374,19 +404,19 @@ def test_only_mounted_files_changed_sends_the_signal(tmp_path: Path) -> None:
     before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"conf/nginx.conf": "x"})
     signalled = ServicePlan("web", "reload", ("conf/nginx.conf",), "HUP")
 
-    assert plan_services(MODEL, MODEL, before, after, {"web": "HUP"}) == plans(web=signalled)
-    assert plan_services(MODEL, MODEL, before, before, {"web": "HUP"}) == plans()
+    assert planned_services(MODEL, MODEL, before, after, {"web": "HUP"}) == plans(web=signalled)
+    assert planned_services(MODEL, MODEL, before, before, {"web": "HUP"}) == plans()
 
 
 def test_anything_else_beside_mounted_files_recreates(tmp_path: Path) -> None:
     before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"conf/nginx.conf": "x"})
     more = ("recreate", "image busybox:1.36 → x", "conf/nginx.conf")
 
-    assert plan_services(MODEL, model(web={"image": "x"}), before, after, {"web": "HUP"}) == plans(web=more)
+    assert planned_services(MODEL, model(web={"image": "x"}), before, after, {"web": "HUP"}) == plans(web=more)
     follower = restart("api", "conf/nginx.conf")
     built = manifest(tmp_path / "c", {"conf/nginx.conf": "x", "backend/app.py": "2"})
     expected = plans(api=("rebuild", "backend/app.py"), side=("recreate", "follows api"), web=follower)
-    assert plan_services(MODEL, MODEL, before, built, {"web": "HUP"}) == expected
+    assert planned_services(MODEL, MODEL, before, built, {"web": "HUP"}) == expected
 
 
 # -------------------------------------------------------------------------------------------- the label alone
@@ -398,7 +428,7 @@ def planned(
     """With containers that are labelled as the release before was; reloaded: its x-towline.reload."""
     made = labels(MODEL, had, reloaded)
     there = {name: frozenset({made.get(name, "")}) for name in ORDER}
-    return plan_services(MODEL, MODEL, had, has, reload or {}, there)
+    return planned_services(MODEL, MODEL, had, has, reload or {}, there)
 
 
 @pytest.mark.parametrize(
@@ -422,8 +452,8 @@ def test_a_value_made_of_other_variables_is_concerned_by_all_of_env(tmp_path: Pa
     assert planned(before, after) == follow("secret level: .env", action="recreate")
 
 
-def test_no_value_of_env_is_in_the_override(tmp_path: Path) -> None:
-    assert "sw0rdfish" not in override(MODEL, manifest(tmp_path, {".env": "LEVEL=sw0rdfish\n"}))
+def test_no_value_of_env_is_in_the_override_of(tmp_path: Path) -> None:
+    assert "sw0rdfish" not in override_of(MODEL, manifest(tmp_path, {".env": "LEVEL=sw0rdfish\n"}))
 
 
 def test_reload_that_comes_or_goes_recreates_once(tmp_path: Path) -> None:
@@ -443,8 +473,8 @@ def test_a_label_that_is_none_of_ours_is_replaced_with_the_next_release_only(tmp
     before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"README": "x"})
     there = {"web": frozenset({"as an older towline made it"})}
 
-    assert plan_services(MODEL, MODEL, before, before, {}, there) == plans()
-    assert plan_services(MODEL, MODEL, before, after, {}, there) == plans(web=("recreate", "label towline.inputs"))
+    assert planned_services(MODEL, MODEL, before, before, {}, there) == plans()
+    assert planned_services(MODEL, MODEL, before, after, {}, there) == plans(web=("recreate", "label towline.inputs"))
 
 
 # ------------------------------------------------------------------------------------------ inputs and override
@@ -486,7 +516,7 @@ def test_inputs_of_less_common_services(service: Mapping[str, Any], expected: In
 
 
 def labels(model: Model, manifest: Manifest, reload: Mapping[str, str] | None = None) -> dict[str, str]:
-    services = json.loads(override(model, manifest, reload or {}))["services"]
+    services = json.loads(override_of(model, manifest, reload))["services"]
     assert all(list(keys) == ["labels"] and list(keys["labels"]) == ["towline.inputs"] for keys in services.values())
     return {name: keys["labels"]["towline.inputs"] for name, keys in services.items()}
 
@@ -496,7 +526,7 @@ def test_only_services_that_see_files_are_labelled(tmp_path: Path) -> None:
 
     assert sorted(found) == ["api", "cert", "web"]
     assert all(len(value) == 64 for value in found.values())
-    assert json.loads(override(Model(), Manifest())) == {"services": {}}
+    assert json.loads(override_of(Model(), Manifest())) == {"services": {}}
 
 
 @pytest.mark.parametrize(
@@ -537,16 +567,16 @@ def test_a_file_that_no_copy_takes_rebuilds_nothing(tmp_path: Path, dockerfile: 
     start = {"backend/Dockerfile": dockerfile, "backend/README.md": "1"}
     before, after = manifest(tmp_path / "a", start), manifest(tmp_path / "b", start | {"backend/README.md": "2"})
 
-    assert plan_services(MODEL, MODEL, before, after) == (follow("backend/README.md") if concerned else plans())
+    assert planned_services(MODEL, MODEL, before, after) == (follow("backend/README.md") if concerned else plans())
     app = manifest(tmp_path / "c", start | {"backend/app.py": "2"})
-    assert plan_services(MODEL, MODEL, before, app) == follow("backend/app.py")
+    assert planned_services(MODEL, MODEL, before, app) == follow("backend/app.py")
 
 
 def test_a_dockerfile_in_the_compose_file_is_read_too(tmp_path: Path) -> None:
     build = {"context": "./backend", "dockerfile_inline": "FROM x\nCOPY app.py /srv/\n"}
     new = model(log={"image": None, "build": build})
     before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"backend/README.md": "2"})
-    changes = {one.name: one.action for one in plan_services(new, new, before, after)}
+    changes = {plan.name: plan.action for plan in planned_services(new, new, before, after)}
 
     assert changes["log"] == "unchanged"
 
@@ -629,5 +659,5 @@ def test_a_dockerfiles_own_dockerignore_wins(tmp_path: Path) -> None:
     before, after = manifest(tmp_path / "a", more), manifest(tmp_path / "b", {**more, "backend/app.py": "2"})
     other = manifest(tmp_path / "c", {**more, "backend/x.md": "2"})
 
-    assert plan_services(MODEL, MODEL, before, after) == plans()
-    assert plan_services(MODEL, MODEL, before, other) == follow("backend/x.md")
+    assert planned_services(MODEL, MODEL, before, after) == plans()
+    assert planned_services(MODEL, MODEL, before, other) == follow("backend/x.md")

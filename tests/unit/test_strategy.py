@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from towline.deploy.planning.services import ServicePlan
+from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.strategy import rolling_back, rolling_notes, rolling_services
 from towline.facts.compose_model import Model
 

@@ -236,7 +236,7 @@ def test_machine_that_tells_nothing_is_an_error_of_one_line(host: bytes) -> None
 
 
 @pytest.mark.parametrize("which", [0, 2])
-def test_script_that_fails_is_an_error_with_its_last_word(which: int) -> None:
+def test_script_that_fails_is_an_error_with_its_last_line(which: int) -> None:
     results = [Result(0, HOST), Result(0, engine()), Result(0, LOOKED.encode()), Result(0)]
     results[which] = Result(1, b"", b"x\nmktemp: No space left on device\n")
     with pytest.raises(RemoteFailed, match="could not be checked: mktemp: No space left on device"):

@@ -7,7 +7,8 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from towline.bundle.dockerignore import Belongs, folders_of
+from towline.bundle.dockerignore import Belongs
+from towline.bundle.manifest import folders_of
 
 # What these can mean is plain. Of COPY and ADD only these flags leave the files as they are named; ONBUILD is another build's.
 _PLAIN = {"ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD"}

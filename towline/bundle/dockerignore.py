@@ -6,6 +6,8 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 
+from towline.bundle.manifest import folders_of
+
 Belongs = Callable[[str], bool]
 
 
@@ -57,8 +59,3 @@ def _regex(pattern: str) -> Iterator[str]:
             yield part
         else:
             yield re.escape(part[1:] if part[0] == "\\" and len(part) > 1 else part)
-
-
-def folders_of(path: str) -> Iterator[str]:
-    while path := posixpath.dirname(path):
-        yield path

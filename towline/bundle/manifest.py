@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +54,29 @@ class Manifest:
         """The bytes of all files together."""
         return sum(entry.size for entry in self.entries)
 
+    def trail(self, path: str) -> Iterator[str]:
+        """The symlinks that lead from `path` on, and last the path that it comes to."""
+        for _ in range(40):  # as many as the kernel follows
+            parts = path.split("/")
+            heads = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+            link = next((head for head in heads if (e := self.by_path.get(head)) and e.kind == "l"), None)
+            if link is None:
+                break
+            yield link
+            target = self.by_path[link].target
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(link), target) + path[len(link) :])
+        yield path
+
+    def resolve(self, path: str) -> str:
+        """The path that `path` comes to, symlinks followed."""
+        *_, end = self.trail(path)
+        return end
+
+    def file(self, path: str) -> Entry | None:
+        """The file that `path` comes to, symlinks followed; None when there is none."""
+        entry = self.by_path.get(self.resolve(path))
+        return entry if entry and entry.kind == "f" else None
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -64,6 +88,16 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
+
+
+def folders_of(path: str) -> Iterator[str]:
+    """The folders that a path lies in, the innermost first.
+
+    >>> list(folders_of("a/b/c"))
+    ['a/b', 'a']
+    """
+    while path := posixpath.dirname(path):
+        yield path
 
 
 def path_order(entry: Entry) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Protocol
+from types import MappingProxyType
 
 from towline.bundle.manifest import Entry, path_order
 from towline.errors import StackError
@@ -14,34 +14,28 @@ SMALLEST_CHUNK = 64 * 1024
 TAR_RECORD = 10240
 
 
-class Writer(Protocol):
-    """Something that takes bytes: an open file, a channel, a buffer."""
-
-    def write(self, data: bytes, /) -> object: ...
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
-def write_tar(out: Writer, members: Iterable[Entry], links: Mapping[str, str] | None = None) -> None:
-    """Write `members` to `out` as an uncompressed GNU tar (not pax: busybox reads it), sorted by path.
+def tar_stream(
+    members: Iterable[Entry],
+    links: Mapping[str, str] | None = None,
+    contents: Mapping[str, bytes] = NOTHING,
+    level: int = 1,
+) -> Iterator[bytes]:
+    """`members` as a gzipped GNU tar (not pax: busybox reads it), sorted by path, in chunks of 64 to 256 KiB.
 
     `links` maps a member's path to a file that is on the server: it becomes a hard-link member without
     content, of one inode with the old file. GNU tar follows an absolute one, or one with `..`, only with -P
-    (seen on 1.34; busybox always does). Memory stays flat. Raises StackError when a file is not what its
-    entry says, so that the stream is aborted.
-    """
-    for block in _tar_blocks(members, links or {}):
-        out.write(block)
-
-
-def tar_stream(members: Iterable[Entry], links: Mapping[str, str] | None = None, level: int = 1) -> Iterator[bytes]:
-    """The same tar gzipped, in chunks of 64 to 256 KiB (the last may be smaller); `level` 0 to 3.
-
-    No threads, and no more than a chunk in memory. The gzip header has no time and no name.
+    (seen on 1.34; busybox always does). `contents`: path → content, of members that are not read from their source.
+    `level`: 0 to 3. No threads, and no more than a chunk in memory. The gzip header has no time and no name. Raises
+    StackError when a file is not what its entry says, so that the stream is aborted.
     """
     from isal import isal_zlib
 
     packer = isal_zlib.compressobj(level, isal_zlib.DEFLATED, 16 + 15)  # 16: with a gzip header
     ready = bytearray()
-    for block in _tar_blocks(members, links or {}):
+    for block in _tar_blocks(members, links or {}, contents):
         ready += packer.compress(block)
         yield from _drained(ready, SMALLEST_CHUNK)
     ready += packer.flush()
@@ -55,11 +49,11 @@ def _drained(ready: bytearray, least: int) -> Iterator[bytes]:
         del ready[:BLOCK]
 
 
-def _tar_blocks(members: Iterable[Entry], links: Mapping[str, str]) -> Iterator[bytes]:
+def _tar_blocks(members: Iterable[Entry], links: Mapping[str, str], contents: Mapping[str, bytes]) -> Iterator[bytes]:
     written = 0
     for entry in sorted(members, key=path_order):
         link = links.get(entry.path) if entry.kind == "f" else None
-        for block in chain((tar_header(entry, link),), () if link else _content(entry)):
+        for block in chain((tar_header(entry, link),), () if link else _content(entry, contents.get(entry.path))):
             written += len(block)
             yield block
     # Two empty blocks end a tar, and tars come in whole records.
@@ -79,10 +73,14 @@ def tar_header(entry: Entry, link: str | None = None) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 
 
-def _content(entry: Entry) -> Iterator[bytes]:
+def _content(entry: Entry, content: bytes | None) -> Iterator[bytes]:
     """A file's bytes and the zeros that fill its last tar block; nothing for links and directories."""
-    if entry.kind != "f":
-        return
+    if entry.kind == "f":
+        yield from _read(entry) if content is None else (content,)
+        yield bytes(-entry.size % 512)
+
+
+def _read(entry: Entry) -> Iterator[bytes]:
     left = entry.size
     try:
         with entry.source.open("rb", buffering=0) as file:
@@ -96,4 +94,3 @@ def _content(entry: Entry) -> Iterator[bytes]:
     if left:
         changed = "grew" if left < 0 else "shrank"
         raise StackError(f"{entry.source}: {changed} while it was being sent; try again")
-    yield bytes(-entry.size % 512)

@@ -1,20 +1,18 @@
-"""Stack → Manifest: everything in its folder that is sent, with path, mode, size and sha256.
+"""Which files of a stack's folder are uploaded, each with its path, mode and size.
 
-The same files give the same manifest, whoever bundles them and when.
+The same files give the same entries, whoever lists them and when.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import unicodedata
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from towline.bundle.manifest import Entry, Manifest, path_order
+from towline.bundle.manifest import Entry
 from towline.errors import StackError
 from towline.project.catalog import Stack
 
@@ -28,21 +26,19 @@ ALWAYS_IGNORED = frozenset(
 )
 IGNORED_SUFFIX = ".pyc"
 RESERVED = ".towline"
-# One thread hashes small files faster than two (the interpreter's lock); big ones leave the lock.
-BIG_FILE = 1024 * 1024
 
 
-def load_manifest(stack: Stack) -> Manifest:
-    """What is bundled of `stack`, every file read and hashed.
+def list_files(stack: Stack) -> list[Entry]:
+    """The entries of everything that is uploaded of `stack`, in no order; files without their sha256.
 
-    Raises StackError, naming the path, for what cannot be bundled: a symlink that leaves the folder, a
-    device, a socket, a name with control characters, a file that cannot be read or changes meanwhile.
+    Raises StackError, naming the path, for what cannot be uploaded: a symlink that leaves the folder, a
+    device, a socket, a name with control characters, a folder that cannot be read.
     """
     walk = _Walk(stack)
     entries = list(walk.entries(str(stack.folder), ""))
     if stack.root_env and not walk.ignored(".env", ".env"):
         entries.append(_root_env(stack.root_env))
-    return Manifest(tuple(sorted(_hashed(entries, stack.label), key=path_order)))
+    return entries
 
 
 def _root_env(path: Path) -> Entry:
@@ -51,7 +47,7 @@ def _root_env(path: Path) -> Entry:
 
 
 class _Walk:
-    """Goes through a stack's folder. Files come out without their sha256."""
+    """Lists a stack's folder. Files come out without their sha256."""
 
     def __init__(self, stack: Stack) -> None:
         self.label = stack.label
@@ -160,47 +156,3 @@ def _ignore_spec(file: Path, label: str) -> pathspec.GitIgnoreSpec | None:
         except ValueError:
             raise StackError(f"{label}/{IGNORE_FILE}:{number}: {line!r} is not a gitignore pattern") from None
     return pathspec.GitIgnoreSpec.from_lines(lines)
-
-
-# ---------------------------------------------------------------------------------------------------- hashing
-
-
-def _hashed(entries: list[Entry], label: str) -> Iterator[Entry]:
-    """`entries`, the files with their sha256; big ones on all cores while small ones go on this one."""
-    big = [e for e in entries if e.size >= BIG_FILE]
-    hashed = partial(_hash_entry, label=label)
-    if not big:
-        yield from map(hashed, entries)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(len(big), os.cpu_count() or 1)) as pool:
-        later = pool.map(hashed, big)
-        yield from (hashed(e) for e in entries if e.size < BIG_FILE)
-        yield from later
-
-
-def _hash_entry(entry: Entry, label: str) -> Entry:
-    if entry.kind != "f":
-        return entry
-    try:
-        size, digest = _hash_file(entry.source, entry.size)
-    except OSError as e:
-        raise StackError(f"{label}/{entry.path}: cannot be read: {e.strerror}") from None
-    if size != entry.size:
-        raise StackError(f"{label}/{entry.path}: changed while it was being read; try again")
-    return Entry("f", entry.mode, size, digest, entry.path, "", entry.source)
-
-
-def _hash_file(path: Path, size: int) -> tuple[int, str]:
-    """(bytes really read, sha256). O_NOFOLLOW: what was a file a moment ago may be a symlink now."""
-    if size >= BIG_FILE:
-        with path.open("rb", buffering=0) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return file.tell(), digest
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        content = os.read(fd, size + 1)
-    finally:
-        os.close(fd)
-    return len(content), hashlib.sha256(content).hexdigest()

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from towline.bundle.manifest import Entry
-from towline.bundle.walk import load_manifest
+from towline.bundle.working_tree import load_working_tree
 from towline.errors import StackError
 from towline.project.catalog import Stack
 from towline.project.compose_file import load_compose
-from towline.project.compose_paths import SecretFiles
+from towline.project.compose_paths import NamedFiles
 from towline.project.env_file import read_env
 from towline.project.variables import variables_in
 
@@ -36,10 +36,10 @@ class Baseline:
 def read_baseline(stack: Stack) -> Baseline:
     """Reads every file of the stack. Raises StackError."""
     keys = load_compose(
-        stack.folder, stack.compose_files, stack.label, SecretFiles(), root_env=stack.root_env is not None
+        stack.folder, stack.compose_files, stack.label, NamedFiles(), root_env=stack.root_env is not None
     )
     used = {str(name): variables_in(service) for name, service in (keys.get("services") or {}).items()}
-    manifest = load_manifest(stack)
+    manifest = load_working_tree(stack).manifest
     return Baseline(
         digest=manifest.digest,
         variables={name: names for name, names in used.items() if names},

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from towline.text import limit
+
 Result = Literal["pass", "fail", "warn", "skip", "waived"]
 RESULTS: tuple[Result, ...] = ("fail", "warn", "waived", "skip", "pass")  # worst first
 
@@ -86,6 +88,6 @@ class Subject:
 
 
 def listed(texts: Sequence[str], most: int = 10) -> str:
-    """One text a line, `most` lines at most."""
-    more = len(texts) - most
-    return "\n".join([*texts[:most], f"and {more} more"] if more > 0 else texts)
+    """One a line, so many at most."""
+    shown, more = limit(texts, most)
+    return "\n".join([*shown, more] if more else shown)

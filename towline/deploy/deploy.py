@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import error_of
 from towline.deploy.planning.plan import Options, Plan
-from towline.deploy.prepare import Cargo, prepare, prepare_rollback, read_facts
+from towline.deploy.prepare import prepare, prepare_rollback, read_current_state
 from towline.deploy.runner import Outcome, ProgressView, attach, carry_out, send_release
 from towline.errors import TowlineError, UsageError
 from towline.project.catalog import Stack
@@ -16,7 +17,7 @@ from towline.ssh.connection import Connection
 REPLANS = 5  # how often a deploy that waited for the lock may find that others deployed meanwhile
 
 
-def deploy(connection: Connection, cargo: Cargo, options: Options, watch: ProgressView) -> Plan:
+def deploy(connection: Connection, tree: WorkingTree, options: Options, watch: ProgressView) -> Plan:
     """Deploy one stack and wait for it to be healthy; the plan that was carried out.
 
     On the host: facts (one session), the tarball of changed files (one, none when nothing changed), the run (one).
@@ -24,11 +25,11 @@ def deploy(connection: Connection, cargo: Cargo, options: Options, watch: Progre
     """
 
     def attempt() -> tuple[Plan, Outcome]:
-        plan = prepare(connection, cargo, options, watch)
+        plan = prepare(connection, tree, options, watch)
         watch.planned(plan)
         _weigh(plan, watch)
         if plan.new_release:
-            send_release(connection, cargo.stack, cargo.manifest, plan, watch)
+            send_release(connection, tree.stack, tree.manifest, plan, watch)
         return plan, carry_out(connection, plan, options, watch)
 
     return _see_through(attempt, watch)
@@ -70,7 +71,7 @@ def _see_through(attempt: Callable[[], tuple[Plan, Outcome]], watch: ProgressVie
 
 def join(connection: Connection, stack: Stack, watch: ProgressView) -> Outcome:
     """Follow the stack's running deploy, or the last one, from its beginning to its end; its error is raised here too."""
-    fact = read_facts(connection, stack).stack
+    fact = read_current_state(connection, stack).stack
     if fact.last_run is None:
         raise TowlineError(f"{stack.name}: nothing has been deployed on {connection.host.name} yet")
     plan = Plan(stack.name, stack.project, fact.last_run.id, fact.last_run.release, previous=fact.current)

@@ -29,7 +29,6 @@ class FollowPosition:
     events: int = 0
     output: int = 0
     ended: bool = False
-    died: bool = False
     _event_tail: bytes = b""
 
 
@@ -84,7 +83,7 @@ def follow(session: Session, followed: FollowPosition) -> Iterator[Event | bytes
             followed.events += len(body)
             yield from _events(body, followed)
         elif letter in "xz":
-            followed.ended, followed.died = True, letter == "x"
+            followed.ended = True
 
 
 def _events(body: bytes, followed: FollowPosition) -> Iterator[Event]:

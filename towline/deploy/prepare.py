@@ -1,17 +1,16 @@
-"""From what is here and what stands there to a plan: two sessions, and nothing changed."""
+"""Read local files and host state, build a plan; changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from towline.bundle.manifest import Manifest
-from towline.bundle.walk import load_manifest
+from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
 from towline.deploy.planning.drift import Drift, find_drift
+from towline.deploy.planning.inputs import build_texts
 from towline.deploy.planning.plan import (
-    DesiredState,
     Options,
     Plan,
     RollbackTarget,
@@ -21,62 +20,28 @@ from towline.deploy.planning.plan import (
     release_to_go_back_to,
 )
 from towline.deploy.planning.risks import find_risks
-from towline.deploy.planning.situation import Risk
+from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Situation
 from towline.deploy.prune import prune
 from towline.deploy.runner import ProgressView
 from towline.errors import TowlineError
 from towline.facts import disk, drift, engine, interrupted, inventory
 from towline.facts import stack as stacks
-from towline.facts.compose_model import Rendered, read_model
-from towline.facts.disk import DiskFact
-from towline.facts.drift import DriftFact
-from towline.facts.inventory import Inventory
-from towline.facts.registry import Unpullable, read_unpullable, to_be_pulled
-from towline.facts.release import read_release
+from towline.facts.compose_model import Model, read_model
+from towline.facts.registry import read_unpullable, to_be_pulled
+from towline.facts.release import ReleaseFiles, read_release
 from towline.facts.stack import StackFact
-from towline.project.catalog import Catalog, Stack
-from towline.project.compose_file import interpolate
-from towline.project.env_file import read_env
+from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
-from towline.ssh.ledger import size_text
+from towline.text import size_text
 
 
-@dataclass(frozen=True)
-class Cargo:
-    """What is to be deployed, as it lies here. networks: external ones that no stack creates, made there before the stack."""
+def read_current_state(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> CurrentState:
+    """What the host has of this stack and beside it, in one session; `images`: names to look for.
 
-    stack: Stack
-    manifest: Manifest
-    networks: frozenset[str] = frozenset()
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The images that the stack does not build, but for those whose names only the server can tell."""
-        named = {
-            interpolate(one.image, self.stack.dotenv) for one in self.stack.services if one.image and not one.builds
-        }
-        return tuple(sorted(name for name in named if "$" not in name))
-
-
-def load_cargo(catalog: Catalog, stack: Stack) -> Cargo:
-    """Everything local, read and checked: bad input ends here, before any network. Raises StackError."""
-    return Cargo(stack, load_manifest(stack), catalog.missing_networks(stack))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What one session tells before a deploy."""
-
-    stack: StackFact
-    disk: DiskFact | None
-    around: Inventory
-    live: DriftFact
-
-
-def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> Facts:
-    """What stands on the host for this stack, in one session. Raises TowlineError when Docker cannot be used there."""
+    Raises TowlineError when Docker cannot be used there.
+    """
     root = connection.host.root
     parts = (
         engine.commands(),
@@ -86,94 +51,93 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
         (drift.command(root, stack.name, stack.project),),
     )
     results = connection.batch([command for part in parts for command in part], parallel=True, name="facts")
-    asked, free, state, around, seen = ([results.pop(0) for _ in part] for part in parts)
-    problem = engine.unusable(engine.parse(asked), connection.host.name)
+    engine_results, (free,), stack_results, inventory_results, (live,) = (
+        [results.pop(0) for _ in part] for part in parts
+    )
+    problem = engine.unusable(engine.parse(engine_results), connection.host.name)
     if problem:
         raise problem
-    return Facts(stacks.parse(state), disk.parse(free[0]), inventory.parse(around, images), drift.parse(seen[0]))
+    return CurrentState(
+        stacks.parse(stack_results), inventory.parse(inventory_results, images), drift.parse(live), disk.parse(free)
+    )
 
 
-def prepare(connection: Connection, cargo: Cargo, options: Options, watch: ProgressView) -> Plan:
-    """The plan for deploying the stack: one session for the facts, one in which compose renders the stack's files; when images
-    have to be pulled, one in which their registries are asked for them.
+def prepare(connection: Connection, tree: WorkingTree, options: Options, view: ProgressView) -> Plan:
+    """The plan for deploying the stack: one session for the current state, one in which compose renders the stack's files; when
+    images have to be pulled, one in which their registries are asked for them.
 
     Raises LockHeld, RemoteFailed when compose refuses the files, and TowlineError when Docker cannot be used there or the
     disk is too small.
     """
-    facts = _look(connection, cargo.stack, options, watch, cargo.images)
-    rendered = read_model(connection, cargo.stack, cargo.manifest)
-    wanted = DesiredState(
-        cargo.stack, cargo.manifest, rendered.model, cargo.networks, facts.around.inputs_by_service(cargo.stack.project)
-    )
-    plan = plan_deploy(wanted, facts.stack, options)
-    too_little = disk_problem(plan, facts.stack, facts.disk, connection.host.name)
-    if too_little:
-        pruned = prune(connection, [cargo.stack], really=False)
+    stack = tree.stack
+    current = _read_unlocked(connection, stack, options, view, tree.images)
+    rendered = read_model(connection, tree)
+    desired = DesiredState(stack, _release(tree, rendered.model), tree.networks)
+    plan = plan_deploy(desired, current, options)
+    problem = disk_problem(plan, current, connection.host.name)
+    if problem:
+        pruned = prune(connection, [stack], really=False)
         would = f"{size_text(pruned.bytes)} of releases and {pruned.cache} of build cache"
-        raise TowlineError(too_little, f"`inv prune --stack={cargo.stack.name}` would free {would}")
-    unpullable = read_unpullable(connection, to_be_pulled(rendered.model, facts.around.images))
+        raise TowlineError(problem, f"`inv prune --stack={stack.name}` would free {would}")
+    situation = Situation(
+        desired,
+        current,
+        plan.strategy,
+        used=frozenset[str]().union(*(used_variables(tree.text(name)) for name in stack.compose_files)),
+        absent=rendered.absent,
+        unpullable=read_unpullable(connection, to_be_pulled(rendered.model, current.inventory.images)),
+    )
     return replace(
         plan,
-        additions=find_additions(rendered.model, facts.around, cargo.networks),
-        risks=_risks(cargo, plan, facts, rendered, unpullable),
-        drift=_drift(plan, facts),
+        additions=find_additions(rendered.model, current.inventory, tree.networks),
+        risks=find_risks(situation),
+        drift=_drift(plan, current),
     )
 
 
-def _drift(plan: Plan, facts: Facts) -> tuple[Drift, ...]:
-    """What was changed there since the live release was deployed; a cut deploy is told as what it is."""
-    last = facts.stack.last_run
-    if facts.stack.model is None or (last and last.outcome in ("cut", "running")):
+def _release(tree: WorkingTree, model: Model) -> Release:
+    texts = {path: tree.text(path) for path in build_texts(model, tree.manifest)}
+    return Release(model, tree.manifest, texts, tree.variables)
+
+
+def _drift(plan: Plan, current: CurrentState) -> tuple[Drift, ...]:
+    """What was changed there since the live release was deployed; nothing after an interrupted deploy, which is told as such."""
+    model, last = current.stack.model, current.stack.last_run
+    if model is None or (last and last.outcome in ("cut", "running")):
         return ()
-    project = facts.stack.model.project or plan.project
-    return find_drift(project, facts.stack.model.services, facts.live, facts.around, facts.live.kept)
+    return find_drift(model.project or plan.project, model.services, current.drift, current.inventory)
 
 
-def _risks(
-    cargo: Cargo, plan: Plan, facts: Facts, rendered: Rendered, unpullable: Mapping[str, Unpullable]
-) -> tuple[Risk, ...]:
-    env = next((entry.source for entry in cargo.manifest.entries if entry.path == ".env"), None)
-    texts = [(cargo.stack.folder / name).read_text(encoding="utf-8") for name in cargo.stack.compose_files]
-    return find_risks(
-        cargo.stack.name,
-        plan.project,
-        plan.strategy,
-        facts.stack.model,
-        rendered.model,
-        frozenset(cargo.manifest.by_path),
-        frozenset(entry.path for entry in plan.changes.removed),
-        facts.around,
-        frozenset(read_env(env.read_bytes())) if env else frozenset(),
-        cargo.networks,
-        variables=frozenset().union(*map(used_variables, texts)),
-        unpullable=unpullable,
-        absent=rendered.absent,
-    )
+def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, view: ProgressView) -> Plan:
+    """The plan for going back: one session for the current state, one for what the release holds.
 
-
-def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, watch: ProgressView) -> Plan:
-    """The plan for going back: one session for the facts, one for what the release holds. Raises LockHeld, TowlineError."""
-    facts = _look(connection, stack, options, watch)
-    release = release_to_go_back_to(stack, facts.stack, to)
+    Raises LockHeld, TowlineError.
+    """
+    current = _read_unlocked(connection, stack, options, view)
+    release = release_to_go_back_to(stack, current.stack, to)
     files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
-    return plan_rollback(
-        stack, facts.stack, RollbackTarget(release, files, facts.around.inputs_by_service(stack.project)), options
-    )
+    return plan_rollback(stack, current, RollbackTarget(release, _release_of(files)), options)
 
 
-def _look(
-    connection: Connection, stack: Stack, options: Options, watch: ProgressView, images: tuple[str, ...] = ()
-) -> Facts:
-    facts = read_facts(connection, stack, images)
-    note_cut(facts.stack, stack.name, watch.note)
-    if facts.stack.held:
-        raise locked(stack.name, facts.stack.held)
-    if facts.stack.holder and facts.stack.running and not options.lock_wait:
-        raise locked(stack.name, f"{facts.stack.holder} at {facts.stack.running.step!r}")
-    return facts
+def _release_of(files: ReleaseFiles) -> Release | None:
+    return Release(files.model, files.manifest) if files.model and files.manifest else None
 
 
-def note_cut(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
+def _read_unlocked(
+    connection: Connection, stack: Stack, options: Options, view: ProgressView, images: tuple[str, ...] = ()
+) -> CurrentState:
+    """The current state of a stack that nobody has locked. Raises LockHeld."""
+    current = read_current_state(connection, stack, images)
+    fact = current.stack
+    note_interrupted(fact, stack.name, view.note)
+    if fact.held:
+        raise locked(stack.name, fact.held)
+    if fact.holder and fact.running and not options.lock_wait:
+        raise locked(stack.name, f"{fact.holder} at {fact.running.step!r}")
+    return current
+
+
+def note_interrupted(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
     """Say so when the last run ended without a result: killed, or the server went down under it."""
     if fact.last_run and fact.last_run.outcome == "cut":
         note(interrupted.sentence(stack, fact.last_run.id, fact.last_run.step))

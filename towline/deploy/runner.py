@@ -19,6 +19,7 @@ from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Session
+from towline.text import last_lines
 
 _Opener = Callable[[], AbstractContextManager[Session]]
 
@@ -82,13 +83,9 @@ def send_release(connection: Connection, stack: Stack, manifest: Manifest, plan:
     if not result.ok:
         raise RemoteFailed(
             f"{plan.stack}: the release could not be put on {connection.host.name}; nothing has changed there",
-            hint=_last_lines(result.err) or f"exit code {result.code}",
+            hint=" / ".join(last_lines(result.err, 3)) or f"exit code {result.code}",
         )
     watch.sent(plan, connection.ledger.bytes_up - before, time.monotonic() - start)
-
-
-def _last_lines(text: str, most: int = 3) -> str:
-    return " / ".join(line.strip() for line in text.strip().splitlines()[-most:])
 
 
 def carry_out(connection: Connection, plan: Plan, options: Options, watch: ProgressView) -> Outcome:

@@ -8,7 +8,6 @@ import json
 import socket
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,16 +31,11 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
         "drop": "".join(f"{path}\n" for path in plan.drop),
         **plan.lists,
     }
-    with tempfile.TemporaryDirectory(prefix="towline-") as folder:
-        members = [_listed(Path(folder) / name, text, f"{plan.release}.part/{name}") for name, text in lists.items()]
-        new = f"{plan.release}.part/new/"
-        members += [replace(entry, path=new + entry.path) for entry in plan.send]
-        yield from tar_stream(members, {new + path: target for path, target in plan.links.items()})
-
-
-def _listed(file: Path, text: str, path: str) -> Entry:
-    file.write_text(text)
-    return Entry(kind="f", mode=0o600, size=file.stat().st_size, sha256="-", path=path, source=file)
+    folder = f"{plan.release}.part"
+    contents = {f"{folder}/{name}": text.encode() for name, text in lists.items()}
+    members = [Entry("f", 0o600, len(content), "-", path) for path, content in contents.items()]
+    members += [replace(entry, path=f"{folder}/new/{entry.path}") for entry in plan.send]
+    return tar_stream(members, {f"{folder}/new/{path}": target for path, target in plan.links.items()}, contents)
 
 
 def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, object]:

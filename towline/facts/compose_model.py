@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any
 
-from towline.bundle.manifest import Entry, Manifest
+from towline.bundle.compose_inputs import compose_inputs, is_yaml
 from towline.bundle.tarball import tar_stream
+from towline.bundle.working_tree import WorkingTree
 from towline.commands.compose import compose
 from towline.commands.shell import Command, script
-from towline.errors import RemoteFailed, StackError, TowlineError
-from towline.project.catalog import Stack
-from towline.project.compose_file import interpolate
-from towline.project.yaml_file import Tagged, load_yaml
+from towline.errors import RemoteFailed, TowlineError
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
+from towline.text import last_lines
 
 Section = Mapping[str, Mapping[str, Any]]
 
@@ -156,126 +154,29 @@ def command(project: str, files: Sequence[str], live: str) -> Command:
     return script(SCRIPT, live, *compose(project, *chosen, "config", "--format", "json"))
 
 
-def read_model(connection: Connection, stack: Stack, manifest: Manifest) -> Rendered:
+def read_model(connection: Connection, tree: WorkingTree) -> Rendered:
     """The model that the server's compose makes of the stack's files as they are here, and what it lacks there; one session.
 
     Raises RemoteFailed with compose's last lines when it refuses the files.
     """
-    entries = entries_read(stack, manifest)
+    stack, inputs = tree.stack, compose_inputs(tree)
+    contents = {entry.path: tree.content(entry.path) for entry in inputs if entry.kind == "f"}
     live = StackPaths(connection.host.root, stack.name).live
-    result = connection.upload(tar_stream(entries), command(stack.project, stack.compose_files, live), "model")
+    stream = tar_stream(inputs, contents=contents)
+    result = connection.upload(stream, command(stack.project, stack.compose_files, live), "model")
     if not result.ok:
         folder = result.out.partition("\n")[0]
-        said = _blotted(result.err.replace(f"{folder}/", "") if folder else result.err, entries)
-        last = " · ".join(line.strip() for line in said.splitlines()[-3:] if line.strip())
+        message = result.err.replace(f"{folder}/", "") if folder else result.err
+        env_texts = [tree.text(path) for path in contents if not is_yaml(path)]
+        last = " · ".join(last_lines(_without_values(message, env_texts), 3))
         raise RemoteFailed(f"{stack.name}: docker compose config: {last or f'exit code {result.code}'}")
     return parse_rendered(result.out)
 
 
-def _blotted(text: str, entries: Sequence[Entry]) -> str:
-    """`text` without what the env files hold: compose quotes the lines that it cannot read."""
-    lines = (line.strip() for e in entries if not _is_yaml(e.path) for line in _text(e).splitlines())
+def _without_values(message: str, env_texts: Sequence[str]) -> str:
+    """`message` without what the env files hold: compose quotes the lines that it cannot read."""
+    lines = (line.strip() for text in env_texts for line in text.splitlines())
     parts = {part.strip().strip("\"'") for line in lines if line[:1] != "#" for part in (line, line.partition("=")[2])}
     for part in sorted((part for part in parts if len(part) > 3), key=len, reverse=True):
-        text = text.replace(part, "[secret]")
-    return text
-
-
-def _text(entry: Entry) -> str:
-    try:
-        return entry.source.read_text(encoding="utf-8", errors="replace") if entry.kind == "f" else ""
-    except OSError:
-        return ""
-
-
-# ------------------------------------------------------------------------------------- what compose itself reads
-
-
-def entries_read(stack: Stack, manifest: Manifest) -> tuple[Entry, ...]:
-    """The entries of `manifest` that compose reads to render the model.
-
-    Compose files and what they include or extend, .env, env files and label files. Rather one too many:
-    a name is looked for beside every file that could have meant it. Raises StackError for broken YAML.
-    """
-    names = _Names(stack, manifest)
-    read: set[str] = set()
-    while new := names.found(names.documents) - read:
-        read |= new
-        for path in sorted(new):
-            names.learn(
-                path, load_yaml(manifest.by_path[_end(path, manifest)].source, StackError, f"{stack.label}/{path}")
-            )
-    paths = read | names.found(names.plain)
-    trails = {step for path in paths for step in trail(path, manifest)}
-    return tuple(entry for entry in manifest.entries if entry.path in trails)
-
-
-class _Names:
-    """The names of files that YAML documents have, and the folders that these may be relative to."""
-
-    def __init__(self, stack: Stack, manifest: Manifest) -> None:
-        self.manifest = manifest
-        self.env = stack.dotenv
-        self.documents = set(stack.compose_files)
-        self.plain = {".env"}
-        self.folders = {""}
-
-    def learn(self, path: str, document: object) -> None:
-        self.folders.add(posixpath.dirname(path))
-        for key, name in _named(document, ""):
-            filled = interpolate(name, self.env)
-            (self.documents if key in ("include", "extends") else self.plain).add(filled)
-            if key == "include":  # a file, or the project_directory that its paths are relative to
-                self.folders |= {filled, posixpath.dirname(filled)}
-
-    def found(self, names: set[str]) -> set[str]:
-        """The paths of the manifest's files that the names may mean."""
-        # a variable that only the server knows may be anything
-        tries = {re.sub(r"\$\{[^}]*\}|\$\w+", "*", posixpath.join(f, name)) for f in self.folders for name in names}
-        paths = {posixpath.normpath(path) for path in tries}
-        known = {path for path in paths if posixpath.basename(path) and self._is_file(path)}
-        patterns = [path for path in paths if "*" in path]
-        loose = {e.path for e in self.manifest.entries for p in patterns if fnmatchcase(e.path, p) and e.kind == "f"}
-        return known | {path for path in loose if names is self.plain or _is_yaml(path)}
-
-    def _is_file(self, path: str) -> bool:
-        end = self.manifest.by_path.get(_end(path, self.manifest))
-        return end is not None and end.kind == "f"
-
-
-def _is_yaml(path: str) -> bool:
-    return path.endswith((".yaml", ".yml"))
-
-
-def _named(node: object, key: str) -> Iterator[tuple[str, str]]:
-    """(key, text) of every text below a key that names files for compose to read."""
-    node = node.value if isinstance(node, Tagged) else node
-    if isinstance(node, str) and key:
-        yield key, node
-    elif isinstance(node, list):
-        for item in node:
-            yield from _named(item, key)
-    elif isinstance(node, dict):
-        for name, value in node.items():
-            if name == "extends":  # text alone is a service of the same file
-                value = value.get("file") if isinstance(value, dict) else None  # noqa: PLW2901
-            inner = name if name in ("include", "extends", "env_file", "label_file") else key
-            yield from _named(value, inner)
-
-
-def trail(path: str, manifest: Manifest) -> Iterator[str]:
-    """The symlinks of the manifest that lead from `path` on, and last what it really is."""
-    for _ in range(40):  # as many as the kernel follows
-        parts = path.split("/")
-        heads = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
-        link = next((h for h in heads if (e := manifest.by_path.get(h)) and e.kind == "l"), None)
-        if link is None:
-            break
-        yield link
-        target = manifest.by_path[link].target
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(link), target) + path[len(link) :])
-    yield path
-
-
-def _end(path: str, manifest: Manifest) -> str:
-    return list(trail(path, manifest))[-1]
+        message = message.replace(part, "[secret]")
+    return message

@@ -48,8 +48,7 @@ def parse(result: Result) -> DriftFact:
     Raises RemoteFailed when docker did not answer: what is missing would look like what is as it should be.
     """
     if not result.ok:
-        last = (result.err.strip().splitlines() or [f"looking for drift: exit code {result.code}"])[-1]
-        raise RemoteFailed(last, "see `inv test-connectivity`")
+        raise RemoteFailed(result.last_line, "see `inv test-connectivity`")
     return from_rows([line.split("\t") for line in result.out.split("\n")])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from towline.bundle.manifest import Entry
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
+from towline.text import as_text
 
 LARGEST = 256 << 10  # bytes; larger files are not compared
 MOST = 50  # files
@@ -21,13 +22,3 @@ def read_texts(connection: Connection, paths: StackPaths, release: str, entries:
     results = connection.batch([("cat", "--", f"{folder}/{path}") for path in wanted], name="texts")
     texts = {path: as_text(result.stdout) for path, result in zip(wanted, results, strict=True) if result.ok}
     return {path: text for path, text in texts.items() if text is not None}
-
-
-def as_text(content: bytes) -> str | None:
-    """The text, or None for what is not text."""
-    if b"\0" in content:
-        return None
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return None

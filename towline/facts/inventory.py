@@ -67,7 +67,7 @@ def parse(results: Sequence[Result], images: Sequence[str] = ()) -> Inventory:
     inspected, listening, networks, volumes, *found = results
     for result in (inspected, networks, volumes):
         if not result.ok:
-            raise RemoteFailed(_last_line(result), "see `inv test-connectivity`")
+            raise RemoteFailed(result.last_line, "see `inv test-connectivity`")
     containers = tuple(sorted(map(parse_inspected, _rows(inspected)), key=lambda container: container.name))
     return Inventory(
         containers=containers,
@@ -76,10 +76,6 @@ def parse(results: Sequence[Result], images: Sequence[str] = ()) -> Inventory:
         volumes={row["name"]: row["project"] for row in _rows(volumes)},
         images={name: json.loads(it.out) if it.ok else "" for name, it in zip(images, found, strict=True)},
     )
-
-
-def _last_line(result: Result) -> str:
-    return (result.err.strip().splitlines() or [f"docker: exit code {result.code}"])[-1]
 
 
 def _rows(result: Result) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from towline.commands.shell import Command, script
 from towline.facts.compose_model import Model
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
+from towline.text import last_lines
 
 ANSWER_IN = 15  # seconds; all registries are asked at once
 
@@ -81,7 +82,7 @@ def parse(results: Sequence[Result], images: Sequence[str]) -> dict[str, Unpulla
 
 def refusal(answer: Result, *, certain: bool) -> Unpullable:
     """What buildx said: its exit code is 1 whatever is wrong, so the registry's status, and where it quotes none its words."""
-    last = (answer.err.strip().splitlines() or [""])[-1]
+    last = "".join(last_lines(answer.err, 1))
     status = re.search(r"unexpected status .*: (\d{3})\b", last)
     code = status[1] if status else ""
     if code in ("401", "403") or "authorization failed" in last:

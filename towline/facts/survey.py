@@ -114,7 +114,7 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
     machine, answers, looked, runs = results
     if not machine.ok or not looked.ok:
         wrong = machine if not machine.ok else looked
-        raise RemoteFailed(f"the server could not be checked: {_last_line(wrong.err)}", "see `inv test-connectivity`")
+        raise RemoteFailed(f"the server could not be checked: {wrong.last_line}", "see `inv test-connectivity`")
     rows = [line.split("\t") for line in looked.out.split("\n")]
     told = _host(machine)
     info, images, networks, volumes, ooms = _answers(answers)
@@ -158,10 +158,6 @@ def _host(result: Result) -> HostFact:
 
 def _first(rows: Sequence[Sequence[str]], key: str) -> str:
     return next((row[1] for row in rows if row[0] == key), "")
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no answer"])[-1]
 
 
 def _skew(now: float, asked: tuple[float, float]) -> float:

@@ -27,7 +27,7 @@ from towline.project.compose_file import (
     parse_networks,
     parse_services,
 )
-from towline.project.compose_paths import SecretFiles
+from towline.project.compose_paths import NamedFiles
 from towline.project.declared_checks import Check, Waiver, parse_checks, parse_waivers
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
 from towline.project.yaml_file import Place, parse_keys, text_at
@@ -44,7 +44,8 @@ class Stack:
 
     creates, declares, external: networks, by their names on the engine. declares: creates and those that no service uses
     (Compose skips them). root_env: the repository's .env, for a stack without its own.
-    env_files, secret_files: the files that hold secrets, relative to the folder; the paths may contain variables.
+    env_files, secret_files: the files that hold secrets; text_files: other files that Compose and builds read, such as
+    Dockerfiles. All relative to the folder; the paths may contain variables.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Stack:
     reload: Mapping[str, str] = field(default_factory=dict, hash=False)
     env_files: tuple[str, ...] = ()
     secret_files: tuple[str, ...] = ()
+    text_files: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -199,8 +201,8 @@ def _load_stack(folder: Path, files: tuple[str, ...], settings: Settings) -> Sta
 def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
     root_env = _root_env(folder, settings.top)
     place = Place(f"{label}/{files[0]}", "", StackError)
-    secrets = SecretFiles()
-    keys = load_compose(folder, files, label, secrets, root_env=root_env is not None)
+    named = NamedFiles()
+    keys = load_compose(folder, files, label, named, root_env=root_env is not None)
     services = parse_services(keys.get("services"), place.at("services"))
     project = _project_name(folder.name, keys.get("name"), place)
     own_place = place.at("x-towline")
@@ -229,8 +231,9 @@ def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label
         ),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
-        env_files=tuple(sorted(secrets.env_files)),
-        secret_files=tuple(sorted(secrets.secrets)),
+        env_files=tuple(sorted(named.env_files)),
+        secret_files=tuple(sorted(named.secrets)),
+        text_files=tuple(sorted(named.texts)),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from towline.errors import StackError
-from towline.project.compose_paths import PathChecker, SecretFiles
+from towline.project.compose_paths import NamedFiles, PathChecker
 from towline.project.env_file import read_env
 from towline.project.yaml_file import Place, Tagged, describe, list_at, load_yaml, mapping_at, text_at
 
@@ -56,14 +56,14 @@ def compose_files(folder: Path) -> tuple[str, ...]:
 
 
 def load_compose(
-    folder: Path, files: tuple[str, ...], label: str, secrets: SecretFiles, *, root_env: bool
+    folder: Path, files: tuple[str, ...], label: str, named: NamedFiles, *, root_env: bool
 ) -> dict[Any, Any]:
-    """The compose `files` of a stack's `folder`, merged into one document as Compose does; adds to `secrets`.
+    """The compose `files` of a stack's `folder`, merged into one document as Compose does; adds to `named`.
 
     label: the folder in error messages. root_env: the stack gets the repository's .env, so its own need not exist.
     Raises StackError for broken files, and for paths that exist only on this machine.
     """
-    reader = _Reader(folder, label, root_env, secrets)
+    reader = _Reader(folder, label, root_env, named)
     documents = [document for name in files for document in reader.read(folder / name)]
     return mapping_at(_without_tags(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
 
@@ -75,7 +75,7 @@ class _Reader:
     folder: Path
     label: str
     root_env: bool
-    secrets: SecretFiles
+    named: NamedFiles
     seen: set[Path] = field(default_factory=set)
 
     def read(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
@@ -89,7 +89,7 @@ class _Reader:
         place = Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
         raw = load_yaml(path, StackError, place.file)
         keys = mapping_at(_without_tags(raw), place)
-        paths = PathChecker(self.folder, base or path.parent, self.root_env, self.secrets)
+        paths = PathChecker(self.folder, base or path.parent, self.root_env, self.named)
         paths.check(keys, place)
         included = [doc for file, folder in paths.included_files(keys, place) for doc in self.read(file, folder)]
         own = {key: value for key, value in mapping_at(raw, place).items() if key != "include"}
@@ -152,7 +152,7 @@ def parse_networks(keys: Mapping[str, Any], project: str, env_file: Path, place:
     external: set[str] = set()
     for key, raw in declared.items():
         name, is_external = _parse_network(str(key), raw, project, place.at("networks").at(key))
-        name = interpolate(name, env_file)
+        name = interpolate_from(name, env_file)
         if "$" in name:  # only the server's environment has the value: no order can be derived from it
             continue
         if is_external:
@@ -188,23 +188,27 @@ def _used_networks(services: Mapping[str, Any], place: Place) -> set[str]:
 def interpolate_values(value: object, env_file: Path) -> Any:
     """`value` with every text in it interpolated as Compose does: variables from a .env file, `$$` for a dollar sign."""
     if isinstance(value, str):
-        return "$".join(interpolate(part, env_file) for part in value.split("$$"))
+        return "$".join(interpolate_from(part, env_file) for part in value.split("$$"))
     if isinstance(value, dict):
         return {key: interpolate_values(item, env_file) for key, item in value.items()}
     return [interpolate_values(item, env_file) for item in value] if isinstance(value, list) else value
 
 
-def interpolate(text: str, env_file: Path) -> str:
+def interpolate_from(text: str, env_file: Path) -> str:
     """`text` with `$X`, `${X}` and `${X:-default}` replaced from a .env file; unknown variables stay as they are."""
     if "$" not in text:
         return text
     try:
-        env = read_env(env_file.read_bytes())
+        return interpolate(text, read_env(env_file.read_bytes()))
     except (OSError, UnicodeDecodeError):
-        env = {}
+        return interpolate(text, {})
+
+
+def interpolate(text: str, variables: Mapping[str, str]) -> str:
+    """`text` with `$X`, `${X}`, `${X:-default}` filled in from the variables of a .env; others stay as they are."""
 
     def replacement(match: re.Match[str]) -> str:
         default = match[3] if match[2] else match[0]
-        return env.get(match[1] or match[4]) or default
+        return variables.get(match[1] or match[4]) or default
 
     return re.sub(r"\$(?:\{(\w+)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", replacement, text)

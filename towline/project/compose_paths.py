@@ -17,21 +17,25 @@ from towline.project.yaml_file import Place, describe, list_at, mapping_at
 
 
 @dataclass(frozen=True)
-class SecretFiles:
-    """The stack's files that hold secrets: env files, and those of `secrets:`. Relative to its folder; variables unresolved."""
+class NamedFiles:
+    """Files that compose files name, relative to the stack's folder; variables unresolved.
+
+    env_files, secrets: what holds secrets. texts: label files, Dockerfiles, and what is included or extended.
+    """
 
     env_files: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class PathChecker:
-    """Checks that the paths of one compose file, relative to `base`, stay in the stack's `folder`; adds to `secrets`."""
+    """Checks that the paths of one compose file, relative to `base`, stay in the stack's `folder`; adds to `named`."""
 
     folder: Path
     base: Path
     root_env: bool
-    secrets: SecretFiles = field(default_factory=SecretFiles)
+    named: NamedFiles = field(default_factory=NamedFiles)
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
         """Check every path in `keys`, the content of the file, but for `include:`. Raises StackError."""
@@ -44,7 +48,7 @@ class PathChecker:
                 file = mapping_at(raw, entry).get("file")
                 self.local_path(file, entry.at("file"))
                 if section == "secrets":
-                    self._add(file, self.secrets.secrets)
+                    self._add(file, self.named.secrets)
 
     def included_files(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
         """(file, folder that its paths are relative to) for each file of the stack in `include:`."""
@@ -53,9 +57,11 @@ class PathChecker:
             entry = raw if isinstance(raw, dict) else {"path": raw}
             names = entry.get("path") if isinstance(entry.get("path"), list) else [entry.get("path")]
             files = [file for name in names or [] if (file := self.existing_file(name, item)) is not None]
+            for name in names or []:
+                self._add(name, self.named.texts)
             directory = self.local_path(entry.get("project_directory"), item.at("project_directory"))
             self._check_env_files(entry.get("env_file"), item.at("env_file"))
-            self._add(str((directory or files[0].parent if files else self.base) / ".env"), self.secrets.env_files)
+            self._add(str((directory or files[0].parent if files else self.base) / ".env"), self.named.env_files)
             yield from ((file, directory or files[0].parent) for file in files)
 
     def _check_service(self, keys: Mapping[str, Any], place: Place) -> None:
@@ -63,16 +69,20 @@ class PathChecker:
             self.local_path(_bind_source(volume), place.at("volumes").at(i))
         self._check_env_files(keys.get("env_file"), place.at("env_file"))
         self._check_build(keys.get("build"), place.at("build"))
+        labels = keys.get("label_file")
+        for name in labels if isinstance(labels, list) else [labels]:
+            self._add(name, self.named.texts)
         extends = keys.get("extends")
         if isinstance(extends, dict):
             self.existing_file(extends.get("file"), place.at("extends").at("file"))
+            self._add(extends.get("file"), self.named.texts)
 
     def _check_env_files(self, raw: object, place: Place) -> None:
         for i, entry in enumerate(raw if isinstance(raw, list) else [raw]):
             item = place.at(i) if isinstance(raw, list) else place
             path, required = (entry.get("path"), entry.get("required")) if isinstance(entry, dict) else (entry, True)
             file = self.local_path(path, item)
-            self._add(path, self.secrets.env_files)
+            self._add(path, self.named.env_files)
             from_root = self.root_env and file == self.folder / ".env"
             if file and required is not False and not from_root and not file.exists():
                 raise item.wrong(f"{path!r}: no such file; create it, or set required: false")
@@ -94,6 +104,7 @@ class PathChecker:
         if folder:
             in_context = PathChecker(self.folder, folder, self.root_env)
             in_context.local_path(keys.get("dockerfile"), place.at("dockerfile"))
+            in_context._add(keys.get("dockerfile"), self.named.texts)
         more = keys.get("additional_contexts")
         contexts = place.at("additional_contexts")
         listed = () if isinstance(more, dict) else (str(item).partition("=")[::2] for item in list_at(more, contexts))

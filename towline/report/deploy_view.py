@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 from towline.deploy.events import Event
+from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.plan import Plan
-from towline.deploy.planning.services import ServicePlan
 from towline.deploy.runner import Outcome
-from towline.report.diffs import file_lines, text_lines
-from towline.ssh.ledger import size_text
+from towline.report.diffs import Diffs, file_lines, text_lines
+from towline.text import count_text, size_text
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
@@ -98,11 +98,11 @@ class DeployView:
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
             )
 
-    def details(self, plan: Plan, before: Mapping[str, str], *, redact: Callable[[str], str], diff: bool) -> None:
+    def details(self, plan: Plan, diffs: Diffs, *, redact: Callable[[str], str], diff: bool) -> None:
         """The files of a plan, with `diff` the text that changed, and the steps; `redact` knows the secrets of both texts."""
-        for line in file_lines(plan.changes, before):
+        for line in file_lines(plan.changes, diffs):
             self._say(f"  {escape(line)}")
-        for line in text_lines(plan.changes, before) if diff else ():
+        for line in text_lines(plan.changes, diffs) if diff else ():
             style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
             shown = escape(redact(line))
             self._say(f"    [{style}]{shown}[/]" if style else f"    {shown}")
@@ -117,7 +117,7 @@ class DeployView:
         return self.console.input(question).strip().lower() in ("y", "yes")
 
     def sent(self, plan: Plan, size: int, seconds: float) -> None:
-        what = f"{_count(len(plan.send), 'file')}, {size_text(size)}"
+        what = f"{count_text(len(plan.send), 'file')}, {size_text(size)}"
         self._say(f"  {MARKS['done']} {'put':<10} {seconds:6.1f} s  {what}")
 
     def event(self, event: Event) -> None:
@@ -215,10 +215,6 @@ class DeployView:
         if self._status:
             self._status.stop()
             self._status = None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _why(event: Event) -> str:

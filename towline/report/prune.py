@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from towline.deploy.prune import Pruned
-from towline.ssh.ledger import size_text
+from towline.text import count_text, size_text
 
 
 def sentence(host: str, pruned: Pruned, *, really: bool) -> str:
@@ -13,6 +13,5 @@ def sentence(host: str, pruned: Pruned, *, really: bool) -> str:
     """
     count = len(pruned.releases)
     names = ", ".join(f"{stack} {release}" for stack, release in pruned.releases)
-    noun = "release" if count == 1 else "releases"
-    releases = f"{count} {noun} ({size_text(pruned.bytes)}: {names})" if count else "no release"
+    releases = f"{count_text(count, 'release')} ({size_text(pruned.bytes)}: {names})" if count else "no release"
     return f"{host}: {'freed' if really else 'would free'} {releases} and {pruned.cache} of build cache"

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from towline.text import count_text, size_text
+
 
 @dataclass
 class Ledger:
@@ -94,31 +96,12 @@ class Ledger:
         prod: 1 login · 4 sessions, peak 1 · 61 KB up, 0 B down
         """
         parts = [
-            _count(self.logins, "login"),
-            f"{_count(self.sessions, 'session')}, peak {self.peak}",
+            count_text(self.logins, "login"),
+            f"{count_text(self.sessions, 'session')}, peak {self.peak}",
             f"{size_text(self.bytes_up)} up, {size_text(self.bytes_down)} down",
         ]
         if self.refused:
             parts.append(f"{self.refused} refused and retried")
         if self.reconnects:
-            parts.append(_count(self.reconnects, "reconnect"))
+            parts.append(count_text(self.reconnects, "reconnect"))
         return f"{self.host}: " + " · ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def size_text(size: float) -> str:
-    """A number of bytes for people, in powers of 1024.
-
-    >>> size_text(0), size_text(62_000), size_text(3_500_000)
-    ('0 B', '61 KB', '3.3 MB')
-    """
-    if size < 1024:
-        return f"{int(size)} B"
-    for unit in ("KB", "MB", "GB"):
-        size /= 1024
-        if size < 1024:
-            return f"{size:.0f} {unit}" if size >= 10 else f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TB"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import paramiko
 
 from towline.errors import ConnectionLost
+from towline.text import last_lines
 
 BLOCK = 1 << 18  # bytes a read may return
 
@@ -39,8 +40,8 @@ class Result:
 
     @property
     def last_line(self) -> str:
-        """The last line of stderr, else the exit code: the reason for an error message of one line."""
-        return (self.err.strip().splitlines() or [f"exit code {self.code}"])[-1]
+        """The last line of stderr, or the exit code where there is none: for an error of one line."""
+        return "".join(last_lines(self.err, 1)) or f"exit code {self.code}"
 
     def __repr__(self) -> str:
         return f"Result(code={self.code}, out={self.out!r}, err={self.err!r})"

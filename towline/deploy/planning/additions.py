@@ -1,4 +1,4 @@
-"""What a deploy brings to a host beside files and containers. Pure: facts in, names out."""
+"""What a deploy adds to a host beside files and containers. Pure."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Additions:
     volumes: tuple[str, ...] = ()
 
 
-def find_additions(model: Model, around: Inventory, networks_made: Iterable[str] = ()) -> Additions:
-    """What is not there yet. networks_made: external ones that towline makes, since no stack does."""
+def find_additions(model: Model, inventory: Inventory, missing_networks: Iterable[str] = ()) -> Additions:
+    """What is not there yet. missing_networks: external ones that towline makes, since no stack does."""
     services = model.services.values()
     networks = {name for keys in services for name in keys.get("networks") or ()}
     mounts = [mount for keys in services for mount in keys.get("volumes") or ()]
     volumes = {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
     return Additions(
-        images=tuple(sorted(to_be_pulled(model, around.images))),
-        networks=tuple(sorted({*_own(model.networks, networks), *networks_made} - around.networks)),
-        volumes=tuple(sorted({*_own(model.volumes, volumes)} - around.volumes.keys())),
+        images=tuple(sorted(to_be_pulled(model, inventory.images))),
+        networks=tuple(sorted({*_own(model.networks, networks), *missing_networks} - inventory.networks)),
+        volumes=tuple(sorted({*_own(model.volumes, volumes)} - inventory.volumes.keys())),
     )
 
 

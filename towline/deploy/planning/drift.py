@@ -1,13 +1,14 @@
-"""What was changed on the server behind towline's back. Pure: facts in, drift out."""
+"""What was changed on the server since the live release was deployed. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from towline.facts.container import Container
 from towline.facts.drift import DriftFact
 from towline.facts.inventory import Inventory
+from towline.text import limit
 
 MOST_FILES = 10
 
@@ -20,28 +21,21 @@ class Drift:
     sentence: str
 
 
-def find_drift(
-    project: str,
-    model_services: Iterable[str],
-    live: DriftFact,
-    around: Inventory,
-    kept_images: Mapping[str, str],
-) -> tuple[Drift, ...]:
+def find_drift(project: str, services: Iterable[str], live: DriftFact, inventory: Inventory) -> tuple[Drift, ...]:
     """Everything that is not as the live release's deploy left it: the stack's files first, then service by service.
 
-    model_services: of the live release's model. kept_images: service → id of the image that the release runs with
-    (`live.kept`). An image whose name was not asked about in `around` is not held against its name.
+    services: of the live release's model. An image whose name `inventory` knows nothing of is not compared with its name.
     """
-    own = [one for one in around.containers if one.project == project and not one.oneoff]
+    own = [container for container in inventory.containers if container.project == project and not container.oneoff]
     found = [Drift("", sentence) for sentence in _files(live)]
-    for service in sorted(model_services):
-        containers = [one for one in own if one.service == service]
+    for service in sorted(services):
+        containers = [container for container in own if container.service == service]
         found += (Drift(service, sentence) for sentence in _service(service, containers, live))
-        found += (Drift(service, sentence) for sentence in _images(containers, around, kept_images.get(service, "")))
+        found += (Drift(service, sentence) for sentence in _images(containers, inventory, live.kept.get(service, "")))
         found += (
-            Drift(service, f"its container {one.container} still sees the {one.path} of before")
-            for one in live.stale
-            if one.service == service
+            Drift(service, f"its container {mount.container} still sees the {mount.path} of before")
+            for mount in live.stale
+            if mount.service == service
         )
     return tuple(found)
 
@@ -52,10 +46,10 @@ def _files(live: DriftFact) -> Iterator[str]:
 
 
 def _listed(paths: Sequence[str], what: str) -> Iterator[str]:
-    yield from (f"{path} {what}" for path in paths[:MOST_FILES])
-    more = len(paths) - MOST_FILES
-    if more > 0:
-        yield f"and {more} more: each {what}"
+    shown, more = limit(paths, MOST_FILES)
+    yield from (f"{path} {what}" for path in shown)
+    if more:
+        yield f"{more}: each {what}"
 
 
 def _service(service: str, containers: Sequence[Container], live: DriftFact) -> Iterator[str]:
@@ -63,19 +57,21 @@ def _service(service: str, containers: Sequence[Container], live: DriftFact) -> 
     if not containers:
         yield "it has no container"
     wanted = live.hashes.get(service, "")
-    for one in containers:
-        if one.state != "running" and not (one.state == "exited" and service in live.once):
-            yield f"its container {one.name} is {one.state}"
-        if wanted and one.config_hash != wanted:
-            yield f"its container {one.name} was made from other settings than the live folder has"
+    for container in containers:
+        if container.state != "running" and not (container.state == "exited" and service in live.once):
+            yield f"its container {container.name} is {container.state}"
+        if wanted and container.config_hash != wanted:
+            yield f"its container {container.name} was made from other settings than the live folder has"
 
 
-def _images(containers: Sequence[Container], around: Inventory, kept: str) -> Iterator[str]:
-    for one in containers:
-        if kept and one.image_id != kept:
-            yield f"its container {one.name} runs another image than the release was deployed with"
-        now = around.images.get(one.image)
-        if now == "":
-            yield f"{one.image}, which its container {one.name} runs, is no longer there by that name"
-        elif now is not None and now != one.image_id:
-            yield f"{one.image} is another image now than its container {one.name} runs"
+def _images(containers: Sequence[Container], inventory: Inventory, kept: str) -> Iterator[str]:
+    """kept: the id of the image that the release runs with, '' when it is not known."""
+    for container in containers:
+        name = container.image
+        if kept and container.image_id != kept:
+            yield f"its container {container.name} runs another image than the release was deployed with"
+        current = inventory.images.get(name)
+        if current == "":
+            yield f"{name}, which its container {container.name} runs, is no longer there by that name"
+        elif current is not None and current != container.image_id:
+            yield f"{name} is another image now than its container {container.name} runs"

@@ -1,7 +1,4 @@
-"""What of the stack's files a service depends on, and the label that tells compose when they changed.
-
-Pure, but for the .env, the Dockerfiles and the .dockerignore files that it reads.
-"""
+"""Which of the stack's files a service depends on, and the label that tells compose when they changed. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from towline.bundle.dockerfile import copied_by
-from towline.bundle.dockerignore import Belongs, folders_of, ignored_by
-from towline.bundle.manifest import Entry, Manifest
-from towline.facts.compose_model import Model, trail
-from towline.project.env_file import read_env
+from towline.bundle.dockerignore import Belongs, ignored_by
+from towline.bundle.manifest import Manifest, folders_of
+from towline.deploy.planning.situation import Release
+from towline.facts.compose_model import Model
 
 LABEL = "towline.inputs"
 NO_RELOAD: Mapping[str, str] = MappingProxyType({})
@@ -85,24 +82,35 @@ def definitions(service: Service, model: Model) -> Iterator[tuple[str, str, Mapp
 
 def belonging(paths: Iterable[str], *manifests: Manifest) -> Belongs:
     """Whether an entry's path is one of `paths` or below it, symlinks followed as in one of the manifests."""
-    roots = frozenset(step for path in paths for manifest in manifests for step in trail(path, manifest))
+    roots = frozenset(step for path in paths for manifest in manifests for step in manifest.trail(path))
     return lambda path: "." in roots or path in roots or any(folder in roots for folder in folders_of(path))
 
 
 # ---------------------------------------------------------------------------------------------- build contexts
 
 
-def built_from(service: Service, inputs: Inputs, manifest: Manifest) -> Belongs:
+def build_texts(model: Model, manifest: Manifest) -> frozenset[str]:
+    """The paths of the Dockerfiles and .dockerignore files whose texts `built_from` reads."""
+    built = [inputs_of(service, model) for service in model.services.values() if service.get("build")]
+    names = {name for inputs in built for name in (inputs.dockerfile, *_all_ignore_files(inputs, manifest)) if name}
+    return frozenset(entry.path for name in names if (entry := manifest.file(name)))
+
+
+def _all_ignore_files(inputs: Inputs, manifest: Manifest) -> Iterator[str]:
+    for folder in inputs.contexts:
+        yield from _ignore_files(manifest.resolve(folder), "")
+    if inputs.context is not None:
+        yield from _ignore_files(manifest.resolve(inputs.context), inputs.dockerfile)
+
+
+def built_from(service: Service, inputs: Inputs, release: Release) -> Belongs:
     """Whether a path counts for the build: the Dockerfile, and of the contexts what it may take and .dockerignore leaves."""
     always = {inputs.dockerfile, f"{inputs.dockerfile}.dockerignore"} if inputs.dockerfile else set()
-    always |= {step for path in tuple(always) for step in trail(path, manifest)}
+    always |= {step for path in tuple(always) for step in release.manifest.trail(path)}
     parts: list[Belongs] = [always.__contains__]
-    folders: list[tuple[str, str, Belongs]] = [(folder, "", _everything) for folder in inputs.contexts]
+    parts += [_in_context(folder, "", _everything, release) for folder in inputs.contexts]
     if inputs.context is not None:
-        folders.append((inputs.context, inputs.dockerfile, _copied(service, inputs, manifest)))
-    for folder, dockerfile, taken in folders:
-        *_, root = trail(folder, manifest)
-        parts.append(_in_context(root, _ignored(root, dockerfile, manifest), taken))
+        parts.append(_in_context(inputs.context, inputs.dockerfile, _copied(service, inputs, release), release))
     return lambda path: any(part(path) for part in parts)
 
 
@@ -110,19 +118,19 @@ def _everything(_: str) -> bool:
     return True
 
 
-def _copied(service: Service, inputs: Inputs, manifest: Manifest) -> Belongs:
+def _copied(service: Service, inputs: Inputs, release: Release) -> Belongs:
     """What the Dockerfile takes of its context; everything when that cannot be told: then a rebuild may come to nothing."""
     text = service["build"].get("dockerfile_inline") or ""
     if inputs.dockerfile:
-        *_, path = trail(inputs.dockerfile, manifest)
-        entry = manifest.by_path.get(path)
-        text = _text_of(entry) if entry and entry.kind == "f" else ""
+        text = _text(inputs.dockerfile, release) or ""
     # a symlink in the context may lead to anything in it
-    linked = any(entry.kind == "l" for entry in manifest.entries)
+    linked = any(entry.kind == "l" for entry in release.manifest.entries)
     return (copied_by(text) if text and not linked else None) or _everything
 
 
-def _in_context(root: str, ignored: Belongs, taken: Belongs) -> Belongs:
+def _in_context(folder: str, dockerfile: str, taken: Belongs, release: Release) -> Belongs:
+    root = release.manifest.resolve(folder)
+    ignored = _ignored(root, dockerfile, release)
     start = "" if root == "." else f"{root}/"
     own = f"{start}.dockerignore"
 
@@ -133,47 +141,46 @@ def _in_context(root: str, ignored: Belongs, taken: Belongs) -> Belongs:
     return counts
 
 
-def _ignored(root: str, dockerfile: str, manifest: Manifest) -> Belongs:
-    names = [f"{dockerfile}.dockerignore"] if dockerfile else []
-    names.append(posixpath.normpath(posixpath.join(root, ".dockerignore")))
-    for name in names:
-        *_, path = trail(name, manifest)
-        entry = manifest.by_path.get(path)
-        if entry and entry.kind == "f":
-            return ignored_by(_text_of(entry))
-    return lambda _: False
+def _ignored(root: str, dockerfile: str, release: Release) -> Belongs:
+    texts = (_text(name, release) for name in _ignore_files(root, dockerfile))
+    return ignored_by(next((text for text in texts if text is not None), ""))
 
 
-def _text_of(entry: Entry) -> str:
-    try:
-        return entry.source.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError:  # it was there a moment ago, when it was hashed; then nothing is told by it
-        return ""
+def _ignore_files(root: str, dockerfile: str) -> list[str]:
+    """Where the patterns of a context may be; the first that is there counts."""
+    own = [f"{dockerfile}.dockerignore"] if dockerfile else []
+    return [*own, posixpath.normpath(posixpath.join(root, ".dockerignore"))]
+
+
+def _text(name: str, release: Release) -> str | None:
+    """The text of a file, '' when it is not known; None without such a file."""
+    entry = release.manifest.file(name)
+    return release.texts.get(entry.path, "") if entry else None
 
 
 # ------------------------------------------------------------------------------------------------- the override
 
 
-def override(model: Model, manifest: Manifest, reload: Mapping[str, str] = NO_RELOAD) -> str:
+def override(release: Release, reload: Mapping[str, str] = NO_RELOAD) -> str:
     """A compose file, as JSON, that labels the services with the hash of the files they see.
 
     So compose recreates those whose files change. Mounted files of services in `reload` are left out.
     """
     hashes = {
-        name: label_of(service, model, manifest, reloads=name in reload) for name, service in model.services.items()
+        name: label_of(service, release, reloads=name in reload) for name, service in release.model.services.items()
     }
     labelled = {name: {"labels": {LABEL: value}} for name, value in sorted(hashes.items()) if value}
     return json.dumps({"services": labelled}, indent=1) + "\n"
 
 
-def label_of(service: Service, model: Model, manifest: Manifest, *, reloads: bool) -> str:
+def label_of(service: Service, release: Release, *, reloads: bool) -> str:
     """'' for a service that sees no file of the manifest, nor any config or secret."""
-    inputs = inputs_of(service, model)
+    manifest, inputs = release.manifest, inputs_of(service, release.model)
     belongs = belonging((*inputs.files, *(() if reloads else inputs.mounts)), manifest)
     seen: list[list[object]] = [[e.path, e.mode, e.sha256, e.target] for e in manifest.entries if belongs(e.path)]
     seen += sorted(
-        [kind, name, content_of(definition), _env_value(definition, manifest)]
-        for kind, name, definition in definitions(service, model)
+        [kind, name, content_of(definition), _env_value(definition, release)]
+        for kind, name, definition in definitions(service, release.model)
     )
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest() if seen else ""
 
@@ -183,16 +190,15 @@ def content_of(definition: Mapping[str, Any]) -> list[str]:
     return [f"{key}={definition[key]}" for key in ("file", "content", "environment") if definition.get(key)]
 
 
-def _env_value(definition: Mapping[str, Any], manifest: Manifest) -> str:
+def _env_value(definition: Mapping[str, Any], release: Release) -> str:
     """The hash of what the .env has for a config or secret out of the environment: compose does not render it.
 
-    '' for another one. Of the whole .env when the value is made of other variables.
+    '' for another one. Of the whole .env when its variables are not known, or the value is made of others.
     """
-    name, entry = definition.get("environment"), manifest.by_path.get(".env")
+    name, entry = definition.get("environment"), release.manifest.by_path.get(".env")
     if not name or entry is None or entry.kind != "f":
         return ""
-    try:
-        value = read_env(entry.source.read_bytes()).get(name, "")
-    except (OSError, UnicodeDecodeError):
+    if release.variables is None:
         return entry.sha256
+    value = release.variables.get(name, "")
     return entry.sha256 if "$" in value else hashlib.sha256(value.encode()).hexdigest()

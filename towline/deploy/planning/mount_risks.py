@@ -1,4 +1,4 @@
-"""Bind mounts, configs and secrets whose file or folder is not there for them. Pure."""
+"""Bind mounts, configs and secrets whose file or folder is missing. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import normpath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from towline.deploy.planning.situation import Risk
-
-if TYPE_CHECKING:
-    from towline.facts.compose_model import Model
+from towline.deploy.planning.situation import Risk, Situation
+from towline.facts.compose_model import Model
 
 PLACEHOLDERS = frozenset({".gitkeep", ".keep", ".gitignore"})  # what holds a folder in git is not its content
 FILE_NAMES = frozenset(
@@ -20,22 +18,23 @@ FILE_NAMES = frozenset(
 )
 
 
-def mounts(
-    old: Model | None, new: Model, here: frozenset[str], removed: frozenset[str], absent: frozenset[str]
-) -> Iterator[Risk]:
-    """here, removed: paths of the release, and of the live one that it lacks. absent: not on the server now."""
-    sources = _sources(new)
-    gone = [path for path in sorted(sources) if _was_removed(path, here, removed)]
+def mount_risks(situation: Situation) -> Iterator[Risk]:
+    """Of what the last release had and this one has not, and of what is neither in the release nor on the server."""
+    live = situation.current.stack.manifest
+    paths = frozenset(situation.desired.release.manifest.by_path)
+    removed = frozenset(live.by_path) - paths if live else frozenset()
+    sources = _sources(situation.model)
+    gone = [path for path in sorted(sources) if _was_removed(path, paths, removed)]
     yield from (_mount_removed(path, sources[path]) for path in gone)
-    before = _sources(old).keys() if old else {}
-    for path in sorted((frozenset(map(normpath, absent)) & sources.keys()).difference(gone)):
-        if not _at_or_below(path, here):
+    before = _sources(situation.live_model).keys() if situation.live_model else {}
+    for path in sorted((frozenset(map(normpath, situation.absent)) & sources.keys()).difference(gone)):
+        if not _at_or_below(path, paths):
             yield from _mount_missing(path, sources[path], had=path in before)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A path that containers get: services that do, and whether it has to be there: Docker makes no folder in its place."""
+    """A path that is mounted: by which services, and whether it has to be there, since Docker makes no folder in its place."""
 
     services: tuple[str, ...]
     required: bool
@@ -67,16 +66,17 @@ def _mounted(model: Model, service: Mapping[str, Any]) -> Iterator[tuple[str, bo
 
 
 def _at_or_below(path: str, paths: frozenset[str]) -> list[str]:
-    return [one for one in paths if one == path or one.startswith(path + "/")]
+    return [candidate for candidate in paths if candidate == path or candidate.startswith(path + "/")]
 
 
 def _shown(path: str) -> str:
     return path if path.startswith("/") else f"./{path}"
 
 
-def _was_removed(path: str, here: frozenset[str], removed: frozenset[str]) -> bool:
-    content = [one for one in _at_or_below(path, removed) if one.rpartition("/")[2] not in PLACEHOLDERS]
-    return bool(content) and not _at_or_below(path, here)
+def _was_removed(path: str, paths: frozenset[str], removed: frozenset[str]) -> bool:
+    """Whether all that the live release has at `path` is missing from the new one, whose `paths` these are."""
+    content = [gone for gone in _at_or_below(path, removed) if gone.rpartition("/")[2] not in PLACEHOLDERS]
+    return bool(content) and not _at_or_below(path, paths)
 
 
 def _mount_removed(path: str, source: _Source) -> Risk:

@@ -1,27 +1,25 @@
-"""Decides what a deploy will do. Pure: facts in, a Plan out; what it holds is what the runner is sent."""
+"""Decides what a deploy will do: the desired and the current state in, a Plan out, which is what the runner is sent. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from towline.bundle.manifest import Changes, Entry, Manifest, diff, renames
+from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
 from towline.deploy.planning.additions import Additions
+from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.drift import Drift
 from towline.deploy.planning.inputs import inputs_of, override
-from towline.deploy.planning.services import Labels, ServicePlan, plan_services
-from towline.deploy.planning.situation import Risk
+from towline.deploy.planning.services import plan_services
+from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Risk
 from towline.deploy.planning.strategy import restarts, rolling_back, rolling_notes, rolling_services, signals
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import Step
 from towline.errors import TowlineError
-from towline.facts.compose_model import Model
-from towline.facts.disk import DiskFact
-from towline.facts.release import ReleaseFiles
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
-from towline.ssh.ledger import size_text
+from towline.text import size_text
 
 
 @dataclass(frozen=True)
@@ -73,41 +71,32 @@ class Plan:
     def empty(self) -> bool:
         """Nothing to change: what is wanted is what is there."""
         return not (
-            self.changes or self.new_release or self.drift or any(one.action != "unchanged" for one in self.services)
+            self.changes
+            or self.new_release
+            or self.drift
+            or any(service.action != "unchanged" for service in self.services)
         )
 
 
-@dataclass(frozen=True)
-class DesiredState:
-    """What is to stand on the host: the stack's files and what compose makes of them.
-
-    networks: external ones that no stack creates. labels: `inputs.LABEL` of the containers that are there now, by service.
-    """
-
-    stack: Stack
-    manifest: Manifest
-    model: Model
-    networks: frozenset[str] = frozenset()
-    labels: Labels = field(default_factory=dict)
-
-
-def plan_deploy(wanted: DesiredState, fact: StackFact, options: Options) -> Plan:
-    """The plan for bringing the stack up as it is wanted."""
-    stack, manifest = wanted.stack, wanted.manifest
-    changes = diff(fact.manifest, manifest)
-    services = plan_services(fact.model, wanted.model, fact.manifest, manifest, stack.reload, wanted.labels)
+def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) -> Plan:
+    """The plan for bringing the stack up as it is desired."""
+    stack, new, live, fact = desired.stack, desired.release, current.release, current.stack
+    changes = diff(fact.manifest, new.manifest)
+    labels = current.inventory.inputs_by_service(stack.project)
+    services = plan_services(live, new, stack.reload, labels)
     run = run_id(fact)
     release = run if changes or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
-    of = Sequence(
+    rolling, live_model = strategy == "rolling", live.model if live else None
+    sequence = Sequence(
         project=stack.project,
         release=release,
         timeout=options.timeout,
         cache=options.cache,
-        networks=tuple(sorted(wanted.networks)),
+        networks=tuple(sorted(desired.networks)),
         signals=signals(strategy, services),
         restarts=restarts(strategy, services),
-        roll=rolling_services(services, fact.model, wanted.model) if strategy == "rolling" else {},
+        roll=rolling_services(services, live_model, new.model) if rolling else {},
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -119,40 +108,39 @@ def plan_deploy(wanted: DesiredState, fact: StackFact, options: Options) -> Plan
         strategy=strategy,
         changes=changes,
         services=services,
-        lists=_lists(stack, wanted.model, manifest),
+        lists=_lists(stack, new),
         send=(*changes.added, *changes.changed),
-        links=_links(fact, manifest, changes),
+        links=_links(fact, new.manifest, changes),
         drop=_paths_to_drop(fact.manifest, changes),
-        steps=compose.recreate(of) if strategy == "recreate" else compose.update(of),
-        undo=_undo(of, fact, strategy),
-        notes=rolling_notes(services, fact.model, wanted.model) if strategy == "rolling" else (),
+        steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
+        undo=_undo(sequence, fact, strategy),
+        notes=rolling_notes(services, live_model, new.model) if rolling else (),
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
 
 
-def _lists(stack: Stack, model: Model, manifest: Manifest) -> dict[str, str]:
+def _lists(stack: Stack, release: Release) -> dict[str, str]:
     """The files that stand beside a release's own: which files compose reads, and the labels that tell of mounted ones."""
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
-        "override.json": override(model, manifest, stack.reload),
-        "in_place": "".join(f"{path}\n" for path in _in_place(stack, model, manifest)),
+        "override.json": override(release, stack.reload),
+        "in_place": "".join(f"{path}\n" for path in _in_place(stack, release)),
     }
 
 
-def _in_place(stack: Stack, model: Model, manifest: Manifest) -> list[str]:
+def _in_place(stack: Stack, release: Release) -> list[str]:
     """Files that services mount by themselves and read again on a signal: replacing one would leave them the old file."""
-    services = [model.services[name] for name in stack.reload if name in model.services]
-    mounts = {path for service in services for path in inputs_of(service, model).mounts}
-    return sorted(mounts & set(manifest.by_path))
+    services = [release.model.services[name] for name in stack.reload if name in release.model.services]
+    mounts = {path for service in services for path in inputs_of(service, release.model).mounts}
+    return sorted(mounts & set(release.manifest.by_path))
 
 
 @dataclass(frozen=True)
 class RollbackTarget:
-    """Where a rollback leads, and what that release holds. labels: as in Wanted."""
+    """The release that a rollback runs again. release: what it holds, None when the host did not keep that."""
 
-    release: str
-    files: ReleaseFiles = field(default_factory=ReleaseFiles)
-    labels: Labels = field(default_factory=dict)
+    id: str
+    release: Release | None = None
 
 
 def release_to_go_back_to(stack: Stack, fact: StackFact, to: str) -> str:
@@ -170,41 +158,48 @@ def release_to_go_back_to(stack: Stack, fact: StackFact, to: str) -> str:
     return release
 
 
-def plan_rollback(stack: Stack, fact: StackFact, back: RollbackTarget, options: Options) -> Plan:
+def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, options: Options) -> Plan:
     """The plan for running a release again that is on the server."""
-    strategy, manifest, model = stack.strategy or options.strategy, back.files.manifest, back.files.model
+    strategy, live, again, fact = stack.strategy or options.strategy, current.release, target.release, current.stack
     services: tuple[ServicePlan, ...] = ()
-    if fact.model and model and manifest:
-        services = plan_services(fact.model, model, fact.manifest, manifest, stack.reload, back.labels)
-        services = tuple(replace(one, action="recreate") if one.action == "rebuild" else one for one in services)
-    rolling = model if strategy == "rolling" else None
-    of = Sequence(
+    if live and again:
+        labels = current.inventory.inputs_by_service(stack.project)
+        services = plan_services(live, again, stack.reload, labels)
+        services = tuple(
+            replace(service, action=_WITHOUT_BUILD.get(service.action, service.action)) for service in services
+        )
+    live_model = live.model if live else None
+    rolling = again.model if again and strategy == "rolling" else None
+    sequence = Sequence(
         project=stack.project,
-        release=back.release,
+        release=target.id,
         timeout=options.timeout,
         # which of them read their files again was known when the release was sent: one signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
-        roll=rolling_services(services, fact.model, rolling) if rolling else {},
+        roll=rolling_services(services, live_model, rolling) if rolling else {},
         max_downtime=options.max_downtime,
     )
     return Plan(
         stack=stack.name,
         project=stack.project,
         run=run_id(fact),
-        release=back.release,
+        release=target.id,
         previous=fact.current,
         strategy="rollback",
         services=services,
-        notes=rolling_notes(services, fact.model, rolling) if rolling else (),
-        steps=compose.rollback(of, down=strategy == "recreate"),
-        undo=_undo(of, fact, strategy),
+        notes=rolling_notes(services, live_model, rolling) if rolling else (),
+        steps=compose.rollback(sequence, down=strategy == "recreate"),
+        undo=_undo(sequence, fact, strategy),
     )
 
 
-def _undo(of: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
+_WITHOUT_BUILD = {"rebuild": "recreate"}  # the release has its images
+
+
+def _undo(sequence: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
     if not fact.current:
-        return compose.clear_away(of.project)
-    back = replace(of, release=fact.current, roll=rolling_back(of.roll, fact.model))
+        return compose.clear_away(sequence.project)
+    back = replace(sequence, release=fact.current, roll=rolling_back(sequence.roll, fact.model))
     return compose.go_back(back, down=strategy == "recreate")
 
 
@@ -224,22 +219,23 @@ def run_id(fact: StackFact) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def disk_problem(plan: Plan, fact: StackFact, free: DiskFact | None, host: str) -> str:
+def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:
     """Too little room on the host: the files twice (release and live copy) and images as large as the last build's.
 
     '' when there is enough, or nothing is known.
     """
-    if free is None:
+    disk, fact = current.disk, current.stack
+    if disk is None:
         return ""
     files = 2 * sum(entry.size for entry in plan.send if entry.path not in plan.links)
     images = next((release.built for release in fact.releases if release.id == fact.current), 0)
-    wants = [("stacks and images", files + images, min(free.root, free.engine))] if free.shared else []
-    wants = wants or [("stacks", files, free.root), ("images", images, free.engine)]
-    for what, need, there in wants:
-        if need > there:
+    needs = [("stacks and images", files + images, min(disk.root, disk.engine))] if disk.shared else []
+    needs = needs or [("stacks", files, disk.root), ("images", images, disk.engine)]
+    for what, need, free in needs:
+        if need > free:
             return (
                 f"{host}: {plan.stack} needs {size_text(need)} for {what} "
-                f"(files {size_text(files)}, images {size_text(images)}), and {size_text(there)} are free"
+                f"(files {size_text(files)}, images {size_text(images)}), and {size_text(free)} are free"
             )
     return ""
 
@@ -263,11 +259,6 @@ def _paths_to_drop(old: Manifest | None, changes: Changes) -> tuple[str, ...]:
     if old is None:
         return ()
     gone = {entry.path for entry in changes.removed}
-    left = {folder for entry in old.entries if entry.path not in gone for folder in _folders(entry.path)}
-    empty = {folder for path in gone for folder in _folders(path)} - left
+    left = {folder for entry in old.entries if entry.path not in gone for folder in folders_of(entry.path)}
+    empty = {folder for path in gone for folder in folders_of(path)} - left
     return tuple(sorted({*gone, *empty, *(entry.path for entry in changes.changed)}))
-
-
-def _folders(path: str) -> list[str]:
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]

@@ -1,13 +1,94 @@
-"""What could go wrong with a deploy, in one line."""
+"""What is planned from: the state that is wanted, the state of the host, and what both together may lead to. Values only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from towline.bundle.manifest import Manifest
+from towline.facts.compose_model import Model
+from towline.facts.disk import DiskFact
+from towline.facts.drift import DriftFact
+from towline.facts.inventory import Inventory
+from towline.facts.registry import Unpullable
+from towline.facts.stack import StackFact
+from towline.project.catalog import Stack
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files of a release, and what compose makes of them.
+
+    texts: path → text of its Dockerfiles and .dockerignore files; variables: those of its .env, None when they are not known.
+    Both are read of the working tree only, not of a release on a host.
+    """
+
+    model: Model
+    manifest: Manifest = field(default_factory=Manifest)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """What a deploy is to bring about. networks: external ones that no stack creates."""
+
+    stack: Stack
+    release: Release
+    networks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class CurrentState:
+    """What one session reads on the host before a deploy. disk: None when its free space is not known."""
+
+    stack: StackFact
+    inventory: Inventory = field(default_factory=Inventory)
+    drift: DriftFact = field(default_factory=DriftFact)
+    disk: DiskFact | None = None
+
+    @property
+    def release(self) -> Release | None:
+        """The live release; None when there is none, or none whose model was kept."""
+        model = self.stack.model
+        return Release(model, self.stack.manifest or Manifest()) if model else None
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the risks of a deploy are found in.
+
+    used: the variables that the compose files use (`used_variables`). absent: paths of bind mounts, configs and secrets that are
+    not on the host, relative to the stack's folder or absolute. unpullable: image → why its registry does not give it.
+    """
+
+    desired: DesiredState
+    current: CurrentState
+    strategy: str = "recreate"
+    used: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
+    unpullable: Mapping[str, Unpullable] = field(default_factory=dict)
+
+    @property
+    def project(self) -> str:
+        return self.desired.stack.project
+
+    @property
+    def inventory(self) -> Inventory:
+        return self.current.inventory
+
+    @property
+    def model(self) -> Model:
+        return self.desired.release.model
+
+    @property
+    def live_model(self) -> Model | None:
+        return self.current.stack.model
 
 
 @dataclass(frozen=True)
 class Risk:
-    """stops: the deploy does not start; the others are asked about, or --yes."""
+    """What could go wrong with a deploy, in one line. stops: the deploy does not start; the others are to be confirmed."""
 
     name: str
     sentence: str

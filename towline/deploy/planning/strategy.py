@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from towline.deploy.planning.services import ServicePlan
+from towline.deploy.planning.comparison import ServicePlan
 from towline.facts.compose_model import Model, replicas_of
 
 
