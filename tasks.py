@@ -409,11 +409,11 @@ def releases(work: Work, stack: str = "", format: str = "table") -> None:
 def attach(work: Work, stack: str = "", verbose: bool = False) -> None:
     """Follow the running deploy of a stack from anywhere, or see how the last one went."""
     from towline.bundle.secret_texts import read_secret_texts
-    from towline.deploy.deploy import join
+    from towline.deploy.deploy import attach as follow
 
     chosen = work.stack(stack)
     with _view(read_secret_texts(chosen), verbose=verbose) as view:
-        join(work.connection(chosen), chosen, view)
+        follow(work.connection(chosen), chosen, view)
 
 
 @towline_task()
