@@ -1,0 +1,65 @@
+"""What test-infra and test-services share: --watch, --wait, the reports, the exit code. And the check that the gate makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from towline.checks.finding import Report
+from towline.checks.here import read_here
+from towline.checks.proxy import is_traefik
+from towline.checks.run import Scope, look_at, until_good
+from towline.cli.options import CheckFlags, seconds, selected_stacks
+from towline.errors import UsageError
+from towline.project.catalog import Stack
+from towline.report import findings
+from towline.report.files import write
+from towline.report.secrets import redacted
+from towline.workspace import Work
+
+
+def run_checks(workspace: Work, flags: CheckFlags, *, services_only: bool = False, from_here: bool = False) -> None:
+    """Check once, or as --wait and --watch say, and write the reports. Raises Exit with code 1 when something fails."""
+    scope = {"only": flags.only, "fail_fast": flags.fail_fast, "services_only": services_only, "from_here": from_here}
+    check = make_check(workspace, flags.stack, **scope)
+    files = {"junit": flags.junit, "json": flags.json, "html": flags.html}
+    if flags.watch:
+        if any(files.values()) or flags.wait:
+            raise UsageError("--watch only shows: leave out --wait, --junit, --json and --html")
+        findings.watch(check, seconds("--watch", flags.watch, least=1), verbose=flags.verbose)
+        return
+    at = datetime.now(UTC)
+    report = until_good(check, seconds("--wait", flags.wait, least=0) if flags.wait else 0)
+    findings.show(report, verbose=flags.verbose)
+    write(report, at, **files)
+    if report.count("fail"):
+        raise Exit(code=1)
+
+
+def make_check(workspace: Work, stack: str, **scope: Any) -> Callable[[], Report]:
+    """A function that checks every host concerned, anew at each call. scope: fields of checks.run.Scope.
+
+    The working tree is read now, before any connection. Raises StackError.
+    """
+    chosen = selected_stacks(workspace, stack)
+    others = [other for other in workspace.catalog.stacks if _has_traefik(other) and other not in chosen]
+    trees = {stack.name: read_here(stack) for stack in (*chosen, *others)}
+    hosts = {workspace.host(stack).name: workspace.host(stack) for stack in chosen} or {
+        workspace.host().name: workspace.host()
+    }
+
+    def on(name: str, stacks: list[Stack]) -> list[Stack]:
+        return [stack for stack in stacks if workspace.host_name(stack) == name]
+
+    places = [
+        (workspace.to(host), Scope(on(name, [*chosen]), trees, on(name, others), machine=not stack, **scope))
+        for name, host in hosts.items()
+    ]
+    return lambda: redacted(look_at(places), [*chosen, *others])
+
+
+def _has_traefik(stack: Stack) -> bool:
+    return any(is_traefik(service.image or "") for service in stack.services)

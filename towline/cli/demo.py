@@ -1,0 +1,46 @@
+"""The sandbox from the command line, and the demo on it."""
+
+from __future__ import annotations
+
+from towline import sandbox
+from towline.cli.output import say, show
+from towline.sandbox import images, page
+from towline.workspace import Work
+
+
+def start_sandbox(workspace: Work) -> None:
+    """Start it, with the images that this project's stacks need, and say where it is."""
+    running = sandbox.up(images=images.shipped_images(workspace.settings.top), say=say)
+    say(f"sandbox: {running.user}@127.0.0.1:{running.port}, stacks below {running.root}")
+
+
+def stop_sandbox() -> None:
+    show("sandbox: stopped" if sandbox.down() else "sandbox: was not running")
+
+
+def show_sandbox() -> None:
+    running = sandbox.read_status()
+    show(
+        f"sandbox: {running.user}@127.0.0.1:{running.port}, log {running.log}"
+        if running
+        else "sandbox: not running; `inv sandbox.up` starts it"
+    )
+
+
+def run_demo(workspace: Work) -> None:
+    """Start the sandbox, deploy traefik and whoami to it, show the page that Traefik serves. Raises what a deploy raises."""
+    from towline.cli.deploying import Deployer
+    from towline.cli.options import DeployFlags
+    from towline.deploy.planning.plan import Options
+    from towline.deploy.prepare import load_cargo
+
+    start_sandbox(workspace)
+    workspace.use_host("sandbox")
+    catalog = workspace.catalog
+    traefik, whoami = catalog.stack("traefik"), catalog.stack("whoami")
+    deployer = Deployer(workspace, Options(), DeployFlags(yes=True))
+    for stack in (traefik, whoami):
+        deployer.deploy(load_cargo(catalog, stack))
+    address = page.page_address(traefik, whoami)
+    say(f"{address}, fetched through Traefik:")
+    show(page.fetch(address).strip())

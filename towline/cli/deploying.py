@@ -1,0 +1,120 @@
+"""What deploy, deploy-all, rollback, plan, attach and demo share: the view, the gate, --dry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from towline.cli.options import DeployFlags, RunFlags, deploy_options, required_stack
+from towline.cli.output import say, show
+from towline.deploy.deploy import deploy, deploy_in_order, join, rollback
+from towline.deploy.planning.plan import Options, Plan
+from towline.deploy.prepare import Cargo, load_cargo, prepare, prepare_rollback
+from towline.errors import ChangesPending, DeployedInPart
+from towline.facts.file_texts import read_texts
+from towline.project.catalog import Stack
+from towline.remote.paths import StackPaths
+from towline.report import plans
+from towline.report.deploy_view import DeployView
+from towline.report.secrets import redactor
+from towline.report.tables import as_json
+from towline.workspace import Work
+
+NO_STACKS = "no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/"
+
+
+@dataclass(frozen=True)
+class Deployer:
+    """Deploys stacks of a workspace as the options say. dry: make and show the plan only."""
+
+    workspace: Work
+    options: Options
+    flags: DeployFlags
+    dry: bool = False
+
+    def deploy(self, cargo: Cargo) -> None:
+        """Deploy one stack, between two checks of it with --gate. Raises as deploy.deploy.deploy and the gate do."""
+        connection = self.workspace.connection(cargo.stack)
+        with view_of(cargo.stack, self.flags, yes=self.flags.yes) as view:
+            if self.dry:
+                view.planned(prepare(connection, cargo, self.options, view))
+            elif self.flags.gate:
+                self._deploy_with_gate(cargo, view)
+            else:
+                deploy(connection, cargo, self.options, view)
+
+    def _deploy_with_gate(self, cargo: Cargo, view: DeployView) -> None:
+        from towline.cli.checking import make_check
+        from towline.cli.gate import pass_through
+
+        connection = self.workspace.connection(cargo.stack)
+        pass_through(
+            make_check(self.workspace, cargo.stack.name),
+            lambda: deploy(connection, cargo, self.options, view),
+            lambda release: rollback(connection, cargo.stack, release, self.options, view),
+            say,
+        )
+
+
+def view_of(stack: Stack, flags: RunFlags, *, yes: bool = False) -> DeployView:
+    """A view that shows none of the stack's secrets. yes: it asks nothing."""
+    return DeployView(redactor(stack), verbose=flags.verbose, yes=yes)
+
+
+def deploy_one(workspace: Work, stack: str, flags: DeployFlags, *, max_downtime: str, dry: bool) -> None:
+    """Deploy the stack of that name. Bad options and a bad stack end here, before any connection."""
+    options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache, max_downtime=max_downtime)
+    cargo = load_cargo(workspace.catalog, required_stack(workspace, stack))
+    Deployer(workspace, options, flags, dry).deploy(cargo)
+
+
+def deploy_every_stack(workspace: Work, flags: DeployFlags, *, dry: bool) -> None:
+    """Deploy all stacks in order. Raises DeployedInPart when some failed."""
+    options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache)
+    deployer, catalog = Deployer(workspace, options, flags, dry), workspace.catalog
+    if not catalog.stacks:
+        say(NO_STACKS)
+    cargoes = {stack.name: load_cargo(catalog, stack) for stack in catalog.order()}
+    errors = deploy_in_order(catalog.order(), catalog.needs_of, lambda stack: deployer.deploy(cargoes[stack.name]))
+    failed = [error for error in errors.values() if error]
+    if failed:
+        raise DeployedInPart(failed, of=len(errors))
+
+
+def roll_back(workspace: Work, stack: Stack, release: str, flags: RunFlags, *, dry: bool) -> None:
+    """Run the release again, '' for the good one before the live one."""
+    options, connection = deploy_options(flags, workspace.settings.defaults, cache=True), workspace.connection(stack)
+    with view_of(stack, flags) as view:
+        if dry:
+            view.planned(prepare_rollback(connection, stack, release, options, view))
+        else:
+            rollback(connection, stack, release, options, view)
+
+
+def follow(workspace: Work, stack: Stack, *, verbose: bool) -> None:
+    """Show the stack's running deploy, or the last one, to its end. Raises its error."""
+    with view_of(stack, RunFlags(verbose=verbose)) as view:
+        join(workspace.connection(stack), stack, view)
+
+
+def plan_stacks(workspace: Work, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
+    """Show what a deploy of each would do. check: raises ChangesPending when one of them would do anything."""
+    options = deploy_options(RunFlags(), workspace.settings.defaults)
+    made = [_plan(workspace, stack, options, show_it=format == "table", diff=diff) for stack in stacks]
+    if format == "json":
+        show(as_json([plans.row(plan, workspace.host(stack).name) for plan, stack in zip(made, stacks, strict=True)]))
+    pending = [plan.stack for plan in made if not plan.empty]
+    if check and pending:
+        raise ChangesPending(f"there are changes: {', '.join(pending)}")
+
+
+def _plan(workspace: Work, stack: Stack, options: Options, *, show_it: bool, diff: bool) -> Plan:
+    connection = workspace.connection(stack)
+    with view_of(stack, RunFlags()) as view:
+        plan = prepare(connection, load_cargo(workspace.catalog, stack), options, view)
+        if show_it:
+            view.planned(plan)
+            paths = StackPaths(connection.host.root, stack.name)
+            before = read_texts(connection, paths, plan.previous, plan.changes.changed)
+            view.details(plan, before, redact=redactor(stack, before), diff=diff)
+    return plan
