@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.slow_line import slow_line
 from towline import sandbox
-from towline.checks.here import read_here
-from towline.checks.run import Scope, look
+from towline.checks.baseline import read_baseline
+from towline.checks.run import run_checks
+from towline.checks.scope import Scope
 from towline.deploy.deploy import deploy
 from towline.deploy.planning.plan import Options
 from towline.deploy.prepare import load_cargo
@@ -52,10 +53,10 @@ def inspect(connection: Connection, names: list[str]) -> None:
 
 
 def bench_looks(connection: Connection, scope: Scope, names: list[str]) -> None:
-    first, _ = look(connection, scope)
+    first, _ = run_checks(connection, scope)
     ours, theirs = [], []
     for _ in range(ROUNDS):
-        ours.append(seconds(lambda: look(connection, scope)))
+        ours.append(seconds(lambda: run_checks(connection, scope)))
         theirs.append(seconds(lambda: inspect(connection, names)))
     print(f"{len(first.findings)} checks over {len(names)} containers, beyond connecting")
     print(f"  the first look                  {first.seconds:.3f} s")
@@ -70,14 +71,14 @@ def bench_slow_line(host: Host, scope: Scope, folder: Path) -> None:
         pinned = folder / "known_hosts"
         pinned.write_text(host.known_hosts[0].read_text().replace(f":{host.port}", f":{port}"))
         connection = Connection(replace(host, port=port, known_hosts=(pinned,)), note=print)
-        total = seconds(lambda: look(connection, scope))
+        total = seconds(lambda: run_checks(connection, scope))
         connection.close()
     print(f"on a line of 50 ms, with the login   {total:.2f} s   (aim: under 2)")
 
 
 def main() -> None:
     catalog = load_catalog(load_settings(TOP))
-    scope = Scope(catalog.order(), {stack.name: read_here(stack) for stack in catalog.stacks})
+    scope = Scope(catalog.order(), {stack.name: read_baseline(stack) for stack in catalog.stacks})
     with tempfile.TemporaryDirectory(prefix="towline-bench-") as place:
         folder = Path(place)
         box = sandbox.up(folder=folder / "box", images=images.shipped_images(TOP))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from towline.checks import declared_probes, ports, route
-from towline.checks.ask import Seen
-from towline.checks.finding import Report
-from towline.checks.here import Here
-from towline.checks.run import Scope, chosen, findings
+from towline.checks.answers import Answers
+from towline.checks.baseline import Baseline
+from towline.checks.finding import Finding, Report
+from towline.checks.run import check_answers, local_routes, probed_checks
+from towline.checks.scope import Scope, select
+from towline.checks.state import State, check_state
 from towline.facts.certificate import Certificate
 from towline.facts.compose_model import parse_model
 from towline.facts.container import Binding, Container
@@ -25,6 +26,7 @@ from towline.project.catalog import Stack
 from towline.project.compose_file import Service
 from towline.project.declared_checks import Check
 from towline.project.settings import Host
+from towline.report.groups import sentence
 from towline.ssh.session import Result
 
 NOW = 1_795_000_000.0
@@ -187,8 +189,8 @@ class Example:
 
     survey: Survey = SURVEY
     stacks: tuple[Stack, ...] = (make_stack("traefik", "traefik"), make_stack("shop", "web", "db"))
-    heres: Mapping[str, Here] = field(
-        default_factory=lambda: {"traefik": Here("digest of traefik"), "shop": Here("digest of shop")}
+    baselines: Mapping[str, Baseline] = field(
+        default_factory=lambda: {"traefik": Baseline("digest of traefik"), "shop": Baseline("digest of shop")}
     )
     answers: Mapping[str, Answer] = field(default_factory=dict)  # ADDRESS:PORT, or NAME@ADDRESS:PORT → answer
     results: Mapping[tuple[str, str], Result] = field(default_factory=dict)
@@ -231,7 +233,7 @@ class Example:
         return self.look(stack, model=parse_model(f"/tmp/x\n{json.dumps(keys)}"))
 
     def here(self, stack: str, **changes: Any) -> Example:
-        return replace(self, heres={**self.heres, stack: replace(self.heres[stack], **changes)})
+        return replace(self, baselines={**self.baselines, stack: replace(self.baselines[stack], **changes)})
 
     def answered(self, where: str, answer: Answer) -> Example:
         return replace(self, answers={**self.answers, where: answer})
@@ -243,45 +245,44 @@ class Example:
     # looking at it ---------------------------------------------------------------------------------------------------
 
     def scope(self, **more: Any) -> Scope:
-        return Scope(**{"stacks": self.stacks, "heres": self.heres} | more)
+        return Scope(**{"stacks": self.stacks, "baselines": self.baselines} | more)
 
-    def seen(self) -> Seen:
-        routes = route.served(self.stacks, self.heres, self.survey)
-        seen = Seen(self.survey, self.results, routes, forbidden=self.forbidden)
+    def state(self, **scope: Any) -> State:
+        return check_state(HOST, self.scope(**scope), self.survey, self.results)
+
+    def answered_to(self, state: State) -> Answers:
         if self.forbidden:
-            return seen
-        asked = [question for one in routes for question in one.questions] + ports.questions(self.stacks, self.survey)
-        here = [question for one in routes for question in route.from_here(one, HOST.address).questions]
-        declared = {
-            (stack.name, check.name): [
-                (it, self.answer(it)) for it in declared_probes.questions(check, seen.where("prod", stack))
-            ]
-            for stack in self.stacks
-            for check in stack.checks
-        }
-        return replace(
-            seen,
-            answers={question: self.answer(question) for question in asked},
-            answers_here={question: self.answer(question) for question in here},
-            declared=declared,
+            return Answers(forbidden=self.forbidden)
+        probes = [probe for served in state.routes for probe in served.probes]
+        probes += [port.probe for port in state.ports if port.probe]
+        return Answers(
+            by_probe={probe: self.answer(probe) for probe in probes},
+            declared={it.key: [(probe, self.answer(probe)) for probe in it.probes] for it in probed_checks(state)},
         )
+
+    def findings(self, **scope: Any) -> tuple[Finding, ...]:
+        """All findings, also those that the scope does not include."""
+        state = self.state(**scope)
+        local = {probe: self.answer(probe) for served in local_routes(state) for probe in served.probes}
+        return check_answers(state, self.answered_to(state), Answers({} if self.forbidden else local))
 
     def answer(self, question: Probe) -> Answer:
         good = Answer(status=200 if question.http else 0, certificate=CERTIFICATE if question.tls else None)
         return self.answers.get(f"{question.name}@{question.shown}", self.answers.get(question.shown, good))
 
     def report(self, **scope: Any) -> Report:
-        of = self.scope(**scope)
-        return Report(chosen(findings(HOST, of, self.seen()), of), 0.0)
+        return Report(select(self.findings(**scope), self.scope(**scope)), 0.0)
 
     def told(self, **scope: Any) -> dict[str, str]:
         """Id → result of what is not a pass; for the scope asked for."""
-        of = self.scope(**scope)
-        return {one.id: one.result for one in chosen(findings(HOST, of, self.seen()), of) if one.result != "pass"}
+        return {one.id: one.result for one in self.report(**scope).findings if one.result != "pass"}
 
     def sentences(self, **scope: Any) -> dict[str, str]:
-        of = self.scope(**scope)
-        return {one.id: one.sentence for one in findings(HOST, of, self.seen())}
+        return {one.id: sentence(one) for one in self.findings(**scope)}
+
+    def causes(self) -> set[str]:
+        """The ids that explain skipped findings."""
+        return {one.because for one in self.findings() if one.because}
 
     def wrong(self, **scope: Any) -> list[str]:
         """The ids of what fails or warns."""

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.conftest import TOP, running_box
 from tests.e2e.conftest import BASE, Project, docker, free_port, new_project
 from tests.e2e.faults import wait_for
+from towline.checks.baseline import read_baseline
 from towline.checks.finding import Finding, Report
-from towline.checks.here import read_here
-from towline.checks.run import Scope, look
+from towline.checks.run import run_checks
+from towline.checks.scope import Scope
 from towline.project.catalog import load_catalog
 from towline.project.settings import load_settings
 from towline.sandbox import images
@@ -121,7 +122,7 @@ class Yard:
         return f"{self.project.name(stack)}-{service}-1"
 
     def look(self) -> Report:
-        return look(self.connection, self.scope)[0]
+        return run_checks(self.connection, self.scope)[0]
 
     def failing(self) -> list[str]:
         """The ids of what fails, with the stacks' own names taken out."""
@@ -208,7 +209,7 @@ def standing(project: Project) -> Iterator[Yard]:
     settings = load_settings(project.folder)
     catalog = load_catalog(settings)
     connection = Connection(settings.host(), print)
-    scope = Scope(catalog.order(), {stack.name: read_here(stack) for stack in catalog.stacks})
+    scope = Scope(catalog.order(), {stack.name: read_baseline(stack) for stack in catalog.stacks})
     yield Yard(project, connection, scope, ports)
     connection.close()
     project.clear()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.example_host import CERTIFICATE, DB, GOOD, HOST, JUST_NOW, NOW, TRAEFIK, WEB, Example, binding, make_stack
 from towline.checks.host import check_host
-from towline.checks.run import chosen, findings
+from towline.checks.scope import select
 from towline.facts import certificate
 from towline.facts.compose_model import parse_model
 from towline.facts.drift import StaleMount
@@ -237,7 +237,7 @@ def test_what_is_as_it_may_be_is_no_finding(name: str) -> None:
 
 
 def test_host_that_is_as_it_should_be_has_a_finding_for_each_part_and_no_id_twice() -> None:
-    ids = [one.id for one in findings(HOST, GOOD.scope(), GOOD.seen())]
+    ids = [one.id for one in GOOD.findings()]
     assert len(ids) == len(set(ids)) == 64
     assert GOOD.told() == {f"{WEB_IS}.healthy": "skip"}
 
@@ -245,9 +245,7 @@ def test_host_that_is_as_it_should_be_has_a_finding_for_each_part_and_no_id_twic
 @pytest.mark.parametrize("name", FAILS)
 def test_every_skipped_finding_names_one_that_is_there(name: str) -> None:
     example = FAILS[name][0](GOOD)
-    sentences = example.sentences()
-    seen = {sentence.removeprefix("see ") for sentence in sentences.values() if sentence.startswith("see stack.")}
-    assert seen - sentences.keys() == set()
+    assert example.causes() - example.sentences().keys() == set()
 
 
 def test_sessions_that_sshd_does_not_allow_fail() -> None:
@@ -262,7 +260,7 @@ def test_sessions_that_sshd_does_not_allow_fail() -> None:
 
 
 def finding(example: Example, name: str) -> Any:
-    (found,) = [one for one in findings(HOST, example.scope(), example.seen()) if one.id == name]
+    (found,) = [one for one in example.findings() if one.id == name]
     return found
 
 
@@ -331,7 +329,7 @@ def test_traefik_that_is_known_to_be_down_is_not_blamed_on_its_settings() -> Non
 
 def test_services_only_tells_routes_and_declared_checks() -> None:
     of = GOOD.scope(services_only=True)
-    assert [one.id for one in chosen(findings(HOST, of, GOOD.seen()), of)] == [
+    assert [one.id for one in select(GOOD.findings(), of)] == [
         f"{SHOP}.route.shop.web.answers",
         f"{SHOP}.route.shop.names",
         f"{SHOP}.route.shop.websecure.answers",
@@ -347,9 +345,9 @@ def test_what_explains_a_skipped_finding_is_told_though_it_was_not_asked_for(nam
 
 
 def test_one_stack_is_looked_at_with_the_traefik_of_another() -> None:
-    scope: dict[str, Any] = {"stacks": GOOD.stacks[1:], "around": GOOD.stacks[:1], "machine": False}
+    scope: dict[str, Any] = {"stacks": GOOD.stacks[1:], "proxies": GOOD.stacks[:1], "machine": False}
     of = GOOD.scope(**scope)
-    told = [one.id for one in chosen(findings(HOST, of, GOOD.seen()), of)]
+    told = [one.id for one in select(GOOD.findings(), of)]
     assert f"{SHOP}.route.shop.web.answers" in told
     assert [name for name in told if not name.startswith(f"{SHOP}.")] == []
     assert stopped("traefik-traefik-1")(GOOD).wrong(**scope) == [f"{TRAEFIK_IS}.running"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.example_host import CERTIFICATE, GOOD, HOST, NOW, Example
+from tests.example_host import CERTIFICATE, GOOD, NOW, Example
 from towline.checks import ask as asking
 from towline.checks import declared_commands, declared_probes
-from towline.checks.ask import MOST_REDIRECTS, Seen, ask
-from towline.checks.declared_probes import Where
+from towline.checks.answers import Answers
+from towline.checks.ask import MOST_REDIRECTS, ProbedCheck, ask
+from towline.checks.declared_probes import CheckContext
 from towline.checks.finding import Finding
-from towline.checks.run import findings
 from towline.commands.shell import Command as Words
 from towline.facts.probe import Answer, Probe
 from towline.project.declared_checks import Check, Command, Dns, File, Http, Retry, Tcp, Tls
@@ -23,12 +23,12 @@ SHOP = GOOD.stacks[1]
 DAY = 86400
 
 
-def where(example: Example = GOOD) -> Where:
-    return example.seen().where("prod", example.stacks[1])
+def where(example: Example = GOOD) -> CheckContext:
+    return example.state().context(example.stacks[1], {})
 
 
 def finding(example: Example, name: str) -> Finding:
-    (found,) = [one for one in findings(HOST, example.scope(), example.seen()) if one.id == f"stack.shop.check.{name}"]
+    (found,) = [one for one in example.findings() if one.id == f"stack.shop.check.{name}"]
     return found
 
 
@@ -148,12 +148,12 @@ ASKED: dict[str, tuple[Check, tuple[Probe, ...]]] = {
 @pytest.mark.parametrize("name", ASKED)
 def test_what_is_asked(name: str) -> None:
     check, questions = ASKED[name]
-    assert declared_probes.questions(check, where()) == questions
+    assert declared_probes.probes(check, where()) == questions
 
 
 def test_service_without_a_running_container_is_not_asked() -> None:
     down = GOOD.container("shop-db-1", state="exited")
-    assert declared_probes.questions(Tcp("x", host="db", port=1), where(down)) == ()
+    assert declared_probes.probes(Tcp("x", host="db", port=1), where(down)) == ()
 
 
 OK = Answer(status=200, body=b"<h1>Shop</h1>", headers={"content-type": "text/html; charset=utf-8"}, seconds=0.5)
@@ -199,7 +199,7 @@ CERTIFICATES: dict[str, tuple[Check, Any, str, str]] = {
 @pytest.mark.parametrize("name", CERTIFICATES)
 def test_served_certificate_is_judged(name: str) -> None:
     check, served, result, sentence = CERTIFICATES[name]
-    (question,) = declared_probes.questions(check, where())
+    (question,) = declared_probes.probes(check, where())
     found = declared_probes.judge_answers(check, where(), [(question, Answer(certificate=served))])
     assert found.result == result
     assert sentence in found.sentence
@@ -249,9 +249,9 @@ def test_check_that_fails_for_another_reason_speaks_of_that(name: str) -> None:
     example = GOOD.checked(Tcp("x", host="db", port=1), Http("y")).answered("172.21.0.2:1", shut)
     broken = change(example.answered("a.example@127.0.0.1:80", shut))
     assert finding(broken, "y").result == "skip"
-    assert finding(broken, "y").sentence == f"see {cause}"
+    assert finding(broken, "y").because == cause
     if "Traefik" not in name:
-        assert finding(broken, "x").sentence == f"see {cause}"
+        assert finding(broken, "x").because == cause
 
 
 def test_name_that_does_not_resolve_is_no_service_s_fault() -> None:
@@ -313,18 +313,19 @@ class Server:
         return left.pop(0) if len(left) > 1 else left[0]
 
 
-def seen(check: Check) -> tuple[Seen, Example]:
-    example = GOOD.checked(check)
-    return replace(example.seen(), routes=(), answers={}, declared={}), example
+def asked(*checks: Check) -> Answers:
+    """The answers of the shop's checks, without any route."""
+    context = replace(where(GOOD.checked(*checks)), routes={})
+    probed = [ProbedCheck(check, context, declared_probes.probes(check, context)) for check in checks]
+    return ask(lambda *_: pytest.fail("dialled"), (), probed)
 
 
 def outcome(
     monkeypatch: pytest.MonkeyPatch, check: Check, answers: dict[str, list[Answer]]
 ) -> tuple[str, str, list[str]]:
     server = Server(monkeypatch, answers)
-    bare, example = seen(check)
-    after = ask(lambda *_: pytest.fail("dialled"), HOST, bare, example.stacks, {}, listen=False)
-    found = declared_probes.judge_answers(check, where(example), after.declared["shop", "x"])
+    after = asked(check)
+    found = declared_probes.judge_answers(check, where(GOOD.checked(check)), after.declared["shop", "x"])
     return found.result, found.sentence, server.asked
 
 
@@ -360,8 +361,7 @@ def test_two_checks_of_one_url_are_judged_by_themselves(monkeypatch: pytest.Monk
     server = Server(monkeypatch, {HERE: [redirect("/b")], THERE_TOO: [OK]})
     both = (Http("x", url=URL, follow=True, contains="Shop"), Http("y", url=URL, status=(302,)))
     example = GOOD.checked(*both)
-    bare = replace(example.seen(), routes=(), answers={}, declared={})
-    after = ask(lambda *_: pytest.fail("dialled"), HOST, bare, example.stacks, {}, listen=False)
+    after = asked(*both)
     assert [
         declared_probes.judge_answers(one, where(example), after.declared["shop", one.name]).result for one in both
     ] == ["pass"] * 2

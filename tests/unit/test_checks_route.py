@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.example_host import CERTIFICATE, GOOD, HOST, NOW, TRAEFIK, WEB, Example, binding
+from tests.example_host import CERTIFICATE, GOOD, NOW, TRAEFIK, WEB, Example, binding
 from towline.checks import route
 from towline.checks.certificate import judge_served
 from towline.checks.finding import Finding
-from towline.checks.run import findings
 from towline.facts import certificate
 from towline.facts.probe import Answer, Probe
 
@@ -21,15 +20,12 @@ DASHBOARD = "http: {routers: {pages: {rule: 'Host(`t.example`)', entryPoints: [w
 
 
 def finding(example: Example, name: str, **scope: Any) -> Finding:
-    (found,) = [one for one in findings(HOST, example.scope(**scope), example.seen()) if one.id == name]
+    (found,) = [one for one in example.findings(**scope) if one.id == name]
     return found
 
 
 def questions(example: Example) -> dict[str, tuple[Probe, ...]]:
-    return {
-        f"{one.stack.name}.{one.name}": one.questions
-        for one in route.served(example.stacks, example.heres, example.survey)
-    }
+    return {f"{served.stack.name}.{served.name}": served.probes for served in example.state().routes}
 
 
 def rule(text: str, **labels: str) -> Example:
@@ -239,7 +235,7 @@ def test_the_worst_certificate_of_a_route_is_told() -> None:
 
 def test_without_an_answer_there_is_no_second_failure_for_its_certificate() -> None:
     example = GOOD.answered("a.example@127.0.0.1:443", Answer("hung up"))
-    assert finding(example, f"{ROUTE}.websecure.certificate").sentence == f"see {ROUTE}.websecure.answers"
+    assert finding(example, f"{ROUTE}.websecure.certificate").because == f"{ROUTE}.websecure.answers"
 
 
 @pytest.mark.parametrize(("days", "result"), [(-1, "fail"), (3, "warn")])
@@ -270,8 +266,8 @@ def test_name_is_judged_once_for_a_router_with_two_entry_points() -> None:
 
 
 def here(example: Example) -> dict[str, tuple[Probe, ...]]:
-    found = (route.from_here(one, "192.0.2.7") for one in route.served(example.stacks, example.heres, example.survey))
-    return {one.name: one.questions for one in found}
+    routes = (route.from_this_machine(served, "192.0.2.7") for served in example.state().routes)
+    return {served.name: served.probes for served in routes}
 
 
 def test_from_here_a_route_is_asked_by_its_name_at_the_published_port() -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.example_host import GOOD, HOST
 from towline.checks import run
 from towline.checks.finding import Finding, Report, Subject
-from towline.checks.run import chosen, findings, look_at, until_good
+from towline.checks.run import check_hosts, until_good
+from towline.checks.scope import select
 from towline.errors import ConnectionLost, HostUnreachable, RemoteFailed, TowlineError, UsageError
 from towline.ssh.connection import Connection
 
@@ -28,14 +29,14 @@ def places(monkeypatch: pytest.MonkeyPatch, *outcomes: Finding | TowlineError, *
         if isinstance(outcome, TowlineError):
             raise outcome
         every = (replace(outcome, host=connection.host.name),)
-        return Report(chosen(every, of), 1.0), every
+        return Report(select(every, of), 1.0), every
 
-    monkeypatch.setattr(run, "look", looked)
+    monkeypatch.setattr(run, "run_checks", looked)
     return [(one, of) for one in hosts]
 
 
 def test_several_hosts_make_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = look_at(places(monkeypatch, FINE, BAD))
+    report = check_hosts(places(monkeypatch, FINE, BAD))
     assert [(one.host, one.result) for one in report.findings] == [("host0", "pass"), ("host1", "fail")]
     assert report.seconds == 2.0
 
@@ -46,38 +47,38 @@ def test_several_hosts_make_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_several_hosts_one_that_cannot_be_looked_at_is_a_finding(
     monkeypatch: pytest.MonkeyPatch, error: TowlineError
 ) -> None:
-    report = look_at(places(monkeypatch, error, FINE))
+    report = check_hosts(places(monkeypatch, error, FINE))
     unreached, fine = report.findings
     assert (unreached.host, unreached.id, unreached.result) == ("host0", "host.reachable", "fail")
     assert (unreached.evidence, unreached.hint) == (error.message, error.hint)
     assert fine.result == "pass"
     with pytest.raises(type(error)):
-        look_at(places(monkeypatch, error))
+        check_hosts(places(monkeypatch, error))
 
 
 def test_fail_fast_looks_at_no_further_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = look_at(places(monkeypatch, BAD, ConnectionLost("not to be looked at"), fail_fast=True))
+    report = check_hosts(places(monkeypatch, BAD, ConnectionLost("not to be looked at"), fail_fast=True))
     assert [one.host for one in report.findings] == ["host0"]
 
 
 def test_pattern_of_no_check_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--only=host.memori: no check has such an id; did you mean host.memory\?"):
-        look_at(places(monkeypatch, FINE, only="host.memori"))
-    assert len(look_at(places(monkeypatch, FINE, only="host.m*")).findings) == 1
+        check_hosts(places(monkeypatch, FINE, only="host.memori"))
+    assert len(check_hosts(places(monkeypatch, FINE, only="host.m*")).findings) == 1
 
 
 def test_pattern_is_of_one_host_s_checks_while_another_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = look_at(places(monkeypatch, FINE, HostUnreachable("no"), only="host.memory"))
+    report = check_hosts(places(monkeypatch, FINE, HostUnreachable("no"), only="host.memory"))
     assert [one.result for one in report.findings] == ["pass", "fail"]
 
 
 def test_waived_cause_is_told_with_what_it_explains() -> None:
     of = GOOD.scope(only="*.answers")
     down = GOOD.container("traefik-traefik-1", health="unhealthy")
-    found = findings(HOST, of, down.seen())
+    found = down.findings(only="*.answers")
     cause = "stack.traefik.service.traefik.healthy"
     waived = [replace(one, result="waived") if one.id == cause else one for one in found]
-    assert {one.id: one.result for one in chosen(waived, of)} == {
+    assert {one.id: one.result for one in select(waived, of)} == {
         "stack.shop.route.shop.web.answers": "skip",
         "stack.shop.route.shop.websecure.answers": "skip",
         cause: "waived",

@@ -57,7 +57,7 @@ def test_json_has_the_shape_of_the_contract() -> None:
         "summary": {"pass": 0, "fail": 1, "warn": 0, "skip": 1, "waived": 1, "seconds": 0.943},
         "findings": [
             {"id": "a.b", "host": "prod", "stack": "web", "service": "app", "result": "fail"}
-            | {"sentence": "app: fail", "evidence": "seen", "hint": "do"},
+            | {"sentence": "app: fail", "evidence": "seen", "hint": "do", "because": ""},
             *(findings_json.row(found)["findings"][1:]),
         ],
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from towline.checks.declared_probes import Where
+from towline.checks.declared_probes import CheckContext
 from towline.checks.finding import Finding, Subject, listed
 from towline.commands import shell
 from towline.commands.docker import ONEOFF, PROJECT, SERVICE
@@ -95,26 +95,28 @@ def _tried(check: Check, words: shell.Command, right: str, has: str = "") -> she
     return shell.script(_TRY, str(check.retry.times), f"{check.retry.pause:g}", right, has, *words)
 
 
-def judge_command(check: Check, where: Where, result: Result) -> Finding:
+def judge_command(check: Check, context: CheckContext, result: Result) -> Finding:
     """The finding out of what `command` answered."""
-    about = where.about(check)
+    subject = context.subject(check)
     if isinstance(check, File):
-        return _judge_file(about, check, result)
+        return _judge_file(subject, check, result)
     if isinstance(check, Dns):
-        return _judge_dns(about, check, result)
-    return _judge_output(about, check, result) if isinstance(check, Command) else about.skip(check.name, "not asked")
+        return _judge_dns(subject, check, result)
+    return (
+        _judge_output(subject, check, result) if isinstance(check, Command) else subject.skip(check.name, "not asked")
+    )
 
 
-def _judge_output(about: Subject, check: Command, result: Result) -> Finding:
+def _judge_output(subject: Subject, check: Command, result: Result) -> Finding:
     if check.service and result.code == NOT_RUNNING:
-        return about.skip(check.name, f"{check.service} does not run")
+        return subject.skip(check.name, f"{check.service} does not run")
     said = _tail(result.out)
     if result.code != check.exit_code:
         late = f"did not end within {check.timeout:g} s" if result.code in TOO_LATE else f"ended with {result.code}"
-        return about.fail(check.name, f"the command {late}, expected {check.exit_code}", said)
+        return subject.fail(check.name, f"the command {late}, expected {check.exit_code}", said)
     if check.contains and check.contains not in result.out:
-        return about.fail(check.name, f"the command does not say {check.contains!r}", said)
-    return about.ok(check.name, "the command does what it should", said)
+        return subject.fail(check.name, f"the command does not say {check.contains!r}", said)
+    return subject.ok(check.name, "the command does what it should", said)
 
 
 def _tail(text: str) -> str:
@@ -122,31 +124,31 @@ def _tail(text: str) -> str:
     return listed(lines[-MOST_LINES:])
 
 
-def _judge_dns(about: Subject, check: Dns, result: Result) -> Finding:
+def _judge_dns(subject: Subject, check: Dns, result: Result) -> Finding:
     if result.code == NOT_FOUND:
-        return about.skip(check.name, "the server has no getent to resolve names with")
+        return subject.skip(check.name, "the server has no getent to resolve names with")
     addresses = list(dict.fromkeys(line.split()[0] for line in result.out.splitlines() if line.strip()))
     if result.code or not addresses:
-        return about.fail(check.name, f"the server does not resolve {check.host}", hint="see `getent ahosts` there")
+        return subject.fail(check.name, f"the server does not resolve {check.host}", hint="see `getent ahosts` there")
     if check.address and check.address not in addresses:
-        return about.fail(check.name, f"{check.host} is not {check.address}", ", ".join(addresses))
-    return about.ok(check.name, f"the server resolves {check.host}", ", ".join(addresses))
+        return subject.fail(check.name, f"{check.host} is not {check.address}", ", ".join(addresses))
+    return subject.ok(check.name, f"the server resolves {check.host}", ", ".join(addresses))
 
 
-def _judge_file(about: Subject, check: File, result: Result) -> Finding:
+def _judge_file(subject: Subject, check: File, result: Result) -> Finding:
     there = result.code == 0
     if there != check.exists:
         sentence = f"{check.path} does not exist" if check.exists else f"{check.path} exists, and should not"
-        return about.fail(check.name, sentence, "" if check.exists else result.out.strip())
+        return subject.fail(check.name, sentence, "" if check.exists else result.out.strip())
     if not there:
-        return about.ok(check.name, f"{check.path} does not exist, as it should")
+        return subject.ok(check.name, f"{check.path} does not exist, as it should")
     mode, owner, size, age, path = [*result.out.strip().split(" ", 4), *[""] * 5][:5]
     evidence = f"{path}: mode {mode}, owner {owner}, {size} bytes, changed {_age(float(age))} ago"
     wrong = _wrong_file(check, mode, owner, int(size), float(age))
     return (
-        about.fail(check.name, f"{path} {wrong}", evidence)
+        subject.fail(check.name, f"{path} {wrong}", evidence)
         if wrong
-        else about.ok(check.name, f"{path} is as it should be", evidence)
+        else subject.ok(check.name, f"{path} is as it should be", evidence)
     )
 
 

@@ -1,12 +1,12 @@
-"""Declared checks that are asked over TCP (`http`, `tcp`, `tls`): what is asked for each, and what the answers mean.
+"""Declared checks that are probed over TCP (`http`, `tcp`, `tls`): the probes of each, and what the answers mean.
 
-Those that run on the server are in ran.py.
+Those that run as commands on the server are in declared_commands.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urljoin, urlsplit
 
 from towline.checks.finding import Finding, Subject, listed
@@ -18,116 +18,125 @@ from towline.project.declared_checks import Check, Http, Tcp, Tls
 
 
 @dataclass(frozen=True)
-class Where:
-    """What a check's questions are made from. routes: router → one question for each of its asks."""
+class CheckContext:
+    """What a declared check's probes are made from. routes: router → one probe for each of its example requests."""
 
     host: str
     stack: Stack
     survey: Survey
     routes: Mapping[str, Sequence[Probe]] = field(default_factory=dict)
 
-    def about(self, check: Check) -> Subject:
+    def subject(self, check: Check) -> Subject:
         return Subject(f"stack.{self.stack.name}.check", self.host, self.stack.name, getattr(check, "service", ""))
 
     def address(self, name: str) -> str:
-        """Where the host reaches it: a service of the stack at its container, '' when that has none; any other name is itself."""
+        """Where the host reaches it: a service of the stack at its container, '' when it has none; any other name is itself."""
         if name not in {service.name for service in self.stack.services}:
             return name
         containers = self.survey.of(self.stack.project, name)
-        return next((one.address for one in containers if one.running and one.address), "")
+        return next((each.address for each in containers if each.running and each.address), "")
 
     def server_name(self, check: Tls) -> str:
         """The name that its certificate must be for, '' for any."""
-        return check.server_name or ("" if check.host in {one.name for one in self.stack.services} else check.host)
+        services = {service.name for service in self.stack.services}
+        return check.server_name or ("" if check.host in services else check.host)
 
 
-def questions(check: Check, where: Where) -> tuple[Probe, ...]:
-    """What is asked for a check; nothing when its service has no container to ask, or no route has the path."""
+def probes(check: Check, context: CheckContext) -> tuple[Probe, ...]:
+    """The probes of a check; none when its service has no container to probe, or no route has the path."""
+    if isinstance(check, Http) and check.url.startswith("/"):
+        return tuple(_on_path(probe, check.url) for probe in _route_probes(check, context))
     if isinstance(check, Tcp):
-        found = [(where.address(check.host), Probe("", check.port, http=False))]
+        address, probe = context.address(check.host), Probe("", check.port, http=False)
     elif isinstance(check, Tls):
-        found = [(where.address(check.host), Probe("", check.port, where.server_name(check), tls=True, http=False))]
-    elif isinstance(check, Http) and check.url.startswith("/"):
-        return tuple(_on_path(one, check.url) for one in _routes(check, where))
+        name = context.server_name(check)
+        address, probe = context.address(check.host), Probe("", check.port, name, tls=True, http=False)
     elif isinstance(check, Http):
-        found = [_of_url(check.url, where)]
+        address, probe = _of_url(check.url, context)
     else:
         return ()
-    return tuple(_at(address, question) for address, question in found if address)
+    return (replace(probe, address=address),) if address else ()
 
 
-def _at(address: str, question: Probe) -> Probe:
-    return Probe(address, question.port, question.name, question.tls, question.http, path=question.path)
+def _route_probes(check: Http, context: CheckContext) -> list[Probe]:
+    return [probe for router, probes in context.routes.items() if check.route in ("", router) for probe in probes]
 
 
-def _routes(check: Http, where: Where) -> list[Probe]:
-    return [one for router, asked in where.routes.items() if check.route in ("", router) for one in asked]
+def _on_path(probe: Probe, path: str) -> Probe:
+    return Probe(probe.address, probe.port, probe.name, probe.tls, path=path, headers=probe.headers)
 
 
-def _on_path(one: Probe, path: str) -> Probe:
-    return Probe(one.address, one.port, one.name, one.tls, path=path, headers=one.headers)
-
-
-def _of_url(url: str, where: Where) -> tuple[str, Probe]:
+def _of_url(url: str, context: CheckContext) -> tuple[str, Probe]:
+    """(the address to connect to, the probe without it)"""
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     name = parts.hostname or ""
-    return where.address(name), Probe("", parts.port or (443 if tls else 80), name, tls, path=path)
+    return context.address(name), Probe("", parts.port or (443 if tls else 80), name, tls, path=path)
 
 
 def redirects(answer: Answer) -> bool:
     return answer.status in (301, 302, 303, 307, 308) and bool(answer.headers.get("location"))
 
 
-def follow(answer: Answer, question: Probe, where: Where) -> Probe | None:
-    """The question that a redirect asks next, None when it cannot be asked; within the same host it stays on the same line."""
+def follow(answer: Answer, probe: Probe, context: CheckContext) -> Probe | None:
+    """The probe of a redirect's target, None when it cannot be probed; within the same host it keeps address and port."""
     target = quote(answer.headers["location"], safe="%:/?#[]@!$&'()*+,;=~")
     try:
         parts = urlsplit(target)
-        scheme = parts.scheme or ("https" if question.tls else "http")
+        scheme = parts.scheme or ("https" if probe.tls else "http")
         if not parts.netloc and not parts.scheme:
-            return _on_path(question, urljoin(question.path, target).partition("#")[0])
+            return _on_path(probe, urljoin(probe.path, target).partition("#")[0])
         if scheme not in ("http", "https") or not parts.hostname:
             return None
-        address, then = _of_url(parts._replace(scheme=scheme).geturl(), where)
+        address, following = _of_url(parts._replace(scheme=scheme).geturl(), context)
     except ValueError:
         return None
-    known = [one for asked in where.routes.values() for one in asked if (one.name, one.tls) == (then.name, then.tls)]
-    return _on_path(known[0], then.path) if known else _at(address, then) if address else None
+    same_server = (
+        known
+        for probes in context.routes.values()
+        for known in probes
+        if (known.name, known.tls) == (following.name, following.tls)
+    )
+    if known := next(same_server, None):
+        return _on_path(known, following.path)
+    return replace(following, address=address) if address else None
 
 
-def judge_answers(check: Check, where: Where, answers: Sequence[tuple[Probe, Answer]]) -> Finding:
-    """The finding out of the answers to `questions`."""
-    about = where.about(check)
+def judge_answers(check: Check, context: CheckContext, answers: Sequence[tuple[Probe, Answer]]) -> Finding:
+    """The finding out of the answers to `probes`."""
+    subject = context.subject(check)
     if not answers:
-        return _unasked(about, check, where)
-    now = where.survey.host.now
-    wrong = [(question, why) for question, answer in answers if (why := _wrong_answer(check, question, answer, now))]
-    seen = listed([_seen(question, answer) for question, answer in answers])
+        return _unprobed(subject, check, context)
+    now = context.survey.host.now
+    wrong = [(probe, why) for probe, answer in answers if (why := _wrong_answer(check, probe, answer, now))]
+    evidence = listed([_evidence(probe, answer) for probe, answer in answers])
     if wrong:
-        return about.fail(check.name, f"{_subject(wrong[0][0])}: {wrong[0][1]}", seen)
-    return about.ok(check.name, _holds(check), seen)
+        probe, why = wrong[0]
+        return subject.fail(check.name, f"{_target(probe)}: {why}", evidence)
+    return subject.ok(check.name, _holds(check), evidence)
 
 
-def _unasked(about: Subject, check: Check, where: Where) -> Finding:
+def _unprobed(subject: Subject, check: Check, context: CheckContext) -> Finding:
     if not (isinstance(check, Http) and check.url.startswith("/")):
-        return about.skip(check.name, "its service does not run")
-    if not where.routes:
+        return subject.skip(check.name, "its service does not run")
+    if not context.routes:
         hint = "a whole URL, such as http://web:8080/, is asked without a route"
-        return about.fail(check.name, f"no Traefik serves a route of {about.stack} to ask {check.url} of", hint=hint)
-    if check.route and check.route not in where.routes:
-        return about.fail(check.name, f"there is no route {check.route!r}; {closest(check.route, where.routes)}")
-    return about.skip(check.name, "no request to its route could be asked")
+        return subject.fail(
+            check.name, f"no Traefik serves a route of {subject.stack} to ask {check.url} of", hint=hint
+        )
+    if check.route and check.route not in context.routes:
+        return subject.fail(check.name, f"there is no route {check.route!r}; {closest(check.route, context.routes)}")
+    return subject.skip(check.name, "no request to its route could be asked")
 
 
-def _subject(question: Probe) -> str:
-    return f"{question.name or question.shown}{question.path if question.http else ''}"
+def _target(probe: Probe) -> str:
+    return f"{probe.name or probe.shown}{probe.path if probe.http else ''}"
 
 
-def _seen(question: Probe, answer: Answer) -> str:
-    what = answer.problem or (f"{answer.status}" if question.http else "open")
-    return f"{_subject(question)} at {question.shown}: {what} in {answer.seconds:.3f} s"
+def _evidence(probe: Probe, answer: Answer) -> str:
+    outcome = answer.problem or (f"{answer.status}" if probe.http else "open")
+    return f"{_target(probe)} at {probe.shown}: {outcome} in {answer.seconds:.3f} s"
 
 
 def _holds(check: Check) -> str:
@@ -136,12 +145,12 @@ def _holds(check: Check) -> str:
     ]
 
 
-def _wrong_answer(check: Check, question: Probe, answer: Answer, now: float) -> str:
+def _wrong_answer(check: Check, probe: Probe, answer: Answer, now: float) -> str:
     if answer.problem:
         return answer.problem
     if isinstance(check, Tls):
-        return _wrong_certificate(check, answer, question.name, now)
-    return _wrong_http(check, answer) if isinstance(check, Http) and question.http else ""
+        return _wrong_certificate(check, answer, probe.name, now)
+    return _wrong_http(check, answer) if isinstance(check, Http) and probe.http else ""
 
 
 def _wrong_certificate(check: Tls, answer: Answer, name: str, now: float) -> str:

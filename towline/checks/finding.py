@@ -13,10 +13,11 @@ RESULTS: tuple[Result, ...] = ("fail", "warn", "waived", "skip", "pass")  # wors
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's answer.
+    """The result of one check.
 
-    id: stable, dotted, unique on its host: `stack.traefik.service.proxy.healthy`. stack, service: '' when it is not of one.
-    sentence: what holds or does not, in a line. evidence: what was seen, may have several lines. hint: what to do, '' for a pass.
+    id: stable, dotted, unique on its host: `stack.traefik.service.proxy.healthy`. stack, service: '' when it is of neither.
+    sentence: what holds or does not, in a line; '' for a finding that another one explains. evidence: what was seen, may have
+    several lines. hint: what to do, '' for a pass. because: the id of the finding that explains why this one is skipped.
     """
 
     id: str
@@ -27,11 +28,12 @@ class Finding:
     sentence: str
     evidence: str = ""
     hint: str = ""
+    because: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings of one look at the hosts; seconds: from the first question to the last answer, without logging in."""
+    """The findings of one run of the checks; seconds: from the first command to the last answer, without logging in."""
 
     findings: tuple[Finding, ...]
     seconds: float
@@ -41,13 +43,13 @@ class Report:
 
 
 def counts(findings: Iterable[Finding]) -> dict[Result, int]:
-    """How many there are of each result, all five always there.
+    """How many findings there are of each result; all five results are keys.
 
     >>> counts([])
     {'fail': 0, 'warn': 0, 'waived': 0, 'skip': 0, 'pass': 0}
     """
-    found = Counter(finding.result for finding in findings)
-    return {result: found[result] for result in RESULTS}
+    count = Counter(finding.result for finding in findings)
+    return {result: count[result] for result in RESULTS}
 
 
 def of_result(findings: Sequence[Finding], *results: Result) -> tuple[Finding, ...]:
@@ -56,7 +58,7 @@ def of_result(findings: Sequence[Finding], *results: Result) -> tuple[Finding, .
 
 @dataclass(frozen=True)
 class Subject:
-    """Makes the findings of one subject: each id begins with `prefix`."""
+    """What a group of checks is about; makes its findings: each id begins with `prefix`."""
 
     prefix: str
     host: str
@@ -75,11 +77,15 @@ class Subject:
     def skip(self, name: str, reason: str) -> Finding:
         return self._finding(name, "skip", reason, "")
 
+    def explained(self, name: str, cause: str) -> Finding:
+        """A skipped finding. cause: the id of the finding that explains it."""
+        return Finding(f"{self.prefix}.{name}", self.host, self.stack, self.service, "skip", "", because=cause)
+
     def _finding(self, name: str, result: Result, sentence: str, evidence: str, hint: str = "") -> Finding:
         return Finding(f"{self.prefix}.{name}", self.host, self.stack, self.service, result, sentence, evidence, hint)
 
 
 def listed(texts: Sequence[str], most: int = 10) -> str:
-    """One a line, so many at most."""
+    """One text a line, `most` lines at most."""
     more = len(texts) - most
     return "\n".join([*texts[:most], f"and {more} more"] if more > 0 else texts)

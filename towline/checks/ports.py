@@ -1,78 +1,89 @@
-"""The ports that running containers were told to publish: whether they have them, and whether anybody listens there."""
+"""The ports that running containers were told to publish: whether they have them, and whether a program listens there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+from towline.checks.answers import Answers
+from towline.checks.causes import Causes
 from towline.checks.finding import RESULTS, Finding, Subject
 from towline.checks.proxy import reached
 from towline.facts.container import Binding, Container
-from towline.facts.probe import Answer, Probe
+from towline.facts.probe import Probe
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 
 
-def questions(stacks: Iterable[Stack], survey: Survey) -> list[Probe]:
-    """Whether each is open; UDP cannot be asked."""
-    found = [_held(one, wanted) for stack in stacks for one, wanted in _ports(survey, stack)]
-    return [_question(held) for held in found if held and held.outside.proto == "tcp"]
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port that a container was told to publish. held: what it has on the host, None when it is not published."""
+
+    stack: Stack
+    container: Container
+    wanted: Binding
+    held: Binding | None
+
+    @property
+    def shown(self) -> str:
+        # without a number of its own it is told apart by the one inside
+        number = self.wanted.outside.port or f"any:{self.wanted.inside.partition('/')[0]}"
+        return f"{self.wanted.outside.address}:{number}/{self.wanted.outside.proto}"
+
+    @property
+    def probe(self) -> Probe | None:
+        """Whether it is open; None for UDP, which cannot be probed, and for what is not published."""
+        if self.held is None or self.held.outside.proto != "tcp":
+            return None
+        return Probe(reached(self.held.outside.address), self.held.outside.port, http=False, proxied=True)
 
 
-def _ports(survey: Survey, stack: Stack) -> Iterator[tuple[Container, Binding]]:
-    for one in survey.of(stack.project):
-        if one.running:
-            yield from ((one, binding) for binding in dict.fromkeys(one.wanted))
+def published_ports(stacks: Iterable[Stack], survey: Survey) -> Iterator[PublishedPort]:
+    for stack in stacks:
+        for container in survey.of(stack.project):
+            if container.running:
+                for wanted in dict.fromkeys(container.wanted):
+                    yield PublishedPort(stack, container, wanted, _held(container, wanted))
 
 
-def _held(one: Container, wanted: Binding) -> Binding | None:
-    """Docker tells both families of a wildcard; one is asked."""
-    return next(
-        (held for held in one.held if held.inside == wanted.inside and wanted.outside.port in (0, held.outside.port)),
-        None,
-    )
+def _held(container: Container, wanted: Binding) -> Binding | None:
+    """Docker publishes a wildcard for both address families; one of them is enough."""
+    same = (held for held in container.held if held.inside == wanted.inside)
+    return next((held for held in same if wanted.outside.port in (0, held.outside.port)), None)
 
 
-def _question(held: Binding) -> Probe:
-    return Probe(reached(held.outside.address), held.outside.port, http=False, proxied=True)
+def check_ports(host: str, ports: Iterable[PublishedPort], answers: Answers, causes: Causes) -> list[Finding]:
+    """The findings `….service.NAME.port.ADDRESS:PORT/PROTO`. causes: what explains whatever is wrong with a service's ports."""
+    findings = []
+    for port in ports:
+        service = port.container.service
+        subject = Subject(f"stack.{port.stack.name}.service.{service}", host, port.stack.name, service)
+        finding, cause = _check_port(subject, port, answers), causes.get((port.stack.name, service))
+        findings.append(
+            subject.explained(f"port.{port.shown}", cause) if finding.result == "fail" and cause else finding
+        )
+    return findings
 
 
-def check_ports(
-    host: str,
-    stack: Stack,
-    survey: Survey,
-    answers: Mapping[Probe, Answer],
-    unasked: str,
-    bad: Mapping[tuple[str, str], str],
-) -> Sequence[Finding]:
-    """The findings `….service.NAME.port.ADDRESS:PORT/PROTO` of what runs; of replicas the worst.
-
-    unasked: why there is no answer. bad: (stack, service) → the finding that explains whatever is wrong with its ports.
-    """
-    found: dict[str, Finding] = {}
-    for one, wanted in _ports(survey, stack):
-        about = Subject(f"stack.{stack.name}.service.{one.service}", host, stack.name, one.service)
-        finding = _check_port(about, wanted, _held(one, wanted), answers, unasked)
-        if finding.result == "fail" and (why := bad.get((stack.name, one.service))):
-            finding = about.skip(finding.id.removeprefix(f"{about.prefix}."), f"see {why}")
-        found[finding.id] = min(finding, found.get(finding.id, finding), key=lambda it: RESULTS.index(it.result))
-    return tuple(found.values())
-
-
-def _check_port(
-    about: Subject, wanted: Binding, held: Binding | None, answers: Mapping[Probe, Answer], unasked: str
-) -> Finding:
-    # without a number of its own it is told apart by the one inside
-    number = wanted.outside.port or f"any:{wanted.inside.partition('/')[0]}"
-    shown = f"{wanted.outside.address}:{number}/{wanted.outside.proto}"
-    name = f"port.{shown}"
-    if held is None:
-        hint = f"inv deploy --stack={about.stack}"
-        return about.fail(name, f"its port {shown} is not published, though it runs", hint=hint)
-    if held.outside.proto != "tcp":
-        return about.ok(name, f"its port {shown} is published", "UDP cannot be asked whether anybody listens")
-    answer = answers.get(_question(held))
+def _check_port(subject: Subject, port: PublishedPort, answers: Answers) -> Finding:
+    name = f"port.{port.shown}"
+    if port.held is None:
+        hint = f"inv deploy --stack={subject.stack}"
+        return subject.fail(name, f"its port {port.shown} is not published, though it runs", hint=hint)
+    if port.probe is None:
+        return subject.ok(name, f"its port {port.shown} is published", "UDP cannot be asked whether anybody listens")
+    answer = answers.by_probe.get(port.probe)
     if answer is None:
-        return about.skip(name, unasked)
+        return subject.skip(name, answers.missing)
     if answer.problem:
-        return about.fail(name, f"its port {shown} is published, and nobody answers there", answer.problem)
-    return about.ok(name, f"its port {shown} is published and open", f"{wanted.inside} in the container")
+        return subject.fail(name, f"its port {port.shown} is published, and nobody answers there", answer.problem)
+    return subject.ok(name, f"its port {port.shown} is published and open", f"{port.wanted.inside} in the container")
+
+
+def worst_of_replicas(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding for each id: the worst, where several replicas have the same port."""
+    worst: dict[str, Finding] = {}
+    for finding in findings:
+        known = worst.get(finding.id, finding)
+        worst[finding.id] = min(finding, known, key=lambda each: RESULTS.index(each.result))
+    return list(worst.values())

@@ -1,14 +1,15 @@
-"""The Traefiks of a host's stacks: where their entry points are reached, and whether they are configured so that they can work."""
+"""The proxies (Traefik) of a host's stacks: where their entry points are reached, and whether their configuration can work."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from towline.checks.baseline import Baseline
+from towline.checks.causes import Causes
 from towline.checks.finding import Finding, Subject
-from towline.checks.here import Here
 from towline.facts.container import Container
 from towline.facts.inventory import WILDCARDS
 from towline.facts.survey import Survey
@@ -21,15 +22,15 @@ UNDEPLOYED = "its file may be another one on the server: the working tree is not
 
 @dataclass(frozen=True)
 class Proxy:
-    """One Traefik of the host's stacks. container None: there is none at the moment; its routes should still be."""
+    """One Traefik of the host's stacks. container None: it has none at the moment; its routes are expected all the same."""
 
     stack: Stack
     service: str
     traefik: Traefik
     container: Container | None
 
-    def where(self, entry_point: EntryPoint) -> tuple[str, int]:
-        """The address at which the host reaches the entry point: the published port, else the container's own; '' for nowhere."""
+    def address_of(self, entry_point: EntryPoint) -> tuple[str, int]:
+        """Address and port at which the host reaches the entry point: the published port, else the container's own; '' for none."""
         if self.container is None:
             return "", 0
         for held in self.container.held:
@@ -38,22 +39,22 @@ class Proxy:
         return self.container.address, entry_point.port
 
     def public_port(self, name: str, address: str) -> int:
-        """The entry point's port for who comes from elsewhere, 0 for none. address: the host's, 127.0.0.1 for this machine."""
-        point = self.point(name)
-        if self.container is None or point is None:
+        """The entry point's port for other machines, 0 for none. address: the host's, 127.0.0.1 for this machine."""
+        entry_point = self.entry_point(name)
+        if self.container is None or entry_point is None:
             return 0
         if self.container.host_network:
-            return point.port
-        held = (one.outside for one in self.container.held if one.inside == f"{point.port}/tcp")
-        here = address in ("127.0.0.1", "localhost")
-        return next((one.port for one in held if here or not one.address.startswith("127.")), 0)
+            return entry_point.port
+        ports = (held.outside for held in self.container.held if held.inside == f"{entry_point.port}/tcp")
+        local = address in ("127.0.0.1", "localhost")
+        return next((port.port for port in ports if local or not port.address.startswith("127.")), 0)
 
-    def point(self, name: str) -> EntryPoint | None:
-        return next((one for one in self.traefik.entry_points if one.name == name), None)
+    def entry_point(self, name: str) -> EntryPoint | None:
+        return next((point for point in self.traefik.entry_points if point.name == name), None)
 
 
 def reached(address: str) -> str:
-    """Where the host itself reaches what is bound to `address`.
+    """The address at which the host itself reaches what is bound to `address`.
 
     >>> reached("0.0.0.0"), reached("::"), reached("192.0.2.1")
     ('127.0.0.1', '::1', '192.0.2.1')
@@ -69,63 +70,64 @@ def is_traefik(image: str) -> bool:
     return posixpath.basename(image.partition("@")[0]).partition(":")[0] == "traefik"
 
 
-def fronts(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -> list[Proxy]:
-    """The Traefiks of the stacks, those that have no container too."""
-    found = []
+def find_proxies(stacks: Sequence[Stack], baselines: Mapping[str, Baseline], survey: Survey) -> list[Proxy]:
+    """The Traefiks of the stacks, those without a container too; each configuration is parsed once."""
+    proxies = []
     for stack in stacks:
         model = survey.stacks[stack.name].model
         for name, keys in sorted((model.services if model else {}).items()):
             containers = survey.of(stack.project, name)
             if is_traefik(containers[0].image if containers else str(keys.get("image") or "")):
-                found.append(_front(stack, name, keys, containers, heres[stack.name]))
-    return found
+                proxies.append(_proxy(stack, name, keys, containers, baselines[stack.name]))
+    return proxies
 
 
-def _front(stack: Stack, name: str, keys: Mapping[str, Any], containers: Sequence[Container], here: Here) -> Proxy:
-    by_state = sorted(containers, key=lambda one: not one.running)
-    container = by_state[0] if by_state else None
-    words = container.command if container else tuple(map(str, keys.get("command") or ()))
+def _proxy(
+    stack: Stack, name: str, keys: Mapping[str, Any], containers: Sequence[Container], baseline: Baseline
+) -> Proxy:
+    running_first = sorted(containers, key=lambda container: not container.running)
+    container = running_first[0] if running_first else None
+    command = container.command if container else tuple(map(str, keys.get("command") or ()))
     environment = {key: str(value) for key, value in (keys.get("environment") or {}).items() if value is not None}
     image = container.image if container else str(keys.get("image") or "")
-    file = _static_file(config_paths(words), keys, here)
-    return Proxy(stack, name, parse_traefik(words, environment, file, image), container)
+    texts = dict(_mounted_texts(keys, baseline))
+    file = next((ConfigFile(path, texts[path]) for path in config_paths(command) if path in texts), None)
+    return Proxy(stack, name, parse_traefik(command, environment, file, image), container)
 
 
-def _static_file(paths: Iterable[str], keys: Mapping[str, Any], here: Here) -> ConfigFile | None:
-    seen = dict(_seen(keys, here))
-    return next((ConfigFile(path, seen[path]) for path in paths if path in seen), None)
-
-
-def _seen(keys: Mapping[str, Any], here: Here) -> Iterator[tuple[str, str]]:
-    """The service's mounted texts, of those that are the stack's own files: path in the container, text."""
+def _mounted_texts(keys: Mapping[str, Any], baseline: Baseline) -> Iterator[tuple[str, str]]:
+    """Path in the container → text, of the stack's own files that the service mounts."""
     for mount in keys.get("volumes") or ():
+        if mount.get("type", "bind") != "bind":
+            continue
         source, target = posixpath.normpath(str(mount.get("source") or "")), str(mount.get("target") or "")
-        for path, text in here.texts.items():
-            if mount.get("type", "bind") == "bind" and path == source:
+        for path, text in baseline.texts.items():
+            if path == source:
                 yield target, text
-            elif mount.get("type", "bind") == "bind" and (source == "." or path.startswith(f"{source}/")):
+            elif source == "." or path.startswith(f"{source}/"):
                 yield posixpath.join(target, posixpath.relpath(path, source)), text
 
 
-def routes_in_files(front: Proxy, here: Here, survey: Survey) -> Iterator[Route]:
+def routes_in_files(proxy: Proxy, baseline: Baseline, survey: Survey) -> Iterator[Route]:
     """The routers of the file provider's files, as far as they are the stack's own."""
-    model = survey.stacks[front.stack.name].model
-    keys = model.services[front.service] if model else {}
-    deployed = here.digest == survey.stacks[front.stack.name].digest
-    for path, text in _seen(keys, here):
+    model = survey.stacks[proxy.stack.name].model
+    keys = model.services[proxy.service] if model else {}
+    deployed = baseline.digest == survey.stacks[proxy.stack.name].digest
+    for path, text in _mounted_texts(keys, baseline):
         if path.endswith((".yml", ".yaml", ".toml")) and path not in config_paths(()):
-            for route in parse_dynamic(text, front.traefik, project=front.stack.project, name=posixpath.basename(path)):
+            for route in parse_dynamic(text, proxy.traefik, project=proxy.stack.project, name=posixpath.basename(path)):
                 if route.router:
                     yield route if deployed else replace(route, asks=(), reasons=(UNDEPLOYED,))
 
 
-def check_front(host: str, front: Proxy, bad: Mapping[tuple[str, str], str]) -> Finding:
-    """The finding `stack.STACK.service.NAME.traefik`: with a configuration that is none, it serves no route as it should."""
-    about = Subject(f"stack.{front.stack.name}.service.{front.service}", host, front.stack.name, front.service)
-    if why := bad.get((front.stack.name, front.service)):
-        return about.skip("traefik", f"see {why}")
-    if front.traefik.problem:
-        hint = f"docker logs of {front.stack.name}'s {front.service}"
-        return about.fail("traefik", "Traefik cannot work with its configuration", front.traefik.problem, hint)
-    points = ", ".join(f"{one.name} :{one.port}" for one in front.traefik.entry_points)
-    return about.ok("traefik", "Traefik's configuration names its entry points", points)
+def check_proxy(host: str, proxy: Proxy, causes: Causes) -> Finding:
+    """The finding `stack.STACK.service.NAME.traefik`: a Traefik with an invalid configuration serves no route as it should."""
+    stack = proxy.stack.name
+    subject = Subject(f"stack.{stack}.service.{proxy.service}", host, stack, proxy.service)
+    if cause := causes.get((stack, proxy.service)):
+        return subject.explained("traefik", cause)
+    if proxy.traefik.problem:
+        hint = f"docker logs of {stack}'s {proxy.service}"
+        return subject.fail("traefik", "Traefik cannot work with its configuration", proxy.traefik.problem, hint)
+    points = ", ".join(f"{point.name} :{point.port}" for point in proxy.traefik.entry_points)
+    return subject.ok("traefik", "Traefik's configuration names its entry points", points)

@@ -1,14 +1,16 @@
-"""The routes that Traefik serves on a host: which there should be, what is asked of each, and what the answers mean."""
+"""The routes that Traefik serves on a host: which are expected, the probes of each, and what the answers mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from towline.checks.answers import Answers
+from towline.checks.baseline import Baseline
+from towline.checks.causes import Causes
 from towline.checks.certificate import judge_age, judge_served, shown
 from towline.checks.finding import Finding, Subject, listed
-from towline.checks.here import Here
-from towline.checks.proxy import Proxy, fronts, reached, routes_in_files
+from towline.checks.proxy import Proxy, routes_in_files
 from towline.facts import certificate
 from towline.facts.probe import Answer, Probe
 from towline.facts.survey import Survey
@@ -17,8 +19,6 @@ from towline.project.settings import Host
 from towline.traefik.labels import LabelledContainer
 from towline.traefik.routers import Ask, Route, parse_routes
 
-__all__ = ["Proxy", "ServedRoute", "because", "from_here", "fronts", "judge", "reached", "served"]
-
 OWN_404 = b"404 page not found"
 UNTOLD = "Traefik gives it no request that could be asked"
 NOWHERE = "its Traefik cannot be reached from the host: it has no port and no address there"
@@ -26,14 +26,14 @@ NOWHERE = "its Traefik cannot be reached from the host: it has no port and no ad
 
 @dataclass(frozen=True)
 class ServedRoute:
-    """One route at one entry point, and the questions that its requests come to. here: asked from this machine."""
+    """One route at one entry point, and the probes that its example requests come to. local: sent from this machine."""
 
     stack: Stack
-    front: Proxy
+    proxy: Proxy
     route: Route
     entry_point: str
-    questions: tuple[Probe, ...] = ()
-    here: bool = False
+    probes: tuple[Probe, ...] = ()
+    local: bool = False
 
     @property
     def tls(self) -> bool:
@@ -41,34 +41,42 @@ class ServedRoute:
 
     @property
     def name(self) -> str:
-        """What its findings are called by: `route.whoami.web`."""
+        """The part of its findings' ids that names it: `route.whoami.web`."""
         kind = "" if self.route.protocol == "http" else f"{self.route.protocol}."
-        where = f"{self.entry_point or 'nowhere'}{'.from-here' if self.here else ''}"
+        where = f"{self.entry_point or 'nowhere'}{'.from-here' if self.local else ''}"
         return f"route.{kind}{self.route.router or 'unreadable'}.{where}"
 
+    def cause(self, causes: Causes) -> str:
+        """The id of the finding that explains why the route cannot answer, '' when none does."""
+        services = [(self.proxy.stack.name, self.proxy.service)]
+        services += ((self.stack.name, name) for name in self.route.services)
+        return next((causes[key] for key in services if key in causes), "")
 
-# ------------------------------------------------------------------------------------------------------- which there are
+
+# ----------------------------------------------------------------------------------------------- the expected routes
 
 
-def served(stacks: Sequence[Stack], heres: Mapping[str, Here], survey: Survey) -> list[ServedRoute]:
-    """Every route of the stacks, at each of its entry points, with its questions. One that nothing serves has no questions."""
+def find_routes(
+    stacks: Sequence[Stack], proxies: Sequence[Proxy], baselines: Mapping[str, Baseline], survey: Survey
+) -> list[ServedRoute]:
+    """Every route of the stacks, at each of its entry points, with its probes. One that nothing serves has no probes."""
     by_project = {stack.project: stack for stack in stacks}
-    labelled = list(_labelled(stacks, survey))
-    found: dict[tuple[str, str], ServedRoute] = {}
-    for front in fronts(stacks, heres, survey):
-        routes = [*parse_routes(labelled, front.traefik), *routes_in_files(front, heres[front.stack.name], survey)]
-        for route in routes:
+    containers = list(_labelled(stacks, survey))
+    routes: dict[tuple[str, str], ServedRoute] = {}
+    for proxy in proxies:
+        files = routes_in_files(proxy, baselines[proxy.stack.name], survey)
+        for route in (*parse_routes(containers, proxy.traefik), *files):
             if route.project in by_project:
-                for one in _at_entry_points(by_project[route.project], front, route):
-                    found.setdefault((one.stack.name, one.name), one)
-    return list(found.values())
+                for served in _at_entry_points(by_project[route.project], proxy, route):
+                    routes.setdefault((served.stack.name, served.name), served)
+    return list(routes.values())
 
 
 def _labelled(stacks: Sequence[Stack], survey: Survey) -> Iterator[LabelledContainer]:
-    """Every container with its labels; a service that has none as its compose file has them."""
-    for one in survey.containers:
-        if not one.oneoff:
-            yield LabelledContainer(one.name, one.project, one.service, one.labels)
+    """Every container with its labels; for a service without one, the labels of its compose file."""
+    for container in survey.containers:
+        if not container.oneoff:
+            yield LabelledContainer(container.name, container.project, container.service, container.labels)
     for stack in stacks:
         model = survey.stacks[stack.name].model
         for name, keys in (model.services if model else {}).items():
@@ -76,34 +84,35 @@ def _labelled(stacks: Sequence[Stack], survey: Survey) -> Iterator[LabelledConta
                 yield LabelledContainer(f"{stack.project}-{name}-1", stack.project, name, keys.get("labels") or {})
 
 
-def _at_entry_points(stack: Stack, front: Proxy, route: Route) -> Iterator[ServedRoute]:
+def _at_entry_points(stack: Stack, proxy: Proxy, route: Route) -> Iterator[ServedRoute]:
     if route.problem or not route.entry_points:
-        yield ServedRoute(stack, front, route, "")
+        yield ServedRoute(stack, proxy, route, "")
         return
-    points = {one.name: one for one in front.traefik.entry_points}
+    points = {point.name: point for point in proxy.traefik.entry_points}
     for name in route.entry_points:
-        questions = tuple(_question(ask, route, name, front.where(points[name])) for ask in route.asks if ask.safe)
-        yield ServedRoute(stack, front, route, name, tuple(one for one in questions if one.address))
+        address = proxy.address_of(points[name])
+        probes = tuple(_probe(ask, route, name, address) for ask in route.asks if ask.safe)
+        yield ServedRoute(stack, proxy, route, name, tuple(probe for probe in probes if probe.address))
 
 
-def from_here(one: ServedRoute, address: str) -> ServedRoute:
-    """The same, asked as its users ask: by its name, at the published port. address: of the host, for names that need no DNS.
+def from_this_machine(served: ServedRoute, address: str) -> ServedRoute:
+    """The same route, probed as its users reach it: by its name, at the published port.
 
-    What is published on the host's own 127.0.0.1 alone is not asked.
+    address: of the host, for names that need no DNS. What is published on the host's own 127.0.0.1 alone has no probes.
     """
-    port = one.front.public_port(one.entry_point, address)
-    questions = [replace(q, address=_name_or(q.name, address), port=port) for q in one.questions] if port else []
-    return replace(one, questions=tuple(dict.fromkeys(questions)), here=True)
+    port = served.proxy.public_port(served.entry_point, address)
+    probes = (replace(probe, address=_name_or(probe.name, address), port=port) for probe in served.probes if port)
+    return replace(served, probes=tuple(dict.fromkeys(probes)), local=True)
 
 
 def _name_or(name: str, address: str) -> str:
-    """Names of .localhost are the asking machine's own: there it would ask itself."""
+    """Names of .localhost resolve to this machine, not to the host."""
     return address if not name or name == "localhost" or name.endswith(".localhost") else name
 
 
-def _question(ask: Ask, route: Route, entry_point: str, where: tuple[str, int]) -> Probe:
+def _probe(ask: Ask, route: Route, entry_point: str, address: tuple[str, int]) -> Probe:
     return Probe(
-        *where,
+        *address,
         name=ask.host,
         tls=entry_point in route.tls_on,
         http=route.protocol == "http",
@@ -113,141 +122,135 @@ def _question(ask: Ask, route: Route, entry_point: str, where: tuple[str, int]) 
     )
 
 
-# ------------------------------------------------------------------------------------------------------- what they mean
+# ------------------------------------------------------------------------------------------------- the findings
 
 
-def judge(
-    host: Host,
-    routes: Sequence[ServedRoute],
-    answers: Mapping[Probe, Answer],
-    bad: Mapping[tuple[str, str], str],
-    survey: Survey,
-) -> Iterator[Finding]:
-    """The findings `stack.STACK.route.*`. bad: (stack, service) → the id of the finding that tells why it cannot answer."""
-    named: set[str] = set()
-    for one in routes:
-        about = Subject(f"stack.{one.stack.name}", host.name, one.stack.name, ", ".join(one.route.services))
-        yield _answers(about, one, answers, bad)
-        if one.tls and one.questions:
-            yield _certificate(about, one, answers, bad, survey)
-        key = f"{about.prefix}.{one.name.rpartition('.')[0]}"
-        if key not in named and not one.route.problem and not one.here:
-            named.add(key)
-            yield from _names(about, one, survey)
+@dataclass(frozen=True)
+class RouteChecks:
+    """What the findings `stack.STACK.route.*` are made from."""
+
+    host: Host
+    survey: Survey
+    answers: Answers
+    causes: Causes
+
+    def check(self, routes: Sequence[ServedRoute]) -> Iterator[Finding]:
+        """Whether each route answers, its certificate, and once per router whether its names resolve."""
+        routers: set[str] = set()
+        for served in routes:
+            stack = served.stack.name
+            subject = Subject(f"stack.{stack}", self.host.name, stack, ", ".join(served.route.services))
+            yield self._answers(subject, served)
+            if served.tls and served.probes:
+                yield self._certificate(subject, served)
+            router = f"{subject.prefix}.{served.name.rpartition('.')[0]}"
+            if router not in routers and not served.route.problem and not served.local:
+                routers.add(router)
+                yield from _names(subject, served, self.survey)
+
+    def _answers(self, subject: Subject, served: ServedRoute) -> Finding:
+        name, route = f"{served.name}.answers", served.route
+        if route.problem:
+            return subject.fail(name, f"Traefik does not serve the router {route.router}: {route.problem}", route.rule)
+        if cause := served.cause(self.causes):
+            return subject.explained(name, cause)
+        answers = self._answered(served)
+        if not answers:
+            return subject.skip(name, self.answers.forbidden or _unprobed(served, self.answers.missing))
+        point = served.proxy.entry_point(served.entry_point)
+        redirect = point.redirect_to if point and route.protocol == "http" else ""
+        wrong = [(probe, why) for probe, answer in answers if (why := _wrong(answer, redirect))]
+        evidence = listed([_evidence(probe, answer) for probe, answer in answers])
+        if wrong:
+            probe, why = wrong[0]
+            return subject.fail(name, f"{probe.name or probe.shown}{probe.path}: {why}", evidence, _hint(served))
+        where = f"{served.entry_point}, asked from here" if served.local else served.entry_point
+        return subject.ok(name, f"the route {route.router} answers at {where}", evidence)
+
+    def _answered(self, served: ServedRoute) -> list[tuple[Probe, Answer]]:
+        by_probe = self.answers.by_probe
+        return [(probe, by_probe[probe]) for probe in served.probes if probe in by_probe]
+
+    def _certificate(self, subject: Subject, served: ServedRoute) -> Finding:
+        name, now = f"{served.name}.certificate", self.survey.host.now
+        if cause := served.cause(self.causes):
+            return subject.explained(name, cause)
+        certificates = [
+            (probe.name, answer.certificate) for probe, answer in self._answered(served) if answer.certificate
+        ]
+        if not certificates:
+            return subject.explained(name, f"{subject.prefix}.{served.name}.answers")
+        files = _certificate_files(served, self.survey)
+        for _, served_certificate in certificates:
+            file = files.get(served_certificate.fingerprint)
+            if file and judge_age(served_certificate, now)[0] != "pass":
+                return subject.explained(name, file)
+        evidence = listed([f"{label}: {shown(each, now)}" for label, each in certificates])
+        judged = [(*judge_served(label, each, now), label) for label, each in certificates]
+        wrong = sorted(row for row in judged if row[0] != "pass")  # fail comes before warn
+        if wrong:
+            result, why, label = wrong[0]
+            make = subject.fail if result == "fail" else subject.warn
+            return make(name, f"{label}: {why}", evidence, "see the certificate resolver in Traefik's log")
+        return subject.ok(name, f"the certificate at {served.entry_point} is good", evidence)
 
 
-def because(one: ServedRoute, bad: Mapping[tuple[str, str], str]) -> str:
-    """The finding that explains why the route cannot answer, '' when nothing does."""
-    concerned = [(one.front.stack.name, one.front.service), *((one.stack.name, name) for name in one.route.services)]
-    return next((bad[key] for key in concerned if key in bad), "")
+def _unprobed(served: ServedRoute, missing: str) -> str:
+    """Why a route has no answer."""
+    route = served.route
+    if served.local and route.asks:
+        return "its entry point is published for the host alone"
+    if served.probes:
+        return missing
+    return route.reasons[0] if route.reasons else NOWHERE if route.asks else UNTOLD
 
 
-def _answers(
-    about: Subject, one: ServedRoute, answers: Mapping[Probe, Answer], bad: Mapping[tuple[str, str], str]
-) -> Finding:
-    name = f"{one.name}.answers"
-    if one.route.problem:
-        return about.fail(
-            name, f"Traefik does not serve the router {one.route.router}: {one.route.problem}", one.route.rule
-        )
-    if why := because(one, bad):
-        return about.skip(name, f"see {why}")
-    got = [(question, answers[question]) for question in one.questions if question in answers]
-    if not got and one.here and one.route.asks:
-        return about.skip(name, "its entry point is published for the host alone")
-    if not got:
-        unreached = NOWHERE if one.route.asks and not one.questions else UNTOLD
-        return about.skip(name, one.route.reasons[0] if one.route.reasons else unreached)
-    point = one.front.point(one.entry_point)
-    onward = point.redirect_to if point and one.route.protocol == "http" else ""
-    wrong = [(question, why) for question, answer in got if (why := _wrong(answer, onward))]
-    seen = listed([_seen_answer(question, answer) for question, answer in got])
-    if wrong:
-        question, why = wrong[0]
-        return about.fail(name, f"{question.name or question.shown}{question.path}: {why}", seen, _hint(one))
-    where = f"{one.entry_point}, asked from here" if one.here else one.entry_point
-    return about.ok(name, f"the route {one.route.router} answers at {where}", seen)
+def _hint(served: ServedRoute) -> str:
+    services = ", ".join(served.route.services) or "its service"
+    return f"docker logs of {served.proxy.stack.name}'s {served.proxy.service} and of {services}"
 
 
-def _hint(one: ServedRoute) -> str:
-    return f"docker logs of {one.front.stack.name}'s {one.front.service} and of {', '.join(one.route.services) or 'its service'}"
-
-
-def _wrong(answer: Answer, onward: str) -> str:
-    """onward: where the entry point sends every request, '' when it does not."""
+def _wrong(answer: Answer, redirect: str) -> str:
+    """redirect: where the entry point sends every request, '' when it does not."""
     if answer.problem:
         return answer.problem
     if answer.status >= 500:
-        return f"status {answer.status}" + (
-            ", Traefik does not reach the service" if answer.status in (502, 504) else ""
-        )
+        unreached = ", Traefik does not reach the service" if answer.status in (502, 504) else ""
+        return f"status {answer.status}{unreached}"
     if answer.status == 404 and answer.body.strip() == OWN_404:
         return "Traefik answers 404 itself: it does not have the router, or no healthy container for it"
-    if onward and not (300 <= answer.status < 400 and answer.headers.get("location")):
-        return f"status {answer.status}, though the entry point sends every request on to {onward}"
+    if redirect and not (300 <= answer.status < 400 and answer.headers.get("location")):
+        return f"status {answer.status}, though the entry point sends every request on to {redirect}"
     return ""
 
 
-def _seen_answer(question: Probe, answer: Answer) -> str:
-    what = answer.problem or (str(answer.status) if question.http else "open")
-    return f"{question.name or '*'}{question.path} at {question.shown}: {what} in {answer.seconds:.3f} s"
+def _evidence(probe: Probe, answer: Answer) -> str:
+    outcome = answer.problem or (str(answer.status) if probe.http else "open")
+    return f"{probe.name or '*'}{probe.path} at {probe.shown}: {outcome} in {answer.seconds:.3f} s"
 
 
-def _certificate(
-    about: Subject,
-    one: ServedRoute,
-    answers: Mapping[Probe, Answer],
-    bad: Mapping[tuple[str, str], str],
-    survey: Survey,
-) -> Finding:
-    name = f"{one.name}.certificate"
-    if why := because(one, bad):
-        return about.skip(name, f"see {why}")
-    got = [(question, answers[question].certificate) for question in one.questions if question in answers]
-    found = [(question.name, served) for question, served in got if served]
-    if not found:
-        return about.skip(name, f"see {about.prefix}.{one.name}.answers")
-    now = survey.host.now
-    told = _told_files(one, survey)
-    seen = listed([f"{label}: {shown(served, now)}" for label, served in found])
-    old = [
-        told[served.fingerprint]
-        for _, served in found
-        if judge_age(served, now)[0] != "pass" and served.fingerprint in told
-    ]
-    if old:
-        return about.skip(name, f"see {old[0]}")
-    judged = [(*judge_served(label, served, now), label) for label, served in found]
-    wrong = sorted(row for row in judged if row[0] != "pass")  # fail comes before warn
-    if wrong:
-        result, why, label = wrong[0]
-        make = about.fail if result == "fail" else about.warn
-        return make(name, f"{label}: {why}", seen, "see the certificate resolver in Traefik's log")
-    return about.ok(name, f"the certificate at {one.entry_point} is good", seen)
-
-
-def _told_files(one: ServedRoute, survey: Survey) -> dict[str, str]:
-    """Fingerprint → finding, of the certificate files that the Traefik's own stack has: the age of each is judged as a file."""
-    found = {}
-    for stack in {one.stack.name, one.front.stack.name}:
+def _certificate_files(served: ServedRoute, survey: Survey) -> dict[str, str]:
+    """Fingerprint → finding, of the certificate files of the route's and of Traefik's stack: their age is checked as a file's."""
+    files = {}
+    for stack in {served.stack.name, served.proxy.stack.name}:
         for path, der in survey.stacks[stack].certs.items():
             try:
-                found[certificate.parse(der).fingerprint] = f"stack.{stack}.certificate.{path}"
+                files[certificate.parse(der).fingerprint] = f"stack.{stack}.certificate.{path}"
             except ValueError:
                 continue
-    return found
+    return files
 
 
-def _names(about: Subject, one: ServedRoute, survey: Survey) -> Iterator[Finding]:
-    """Of the names that the host was asked to resolve: those in labels, but .localhost, which is every machine itself."""
-    hosts = sorted({ask.host for ask in one.route.asks} & survey.names.keys())
+def _names(subject: Subject, served: ServedRoute, survey: Survey) -> Iterator[Finding]:
+    """Of the names that the host was asked to resolve: those in labels, but .localhost, which every machine resolves to itself."""
+    hosts = sorted({ask.host for ask in served.route.asks} & survey.names.keys())
     if not hosts:
         return
-    name = f"{one.name.rpartition('.')[0]}.names"
+    name = f"{served.name.rpartition('.')[0]}.names"
     unknown = [host for host in hosts if not survey.names[host]]
     if unknown:
         hint = "add a DNS record that points to this server"
-        yield about.warn(name, "names of the route do not resolve", listed(unknown), hint)
+        yield subject.warn(name, "names of the route do not resolve", listed(unknown), hint)
     else:
         evidence = listed([f"{host}: {', '.join(survey.names[host])}" for host in hosts])
-        yield about.ok(name, "the names of the route resolve", evidence)
+        yield subject.ok(name, "the names of the route resolve", evidence)

@@ -1,94 +1,168 @@
-"""One look at a host: the survey, what is asked of it over TCP, and the findings that both come to."""
+"""Runs the checks of a host, each step once: survey, state, probes, answers.
+
+What is read of the host is in facts/survey.py; which findings there are, in the module of their subject.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
-from towline.checks import declared_commands, declared_probes, route
-from towline.checks.ask import NOT_ASKED, Named, Seen, ask, ask_from_here, seen_from_here
-from towline.checks.engine import check_engine, engine_trouble
+from towline.checks import declared_commands, declared_probes
+from towline.checks.answers import Answers, CheckKey
+from towline.checks.ask import ProbedCheck, ask, dial_from_this_machine
+from towline.checks.causes import Causes, find_causes
 from towline.checks.finding import Finding, Report, Subject
-from towline.checks.here import Here
-from towline.checks.host import check_host
-from towline.checks.ports import check_ports
-from towline.checks.proxy import check_front, fronts
-from towline.checks.stack import check_stack
+from towline.checks.ports import check_ports, worst_of_replicas
+from towline.checks.route import RouteChecks, ServedRoute, from_this_machine
+from towline.checks.scope import Scope, select, up_to_failure
+from towline.checks.state import State, check_state
 from towline.checks.waivers import waive
+from towline.commands.shell import Command
 from towline.errors import ConnectionFailed, RemoteFailed, UsageError
+from towline.facts.probe import Probe
 from towline.facts.survey import read_survey
 from towline.project.catalog import Stack
-from towline.project.declared_checks import Check, Dns, Http
-from towline.project.settings import Host
 from towline.ssh.connection import Connection
 
-PAUSE = 1.0  # seconds between two looks
+PAUSE = 1.0  # seconds between two runs of the checks
 
 
-@dataclass(frozen=True)
-class Scope:
-    """What is looked at. stacks: those of one host; around: others there that a Traefik in front of them may be of, which are
-    only read. heres: what lies here of each. only: a pattern of ids, '' for all.
+def run_checks(connection: Connection, scope: Scope) -> tuple[Report, tuple[Finding, ...]]:
+    """The findings of one host that `scope` includes, and all: one session, and TCP connections that its sshd opens.
 
-    services_only: routes and declared checks alone. machine False: nothing of the host and its engine (one stack is asked for).
-    from_here: routes are asked from this machine too, as their users do. fail_fast: nothing after the first failure.
-    What explains a finding that is asked for is always told.
+    Nothing is changed there. Raises ConnectionFailed, ConnectionLost and RemoteFailed when it cannot be checked.
     """
-
-    stacks: Sequence[Stack]
-    heres: Mapping[str, Here]
-    around: Sequence[Stack] = ()
-    only: str = ""
-    services_only: bool = False
-    machine: bool = True
-    from_here: bool = False
-    fail_fast: bool = False
-
-    @property
-    def everything(self) -> Sequence[Stack]:
-        return (*self.stacks, *self.around)
-
-    def has(self, finding: Finding) -> bool:
-        """Whether it is asked for."""
-        if self.only and not fnmatchcase(finding.id, self.only):
-            return False
-        if not finding.stack:
-            return self.machine and not self.services_only
-        part = finding.id.removeprefix(f"stack.{finding.stack}.")
-        asked = not self.services_only or part.startswith(("route.", "check."))
-        return asked and finding.stack in {stack.name for stack in self.stacks}
+    connection.fabric()  # logging in is not part of the report's seconds
+    begun = time.perf_counter()
+    commands = [command for stack in scope.stacks for command in _commands(stack, connection.host.root)]
+    survey, results = read_survey(connection, scope.all_stacks, [words for _, words in commands])
+    by_check = {key: result for (key, _), result in zip(commands, results, strict=True)}
+    state = check_state(connection.host, scope, survey, by_check)
+    stop = scope.fail_fast and _fails(state)
+    answers = Answers() if stop else ask(connection.dial, probes_of(state), probed_checks(state))
+    local = ask(dial_from_this_machine, _probes(local_routes(state), state.causes)) if not stop else Answers()
+    findings = check_answers(state, answers, local)
+    included = select(findings, scope)
+    report = Report(up_to_failure(included) if scope.fail_fast else included, time.perf_counter() - begun)
+    return report, findings
 
 
-def look_at(places: Sequence[tuple[Connection, Scope]]) -> Report:
-    """The findings of several hosts as one report; of several, one that cannot be looked at is a finding too.
+def _commands(stack: Stack, root: str) -> Iterator[tuple[CheckKey, Command]]:
+    for check in stack.checks:
+        words = declared_commands.command(check, stack, root)
+        if words is not None:
+            yield (stack.name, check.name), words
 
-    Raises ConnectionFailed and RemoteFailed when there is only one, UsageError when `only` is of no check.
+
+def _fails(state: State) -> bool:
+    """Whether something that is included fails before anything is probed."""
+    commands = (
+        state.explained(state.commands[stack.name, check.name], check, state.causes)
+        for stack in state.scope.stacks
+        for check in stack.checks
+        if (stack.name, check.name) in state.commands
+    )
+    findings = _waived([*state.machine, *state.in_order(state.unpublished), *commands], state.scope)
+    return any(finding.result == "fail" for finding in select(findings, state.scope))
+
+
+# ------------------------------------------------------------------------------------------------------------- the probes
+
+
+def probes_of(state: State) -> Iterator[Probe]:
+    """Of the routes that can answer and, unless services alone are checked, of the published ports."""
+    yield from _probes(state.routes, state.causes)
+    stacks = set() if state.scope.services_only else {stack.name for stack in state.scope.stacks}
+    yield from (port.probe for port in state.ports if port.stack.name in stacks and port.probe)
+
+
+def _probes(routes: Iterable[ServedRoute], causes: Causes) -> Iterator[Probe]:
+    return (probe for served in routes if not served.cause(causes) for probe in served.probes)
+
+
+def local_routes(state: State) -> list[ServedRoute]:
+    """The routes as this machine reaches them, when that is asked for."""
+    return [from_this_machine(served, state.host.address) for served in state.routes if state.scope.from_here]
+
+
+def probed_checks(state: State) -> list[ProbedCheck]:
+    """The declared checks that send probes."""
+    found = []
+    for stack in state.scope.stacks:
+        context = state.context(stack, state.causes)
+        found += [ProbedCheck(check, context, declared_probes.probes(check, context)) for check in stack.checks]
+    return [check for check in found if check.probes]
+
+
+# ----------------------------------------------------------------------------------------------------------- the findings
+
+
+def check_answers(state: State, answers: Answers, local: Answers) -> tuple[Finding, ...]:
+    """All findings, waived ones as such; also those that the scope does not include. local: of the probes from this machine."""
+    host, scope = state.host, state.scope
+    ports = worst_of_replicas([*state.unpublished, *check_ports(host.name, state.ports, answers, state.causes)])
+    of_stacks = list(state.in_order(ports))
+    causes = find_causes(scope.all_stacks, state.survey, of_stacks)
+    findings = [*state.machine, *of_stacks]
+    if answers.forbidden:
+        hint = "AllowTcpForwarding local in sshd_config lets routes, ports and declared checks be asked"
+        findings.append(Subject("host", host.name).warn("sshd.forwarding", answers.forbidden, hint=hint))
+    findings += RouteChecks(host, state.survey, answers, causes).check(state.routes)
+    findings += RouteChecks(host, state.survey, local, causes).check(local_routes(state))
+    findings += (finding for stack in scope.stacks for finding in _check_declared(state, stack, answers, causes))
+    return _waived(findings, scope)
+
+
+def _check_declared(state: State, stack: Stack, answers: Answers, causes: Causes) -> Iterator[Finding]:
+    context = state.context(stack, causes)
+    for check in stack.checks:
+        key = stack.name, check.name
+        if key in state.commands:
+            yield state.explained(state.commands[key], check, causes)
+        elif answers.forbidden and key not in answers.declared:
+            yield context.subject(check).skip(check.name, answers.forbidden)
+        else:
+            finding = declared_probes.judge_answers(check, context, answers.declared.get(key, ()))
+            yield state.explained(finding, check, causes)
+
+
+def _waived(findings: Iterable[Finding], scope: Scope) -> tuple[Finding, ...]:
+    waivers = [waiver for stack in scope.all_stacks for waiver in stack.waive]
+    return waive(findings, waivers, datetime.now(UTC).date())
+
+
+# -------------------------------------------------------------------------------------------- several hosts, several runs
+
+
+def check_hosts(hosts: Sequence[tuple[Connection, Scope]]) -> Report:
+    """The findings of several hosts as one report; of several, a host that cannot be checked is a finding too.
+
+    Raises ConnectionFailed and RemoteFailed when there is only one host, UsageError when `only` matches no check.
     """
-    told: list[Finding] = []
+    included: list[Finding] = []
+    every: list[Finding] = []
     seconds = 0.0
-    missed: list[Finding] = []
-    for connection, scope in places:
+    for connection, scope in hosts:
         try:
-            report, every = look(connection, scope)
+            report, findings = run_checks(connection, scope)
         except (ConnectionFailed, RemoteFailed) as error:
-            if len(places) == 1:
+            if len(hosts) == 1:
                 raise
-            report, every = Report((_unreachable(connection.host.name, error),), 0.0), ()
-        told += report.findings
-        missed += every
+            report, findings = Report((_unreachable(connection.host.name, error),), 0.0), ()
+        included += report.findings
+        every += findings
         seconds += report.seconds
         if scope.fail_fast and report.count("fail"):
             break
-    only = next((scope.only for _, scope in places if scope.only), "")
-    if only and not told:
-        near = get_close_matches(only, sorted({one.id for one in missed}), n=1)
+    only = next((scope.only for _, scope in hosts if scope.only), "")
+    if only and not included:
+        near = get_close_matches(only, sorted({finding.id for finding in every}), n=1)
         hint = f"did you mean {near[0]}?" if near else "-v without --only lists them all"
         raise UsageError(f"--only={only}: no check has such an id; {hint}")
-    return Report(tuple(told), seconds)
+    return Report(tuple(included), seconds)
 
 
 def _unreachable(host: str, error: ConnectionFailed | RemoteFailed) -> Finding:
@@ -96,149 +170,12 @@ def _unreachable(host: str, error: ConnectionFailed | RemoteFailed) -> Finding:
 
 
 def until_good(
-    look: Callable[[], Report],
+    check: Callable[[], Report],
     seconds: float,
     fails: Callable[[Report], bool] = lambda report: report.count("fail") > 0,
 ) -> Report:
-    """Looks again and again until nothing fails, for so many seconds at most; the last report."""
+    """Runs the checks again and again until nothing fails, for so many seconds at most; the last report."""
     end = time.monotonic() + seconds
-    while fails(report := look()) and time.monotonic() + PAUSE < end:
+    while fails(report := check()) and time.monotonic() + PAUSE < end:
         time.sleep(PAUSE)
     return report
-
-
-def look(connection: Connection, scope: Scope) -> tuple[Report, tuple[Finding, ...]]:
-    """The findings of one host that are asked for, and all: one session, and TCP connections that its sshd opens.
-
-    Nothing is changed there. Raises ConnectionFailed, ConnectionLost and RemoteFailed when it cannot be looked at.
-    """
-    connection.fabric()
-    begun = time.perf_counter()
-    asked = [(stack, check, words) for stack in scope.stacks for check, words in _commands(stack, connection.host.root)]
-    survey, results = read_survey(connection, scope.everything, [words for _, _, words in asked])
-    named = {(stack.name, check.name): result for (stack, check, _), result in zip(asked, results, strict=True)}
-    theirs = {stack.name for stack in scope.stacks}
-    routes = [one for one in route.served(scope.everything, scope.heres, survey) if one.stack.name in theirs]
-    seen = Seen(survey, named, routes)
-    found = findings(connection.host, scope, seen)
-    if not (scope.fail_fast and any(one.result == "fail" for one in chosen(found, scope))):
-        found = findings(connection.host, scope, _ask(connection, seen, scope))
-    told = chosen(found, scope)
-    return Report(_up_to_failure(told) if scope.fail_fast else told, time.perf_counter() - begun), found
-
-
-def _commands(stack: Stack, root: str) -> Iterator[tuple[Check, tuple[str, ...]]]:
-    for check in stack.checks:
-        words = declared_commands.command(check, stack, root)
-        if words is not None:
-            yield check, words
-
-
-def _ask(connection: Connection, seen: Seen, scope: Scope) -> Seen:
-    bad = _bad(_stack_findings(connection.host, scope, seen), scope, seen)
-    if scope.from_here:
-        seen = ask_from_here(connection.host, seen, bad)
-    return ask(connection.dial, connection.host, seen, scope.stacks, bad, listen=not scope.services_only)
-
-
-# ------------------------------------------------------------------------------------------------------ what is told
-
-
-def chosen(found: Sequence[Finding], scope: Scope) -> tuple[Finding, ...]:
-    """Those that are asked for, and the failures that the skipped ones among them speak of."""
-    by_id = {one.id: one for one in found}
-    told = {one.id for one in found if scope.has(one)}
-    asked = [by_id[name] for name in told]
-    while asked:
-        cause = by_id.get(asked.pop().sentence.removeprefix("see "))
-        if cause and cause.id not in told and cause.result != "pass":
-            told.add(cause.id)
-            asked.append(cause)
-    return tuple(one for one in found if one.id in told)
-
-
-def _up_to_failure(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    first = next((i for i, one in enumerate(findings) if one.result == "fail"), len(findings))
-    return findings[: first + 1]
-
-
-def findings(host: Host, scope: Scope, seen: Seen) -> tuple[Finding, ...]:
-    """All findings, waived ones as such; those too that are not asked for."""
-    stacks = _stack_findings(host, scope, seen)
-    bad = _bad(stacks, scope, seen)
-    found = [*check_host(host, seen.survey), *check_engine(host, seen.survey), *stacks]
-    if seen.forbidden:
-        hint = "AllowTcpForwarding local in sshd_config lets routes, ports and declared checks be asked"
-        found.append(Subject("host", host.name).warn("sshd.forwarding", seen.forbidden, hint=hint))
-    found += _forbidden(route.judge(host, seen.routes, seen.answers, bad, seen.survey), seen)
-    if scope.from_here:
-        found += route.judge(host, seen_from_here(host, seen), seen.answers_here, bad, seen.survey)
-    for stack in scope.stacks:
-        found += _own(host.name, stack, seen, bad)
-    waivers = [waiver for stack in scope.everything for waiver in stack.waive]
-    return waive(found, waivers, datetime.now(UTC).date())
-
-
-def _stack_findings(host: Host, scope: Scope, seen: Seen) -> list[Finding]:
-    found: list[Finding] = []
-    at_front = fronts(scope.everything, scope.heres, seen.survey)
-    for stack in scope.everything:
-        of_stack = list(check_stack(host, stack, scope.heres[stack.name], seen.survey))
-        bad = _bad(of_stack, scope, seen)
-        of_stack += check_ports(host.name, stack, seen.survey, seen.answers, seen.forbidden or NOT_ASKED, bad)
-        of_stack += [check_front(host.name, one, bad) for one in at_front if one.stack.name == stack.name]
-        found += of_stack
-    return found
-
-
-# What keeps a service from answering; being behind the working tree does not.
-_WORKS = {"containers", "restarts", "running", "healthy", "memory", "networks", "mounts", "traefik"}
-
-
-def _bad(findings: Sequence[Finding], scope: Scope, seen: Seen) -> dict[Named, str]:
-    """(stack, service) → the first finding that tells why it cannot answer."""
-    trouble = engine_trouble(seen.survey)
-    bad: dict[Named, str] = {}
-    for stack in scope.everything:
-        why = "" if seen.survey.stacks[stack.name].current else f"stack.{stack.name}.deployed"
-        if trouble or why:
-            bad |= {(stack.name, service.name): trouble or why for service in stack.services}
-    up = {one.id for one in findings if one.result == "pass"}
-    for one in findings:
-        prefix = f"stack.{one.stack}.service.{one.service}."
-        part = one.id.removeprefix(prefix)
-        if part == "memory" and f"{prefix}running" in up:  # it was killed, and runs again
-            continue
-        if one.result == "fail" and one.service and (part in _WORKS or part.startswith("port.")):
-            bad.setdefault((one.stack, one.service), one.id)
-    return bad
-
-
-def _forbidden(findings: Iterable[Finding], seen: Seen) -> Iterator[Finding]:
-    for one in findings:
-        unasked = seen.forbidden and one.result == "skip" and not one.sentence.startswith("see ")
-        yield replace(one, sentence=seen.forbidden) if unasked else one
-
-
-def _own(host: str, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Iterator[Finding]:
-    where = seen.where(host, stack, bad)
-    for check in stack.checks:
-        result = seen.results.get((stack.name, check.name))
-        if result is not None:
-            yield _excused(declared_commands.judge_command(check, where, result), check, stack, seen, bad)
-        elif seen.forbidden and (stack.name, check.name) not in seen.declared:
-            yield where.about(check).skip(check.name, seen.forbidden)
-        else:
-            answers = seen.declared.get((stack.name, check.name), ())
-            yield _excused(declared_probes.judge_answers(check, where, answers), check, stack, seen, bad)
-
-
-def _excused(found: Finding, check: Check, stack: Stack, seen: Seen, bad: Mapping[Named, str]) -> Finding:
-    """A check that fails, or cannot be made, since a service does not work is told by that service's finding."""
-    because = sorted(why for (name, _), why in bad.items() if name == stack.name)
-    if isinstance(check, Http) and check.url.startswith("/"):
-        through = [one for one in seen.routes if one.stack.name == stack.name and check.route in ("", one.route.router)]
-        because += [why for one in through if (why := route.because(one, bad))]
-    if found.result in ("fail", "skip") and because and not isinstance(check, Dns):
-        return replace(found, result="skip", sentence=f"see {because[0]}", evidence="", hint="")
-    return found

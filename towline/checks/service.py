@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from towline.checks.finding import Finding, Subject, listed
+from towline.facts.compose_model import replicas_of
 from towline.facts.container import Binding, Container
 from towline.facts.drift import StaleMount
 from towline.facts.inventory import WILDCARDS, Port
@@ -29,23 +30,23 @@ def check_service(host: Host, stack: Stack, name: str, survey: Survey, variables
 
     Whether ports are open is not among them: that has to be asked, see ports.py.
     """
-    about = Subject(f"stack.{stack.name}.service.{name}", host.name, stack.name, name)
+    subject = Subject(f"stack.{stack.name}.service.{name}", host.name, stack.name, name)
     look = survey.stacks[stack.name]
     keys = look.model.services[name] if look.model else {}
     case = _Case(stack, name, keys, survey.of(stack.project, name), look, survey)
-    yield _containers(about, case)
-    yield from _environment(about, case, variables)
+    yield _containers(subject, case)
+    yield from _environment(subject, case, variables)
     if not case.containers:
         return
-    yield from _ports_taken(about, case)
-    yield _restarts(about, case)
-    yield _memory(about, case)
-    yield _running(about, case)
-    yield _healthy(about, case)
-    yield _image(about, case)
-    yield _configuration(about, case)
-    yield _networks(about, case)
-    yield from _mounts(about, case)
+    yield from _ports_taken(subject, case)
+    yield _restarts(subject, case)
+    yield _memory(subject, case)
+    yield _running(subject, case)
+    yield _healthy(subject, case)
+    yield _image(subject, case)
+    yield _configuration(subject, case)
+    yield _networks(subject, case)
+    yield from _mounts(subject, case)
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,6 @@ class _Case:
     containers: tuple[Container, ...]
     look: StackSurvey
     survey: Survey
-
-    @property
-    def wanted(self) -> int:
-        given = (self.keys.get("deploy") or {}).get("replicas", self.keys.get("scale"))
-        return 1 if given is None else int(given)
 
     @property
     def deploy(self) -> str:
@@ -128,58 +124,60 @@ def _shown(port: Binding) -> str:
 # -------------------------------------------------------------------------------------------------- its containers
 
 
-def _containers(about: Subject, case: _Case) -> Finding:
-    there, wanted = len(case.containers), case.wanted
+def _containers(subject: Subject, case: _Case) -> Finding:
+    there, wanted = len(case.containers), replicas_of(case.keys)
     evidence = f"{there} of {wanted}"
     if there == wanted:
-        return about.ok("containers", "it has its containers", evidence)
+        return subject.ok("containers", "it has its containers", evidence)
     sentence = (
         "it has no container"
         if not there
         else f"it has {'more' if there > wanted else 'fewer'} containers than it should"
     )
-    return about.fail("containers", sentence, evidence, case.deploy)
+    return subject.fail("containers", sentence, evidence, case.deploy)
 
 
-def _ports_taken(about: Subject, case: _Case) -> Iterator[Finding]:
+def _ports_taken(subject: Subject, case: _Case) -> Iterator[Finding]:
     """Only for what does not run; ports of what runs are asked, see ports.py."""
     for shown, by in sorted(case.taken.items()):
-        yield about.fail(f"port.{shown}", f"its port {shown} is taken by {by}", hint=f"stop that, then {case.deploy}")
+        yield subject.fail(f"port.{shown}", f"its port {shown} is taken by {by}", hint=f"stop that, then {case.deploy}")
 
 
-def _restarts(about: Subject, case: _Case) -> Finding:
+def _restarts(subject: Subject, case: _Case) -> Finding:
     evidence = listed(
         [f"{one.name}: {one.restarts} times, last at {one.started[:19]}Z" for one in case.containers if one.restarts]
     )
     if any(one.oom for one in case.looping):
-        return about.skip("restarts", f"see {about.prefix}.memory")
+        return subject.explained("restarts", f"{subject.prefix}.memory")
     if case.looping:
         last = f"{evidence}\nlast exit code {case.looping[0].code}"
-        return about.fail("restarts", "it restarts over and over", last.strip(), f"docker logs {case.looping[0].name}")
+        return subject.fail(
+            "restarts", "it restarts over and over", last.strip(), f"docker logs {case.looping[0].name}"
+        )
     if evidence:
-        return about.ok("restarts", "it was restarted, and stays up since", evidence)
-    return about.ok("restarts", "it did not have to be restarted")
+        return subject.ok("restarts", "it was restarted, and stays up since", evidence)
+    return subject.ok("restarts", "it did not have to be restarted")
 
 
-def _memory(about: Subject, case: _Case) -> Finding:
+def _memory(subject: Subject, case: _Case) -> Finding:
     killed = [one.name for one in case.containers if one.oom]
     if killed:
         hint = "raise its memory limit (deploy.resources.limits.memory), or find what takes it"
-        return about.fail("memory", "it was killed for using more memory than it may", listed(killed), hint)
-    return about.ok("memory", "it was not killed for its memory")
+        return subject.fail("memory", "it was killed for using more memory than it may", listed(killed), hint)
+    return subject.ok("memory", "it was not killed for its memory")
 
 
-def _running(about: Subject, case: _Case) -> Finding:
+def _running(subject: Subject, case: _Case) -> Finding:
     if case.looping:
-        return about.skip("running", f"see {about.prefix}.restarts")
+        return subject.explained("running", f"{subject.prefix}.restarts")
     if case.taken:
-        return about.skip("running", "see its port, which is taken")
+        return subject.explained("running", f"{subject.prefix}.port.{min(case.taken)}")
     if not case.stopped:
         ended = case.name in case.look.live.once
-        return about.ok("running", "it did its work and ended" if ended else "it runs", _since(case))
+        return subject.ok("running", "it did its work and ended" if ended else "it runs", _since(case))
     if any(one.oom for one in case.stopped):
-        return about.skip("running", f"see {about.prefix}.memory")
-    return about.fail(
+        return subject.explained("running", f"{subject.prefix}.memory")
+    return subject.fail(
         "running",
         f"it does not run: {case.stopped[0].state}",
         listed([_ended(one) for one in case.stopped]),
@@ -196,21 +194,21 @@ def _ended(one: Container) -> str:
     return f"{one.name} is {one.state}{when}, exit code {one.code}" + (f": {one.error}" if one.error else "")
 
 
-def _healthy(about: Subject, case: _Case) -> Finding:
+def _healthy(subject: Subject, case: _Case) -> Finding:
     if case.stopped or case.looping:
-        return about.skip("healthy", "it does not run")
+        return subject.skip("healthy", "it does not run")
     checked = [one for one in case.containers if one.health]
     if not checked:
-        return about.skip("healthy", "it has no health check")
+        return subject.skip("healthy", "it has no health check")
     sick = [one for one in checked if one.health == "unhealthy"]
     if sick and case.stale:
-        return about.skip("healthy", f"see {about.prefix}.mounts")
+        return subject.explained("healthy", f"{subject.prefix}.mounts")
     if sick:
         evidence = listed([f"{one.name}: {one.said or 'its check says nothing'}" for one in sick])
-        return about.fail("healthy", "it is unhealthy", evidence, f"docker logs {sick[0].name}")
+        return subject.fail("healthy", "it is unhealthy", evidence, f"docker logs {sick[0].name}")
     if any(one.health == "starting" for one in checked):
-        return about.warn("healthy", "it is starting, and not healthy yet", hint="--wait=60 waits for it")
-    return about.ok(
+        return subject.warn("healthy", "it is starting, and not healthy yet", hint="--wait=60 waits for it")
+    return subject.ok(
         "healthy", "it is healthy", listed([one.said.partition("\n")[0] for one in checked if one.said][:1])
     )
 
@@ -218,33 +216,35 @@ def _healthy(about: Subject, case: _Case) -> Finding:
 # ---------------------------------------------------------------------------------------- as it was released
 
 
-def _image(about: Subject, case: _Case) -> Finding:
+def _image(subject: Subject, case: _Case) -> Finding:
     kept = case.look.live.kept.get(case.name, "")
     for one in case.containers:
         if kept and one.image_id != kept:
             sentence = "it runs another image than the release was deployed with"
-            return about.fail("image", sentence, f"{one.name}: {one.image_id[:19]}, released: {kept[:19]}", case.deploy)
+            return subject.fail(
+                "image", sentence, f"{one.name}: {one.image_id[:19]}, released: {kept[:19]}", case.deploy
+            )
         name = one.image if ":" in one.image.rpartition("/")[2] or "@" in one.image else f"{one.image}:latest"
         now = case.survey.engine.images.get(name, "")
         if now and now != one.image_id:
             sentence = f"{name} is another image now than the one that runs"
-            return about.fail("image", sentence, f"runs: {one.image_id[:19]}, {name}: {now[:19]}", case.deploy)
-    return about.ok("image", "it runs the release's image", case.containers[0].image)
+            return subject.fail("image", sentence, f"runs: {one.image_id[:19]}, {name}: {now[:19]}", case.deploy)
+    return subject.ok("image", "it runs the release's image", case.containers[0].image)
 
 
-def _configuration(about: Subject, case: _Case) -> Finding:
+def _configuration(subject: Subject, case: _Case) -> Finding:
     wanted = case.look.live.hashes.get(case.name, "")
     if not wanted:
-        return about.skip("configuration", "the release does not tell its configuration")
+        return subject.skip("configuration", "the release does not tell its configuration")
     other = [one.name for one in case.containers if one.config_hash != wanted]
     if other:
-        return about.fail("configuration", "it was not made from the release's settings", listed(other), case.deploy)
-    return about.ok("configuration", "it was made from the release's settings")
+        return subject.fail("configuration", "it was not made from the release's settings", listed(other), case.deploy)
+    return subject.ok("configuration", "it was made from the release's settings")
 
 
-def _networks(about: Subject, case: _Case) -> Finding:
+def _networks(subject: Subject, case: _Case) -> Finding:
     if case.stopped or case.looping:
-        return about.skip("networks", "it does not run")
+        return subject.skip("networks", "it does not run")
     model = case.look.model
     named = model.networks if model else {}
     wanted = {str((named.get(key) or {}).get("name") or key) for key in case.keys.get("networks") or ()}
@@ -255,20 +255,20 @@ def _networks(about: Subject, case: _Case) -> Finding:
         if name not in one.networks
     ]
     if cut:
-        return about.fail("networks", "it is cut off from a network of its own", listed(cut), case.deploy)
-    return about.ok("networks", "it is on its networks", ", ".join(sorted(wanted)))
+        return subject.fail("networks", "it is cut off from a network of its own", listed(cut), case.deploy)
+    return subject.ok("networks", "it is on its networks", ", ".join(sorted(wanted)))
 
 
-def _mounts(about: Subject, case: _Case) -> Iterator[Finding]:
+def _mounts(subject: Subject, case: _Case) -> Iterator[Finding]:
     if not any(mount.type == "bind" for one in case.containers for mount in one.mounts):
         return
     if case.stale:
         evidence = listed(
             [f"{one.container}: {'the live folder' if one.path == '.' else one.path}" for one in case.stale]
         )
-        yield about.fail("mounts", "it still sees what a mounted file or folder was before", evidence, case.deploy)
+        yield subject.fail("mounts", "it still sees what a mounted file or folder was before", evidence, case.deploy)
     else:
-        yield about.ok("mounts", "it sees its mounted files and folders as they are")
+        yield subject.ok("mounts", "it sees its mounted files and folders as they are")
 
 
 def _told(path: str, changed: set[str]) -> bool:
@@ -276,16 +276,16 @@ def _told(path: str, changed: set[str]) -> bool:
     return any(path in (".", one) or one.startswith(f"{path}/") for one in changed)
 
 
-def _environment(about: Subject, case: _Case, used: frozenset[str]) -> Iterator[Finding]:
+def _environment(subject: Subject, case: _Case, used: frozenset[str]) -> Iterator[Finding]:
     if not used:
         return
     if ".env" in (*case.look.live.edited, *case.look.live.missing):
-        yield about.skip("environment", f"see stack.{case.stack.name}.files")
+        yield subject.explained("environment", f"stack.{case.stack.name}.files")
         return
     lacking = sorted(name for name in used - ALWAYS_SET if not case.look.env.get(name))
     if lacking:
         evidence = listed([f"{name} is {'empty' if name in case.look.env else 'not set'}" for name in lacking])
         hint = f"set them in the .env of {case.stack.name}"
-        yield about.fail("environment", "variables that it needs have no value", evidence, hint)
+        yield subject.fail("environment", "variables that it needs have no value", evidence, hint)
     else:
-        yield about.ok("environment", "the variables that it needs have values", ", ".join(sorted(used)))
+        yield subject.ok("environment", "the variables that it needs have values", ", ".join(sorted(used)))

@@ -8,10 +8,11 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from towline.checks.baseline import read_baseline
 from towline.checks.finding import Report
-from towline.checks.here import read_here
 from towline.checks.proxy import is_traefik
-from towline.checks.run import Scope, look_at, until_good
+from towline.checks.run import check_hosts, until_good
+from towline.checks.scope import Scope
 from towline.cli.options import CheckFlags, seconds, selected_stacks
 from towline.errors import UsageError
 from towline.project.catalog import Stack
@@ -40,13 +41,13 @@ def run_checks(workspace: Work, flags: CheckFlags, *, services_only: bool = Fals
 
 
 def make_check(workspace: Work, stack: str, **scope: Any) -> Callable[[], Report]:
-    """A function that checks every host concerned, anew at each call. scope: fields of checks.run.Scope.
+    """A function that checks every host concerned, anew at each call. scope: fields of checks.scope.Scope.
 
     The working tree is read now, before any connection. Raises StackError.
     """
     chosen = selected_stacks(workspace, stack)
     others = [other for other in workspace.catalog.stacks if _has_traefik(other) and other not in chosen]
-    trees = {stack.name: read_here(stack) for stack in (*chosen, *others)}
+    baselines = {stack.name: read_baseline(stack) for stack in (*chosen, *others)}
     hosts = {workspace.host(stack).name: workspace.host(stack) for stack in chosen} or {
         workspace.host().name: workspace.host()
     }
@@ -55,10 +56,10 @@ def make_check(workspace: Work, stack: str, **scope: Any) -> Callable[[], Report
         return [stack for stack in stacks if workspace.host_name(stack) == name]
 
     places = [
-        (workspace.to(host), Scope(on(name, [*chosen]), trees, on(name, others), machine=not stack, **scope))
+        (workspace.to(host), Scope(on(name, [*chosen]), baselines, on(name, others), machine=not stack, **scope))
         for name, host in hosts.items()
     ]
-    return lambda: redacted(look_at(places), [*chosen, *others])
+    return lambda: redacted(check_hosts(places), [*chosen, *others])
 
 
 def _has_traefik(stack: Stack) -> bool:

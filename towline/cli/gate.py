@@ -45,6 +45,5 @@ def new_failures(before: Report, after: Report) -> tuple[Finding, ...]:
     ()
     """
     failed = {one.id for one in before.findings if one.result == "fail" and not one.id.endswith(".deployed")}
-    told = {f"see {name}" for name in failed}
-    had = {(one.host, one.id) for one in before.findings if one.id in failed or one.sentence in told}
+    had = {(one.host, one.id) for one in before.findings if one.id in failed or one.because in failed}
     return tuple(one for one in after.findings if one.result == "fail" and (one.host, one.id) not in had)

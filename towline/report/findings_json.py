@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from towline.checks.finding import Report, counts
+from towline.report.groups import sentence
 
 
 def row(report: Report) -> dict[str, object]:
@@ -14,7 +15,7 @@ def row(report: Report) -> dict[str, object]:
     summary = {result: found[result] for result in ("pass", "fail", "warn", "skip", "waived")}
     return {
         "summary": {**summary, "seconds": round(report.seconds, 3)},
-        "findings": [dataclasses.asdict(finding) for finding in report.findings],
+        "findings": [dataclasses.asdict(finding) | {"sentence": sentence(finding)} for finding in report.findings],
     }
 
 

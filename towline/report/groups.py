@@ -77,7 +77,7 @@ def _printable(finding: Finding) -> Finding:
         host=_line(finding.host),
         stack=_line(finding.stack),
         service=_line(finding.service),
-        sentence=_line(finding.sentence),
+        sentence=_line(sentence(finding)),
         evidence=printable(finding.evidence).strip("\n"),
         hint=printable(finding.hint).strip(),
     )
@@ -85,6 +85,15 @@ def _printable(finding: Finding) -> Finding:
 
 def _line(text: str) -> str:
     return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+def sentence(finding: Finding) -> str:
+    """What a finding says; one that another finding explains names that one.
+
+    >>> sentence(Finding("a", "h", "", "", "skip", "", because="b"))
+    'see b'
+    """
+    return finding.sentence or f"see {finding.because}"
 
 
 def reason(finding: Finding) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from towline.checks.here import MOST_TEXT, Here, read_here
+from towline.checks.baseline import MOST_TEXT, Baseline, read_baseline
 from towline.errors import StackError
 from towline.project.catalog import Stack
 
@@ -21,12 +21,12 @@ services:
 """
 
 
-def here(folder: Path, files: dict[str, str | bytes]) -> Here:
+def here(folder: Path, files: dict[str, str | bytes]) -> Baseline:
     place = folder / "stacks" / "web"
     for name, text in {"compose.yaml": COMPOSE, **files}.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_here(Stack("web", "web", "stack", place, folder, ("compose.yaml",), ()))
+    return read_baseline(Stack("web", "web", "stack", place, folder, ("compose.yaml",), ()))
 
 
 def test_variables_without_a_default_are_their_service_s(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ MOST_TEXT = 1 << 17
 
 
 @dataclass(frozen=True)
-class Here:
+class Baseline:
     """digest: of the stack's files. variables: service → those it uses that have no default.
 
     example: the names in .env.example that the compose files do not speak of: containers get them by their env_file.
@@ -33,14 +33,14 @@ class Here:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_here(stack: Stack) -> Here:
+def read_baseline(stack: Stack) -> Baseline:
     """Reads every file of the stack. Raises StackError."""
     keys = load_compose(
         stack.folder, stack.compose_files, stack.label, SecretFiles(), root_env=stack.root_env is not None
     )
     used = {str(name): variables_in(service) for name, service in (keys.get("services") or {}).items()}
     manifest = load_manifest(stack)
-    return Here(
+    return Baseline(
         digest=manifest.digest,
         variables={name: names for name, names in used.items() if names},
         example=_names(stack.folder / ".env.example", stack.label) - _spoken_of(stack),
