@@ -12,13 +12,13 @@ from towline.cli.options import CheckFlags, DeployFlags, RunFlags, required_stac
 from towline.cli.output import say
 from towline.cli.task import towline_task
 from towline.errors import UsageError
-from towline.workspace import Work
+from towline.workspace import Workspace
 
 # --- looking ------------------------------------------------------------------------------------------------------------
 
 
 @towline_task()
-def list_stacks(workspace: Work, format: str = "table") -> None:
+def list_stacks(workspace: Workspace, format: str = "table") -> None:
     """List the stacks of this folder, in the order in which deploy-all takes them."""
     from towline.cli import listing
 
@@ -26,7 +26,7 @@ def list_stacks(workspace: Work, format: str = "table") -> None:
 
 
 @towline_task()
-def get_containers(workspace: Work, format: str = "table") -> None:
+def get_containers(workspace: Workspace, format: str = "table") -> None:
     """List the stacks' containers on their hosts: state, health, image, ports."""
     from towline.cli import listing
 
@@ -34,7 +34,7 @@ def get_containers(workspace: Work, format: str = "table") -> None:
 
 
 @towline_task()
-def test_connectivity(workspace: Work) -> None:
+def test_connectivity(workspace: Workspace) -> None:
     """Log in and say what was found: user, host key, round trip, session limit, Docker."""
     from towline.cli import listing
 
@@ -42,7 +42,7 @@ def test_connectivity(workspace: Work) -> None:
 
 
 @towline_task()
-def plan(workspace: Work, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
+def plan(workspace: Workspace, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
     """Say what a deploy would do and why, for one stack or all, and change nothing. --check: exit code 10 for changes."""
     from towline.cli import deploying
 
@@ -53,7 +53,7 @@ def plan(workspace: Work, stack: str = "", format: str = "table", check: bool = 
 
 
 @towline_task("deploy-via-ssh", flags=DeployFlags)
-def deploy(workspace: Work, flags: DeployFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
+def deploy(workspace: Workspace, flags: DeployFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
     """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     from towline.cli import deploying
 
@@ -61,7 +61,7 @@ def deploy(workspace: Work, flags: DeployFlags, stack: str = "", max_downtime: s
 
 
 @towline_task("deploy-all-services", flags=DeployFlags)
-def deploy_all(workspace: Work, flags: DeployFlags, *, dry: bool) -> None:
+def deploy_all(workspace: Workspace, flags: DeployFlags, *, dry: bool) -> None:
     """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
     from towline.cli import deploying
 
@@ -72,7 +72,7 @@ def deploy_all(workspace: Work, flags: DeployFlags, *, dry: bool) -> None:
 
 
 @towline_task("test-infrastructure", flags=CheckFlags)
-def test_infra(workspace: Work, flags: CheckFlags) -> None:
+def test_infra(workspace: Workspace, flags: CheckFlags) -> None:
     """Check all that should be so on the server: host, engine, stacks, services, routes. Exit code 1 when something fails."""
     from towline.cli import checking
 
@@ -80,7 +80,7 @@ def test_infra(workspace: Work, flags: CheckFlags) -> None:
 
 
 @towline_task("test-all-services", flags=CheckFlags)
-def test_services(workspace: Work, flags: CheckFlags, from_: str = "") -> None:
+def test_services(workspace: Workspace, flags: CheckFlags, from_: str = "") -> None:
     """Ask every route and declared check from the server; --from=here asks from this machine too. Exit code 1 for a failure."""
     from towline.cli import checking
 
@@ -93,7 +93,7 @@ def test_services(workspace: Work, flags: CheckFlags, from_: str = "") -> None:
 
 
 @towline_task(flags=RunFlags)
-def rollback(workspace: Work, flags: RunFlags, stack: str = "", to: str = "", *, dry: bool) -> None:
+def rollback(workspace: Workspace, flags: RunFlags, stack: str = "", to: str = "", *, dry: bool) -> None:
     """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
     from towline.cli import deploying
 
@@ -101,7 +101,7 @@ def rollback(workspace: Work, flags: RunFlags, stack: str = "", to: str = "", *,
 
 
 @towline_task()
-def releases(workspace: Work, stack: str = "", format: str = "table") -> None:
+def releases(workspace: Workspace, stack: str = "", format: str = "table") -> None:
     """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
     from towline.cli import listing
 
@@ -109,7 +109,7 @@ def releases(workspace: Work, stack: str = "", format: str = "table") -> None:
 
 
 @towline_task()
-def attach(workspace: Work, stack: str = "", verbose: bool = False) -> None:
+def attach(workspace: Workspace, stack: str = "", verbose: bool = False) -> None:
     """Follow the running deploy of a stack from anywhere, or see how the last one went."""
     from towline.cli import deploying
 
@@ -117,7 +117,7 @@ def attach(workspace: Work, stack: str = "", verbose: bool = False) -> None:
 
 
 @towline_task()
-def lock(workspace: Work, stack: str = "", message: str = "", *, dry: bool) -> None:
+def lock(workspace: Workspace, stack: str = "", message: str = "", *, dry: bool) -> None:
     """Keep everybody from deploying a stack until `unlock`; they read the message."""
     from towline.cli import upkeep
 
@@ -125,7 +125,7 @@ def lock(workspace: Work, stack: str = "", message: str = "", *, dry: bool) -> N
 
 
 @towline_task()
-def unlock(workspace: Work, stack: str = "", *, dry: bool) -> None:
+def unlock(workspace: Workspace, stack: str = "", *, dry: bool) -> None:
     """Take a person's lock off a stack again. A running deploy's own lock goes with that deploy."""
     from towline.cli import upkeep
 
@@ -133,7 +133,7 @@ def unlock(workspace: Work, stack: str = "", *, dry: bool) -> None:
 
 
 @towline_task()
-def prune(workspace: Work, stack: str = "", *, dry: bool) -> None:
+def prune(workspace: Workspace, stack: str = "", *, dry: bool) -> None:
     """Free disk on the host: releases that going back does not need, their images, and the build cache (--dry tells only)."""
     from towline.cli import upkeep
 
@@ -144,7 +144,7 @@ def prune(workspace: Work, stack: str = "", *, dry: bool) -> None:
 
 
 @towline_task()
-def up(workspace: Work) -> None:
+def up(workspace: Workspace) -> None:
     """Start a local server to try towline on: a real sshd with MaxSessions 2 and a real Docker Engine."""
     from towline.cli.demo import start_sandbox
 
@@ -152,7 +152,7 @@ def up(workspace: Work) -> None:
 
 
 @towline_task()
-def down(workspace: Work) -> None:  # noqa: ARG001
+def down(workspace: Workspace) -> None:  # noqa: ARG001
     """Stop the sandbox's sshd; its files and the Docker Engine stay."""
     from towline.cli.demo import stop_sandbox
 
@@ -160,7 +160,7 @@ def down(workspace: Work) -> None:  # noqa: ARG001
 
 
 @towline_task()
-def status(workspace: Work) -> None:  # noqa: ARG001
+def status(workspace: Workspace) -> None:  # noqa: ARG001
     """Say whether the sandbox runs, and where."""
     from towline.cli.demo import show_sandbox
 
@@ -168,7 +168,7 @@ def status(workspace: Work) -> None:  # noqa: ARG001
 
 
 @towline_task()
-def demo(workspace: Work) -> None:
+def demo(workspace: Workspace) -> None:
     """Bring the sandbox up, deploy Traefik and whoami to it, and fetch the whoami page through Traefik."""
     from towline.cli.demo import run_demo
 
@@ -179,7 +179,7 @@ def demo(workspace: Work) -> None:
 
 
 @towline_task()
-def test(workspace: Work, only: str = "") -> None:
+def test(workspace: Workspace, only: str = "") -> None:
     """Run towline's own test suite; installs what it needs first. --only=unit takes one of its folders."""
     from towline.cli import suite
 

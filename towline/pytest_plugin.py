@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from towline.testing import HostUnderTest, ProjectUnderTest, StackUnderTest
+    from towline.testing import HostUnderTest, StackUnderTest
+    from towline.workspace import Workspace
 
 OPTIONS = {
     "host": ("NAME", "host of towline.yaml; default: the stack's own, else default_host"),
@@ -34,27 +36,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def _towline(pytestconfig: pytest.Config) -> Iterator[ProjectUnderTest]:
-    """The project that pytest was started in, else the one that its rootdir is in."""
-    from towline.testing import ProjectUnderTest
+def _towline(pytestconfig: pytest.Config) -> Iterator[Workspace]:
+    """The project that pytest was started in, else the one that its rootdir is in; connections of its own."""
+    from towline.ssh.connection import Connections
+    from towline.workspace import Workspace
 
-    folders = (pytestconfig.invocation_params.dir, pytestconfig.rootpath)
-    project = ProjectUnderTest(folders, _host(pytestconfig), _settings_file(pytestconfig))
-    yield project
-    project.close()
-    pytestconfig.stash.setdefault(LINES, []).extend(project.lines())
+    notes: list[str] = []
+    connections = Connections(note=notes.append)
+    yield Workspace(
+        host=_host(pytestconfig),
+        config=_settings_file(pytestconfig),
+        folders=(pytestconfig.invocation_params.dir, pytestconfig.rootpath),
+        connections=connections,
+    )
+    connections.close()
+    lines = [*notes, *(ledger.line() for ledger in connections.ledgers)]
+    pytestconfig.stash.setdefault(LINES, []).extend(lines)
 
 
 @pytest.fixture(scope="session")
-def towline_host(_towline: ProjectUnderTest) -> HostUnderTest:
+def towline_host(_towline: Workspace) -> HostUnderTest:
     """The host: .name, .run("uptime") or .run(["docker", "ps"]) → .ok, .code, .out, .err; .batch([…]), .connection."""
-    return _towline.host()
+    from towline.testing import HostUnderTest
+
+    return HostUnderTest(_towline.connection())
 
 
 @pytest.fixture(scope="session")
-def towline_stack(_towline: ProjectUnderTest) -> Callable[[str], StackUnderTest]:
+def towline_stack(_towline: Workspace) -> Callable[[str], StackUnderTest]:
     """towline_stack("web"): .services, .containers(), .read_file(path), .service(name) → .running, .healthy, .exec(…)."""
-    return _towline.stack
+    from towline.testing import stack_under_test
+
+    return partial(stack_under_test, _towline)
 
 
 def _host(config: pytest.Config) -> str:

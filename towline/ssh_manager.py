@@ -16,7 +16,6 @@ ends. Raises what towline.errors names when the settings are wrong or the host c
 
 from __future__ import annotations
 
-import atexit
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,9 +25,8 @@ from typing import NamedTuple
 
 from towline.commands.shell import joined_by_and, login_shell
 from towline.errors import UsageError
-from towline.hosts import choose_host
-from towline.project.settings import load_settings
-from towline.ssh.connection import TIMED_OUT, Connection, Connections
+from towline.ssh.connection import TIMED_OUT, Connection
+from towline.workspace import Workspace
 
 
 class Answer(NamedTuple):
@@ -83,9 +81,7 @@ def ssh_session() -> Iterator[Commands]:
 @cache
 def connection() -> Connection:
     """The connection that all calls share."""
-    holder = Connections(note=lambda text: print(text, file=sys.stderr))
-    atexit.register(holder.close)
-    return holder.to(choose_host(load_settings()))
+    return Workspace().connection()
 
 
 # Older scripts write `from ssh_manager import ssh_manager`.

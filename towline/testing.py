@@ -10,63 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from towline.commands import docker
 from towline.commands.shell import Command, login_shell
 from towline.errors import RemoteFailed, StackError, UsageError, closest
 from towline.facts import containers
 from towline.facts.containers import ContainerFact
-from towline.hosts import choose_host
-from towline.project.catalog import Catalog, Stack, load_catalog
-from towline.project.settings import Settings, find_top, load_settings
+from towline.project.catalog import Stack
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection, Connections
+from towline.ssh.connection import Connection
 from towline.ssh.session import Result
+from towline.workspace import Workspace
 
 SECONDS = 60  # that a command may take, unless the test says otherwise
 
 
-class ProjectUnderTest:
-    """A project's settings, stacks and connections, each read or opened at first need.
-
-    folders: where the project is looked for; the first that is in one. host, config: as the options of `inv`, '' for none.
-    """
-
-    def __init__(self, folders: Sequence[Path], host: str, config: str) -> None:
-        self._folders, self._host, self._config = folders, host, config
-        self._notes: list[str] = []
-        self._connections = Connections(note=self._notes.append)
-
-    @cached_property
-    def settings(self) -> Settings:
-        start = next((folder for folder in self._folders if find_top(folder)), self._folders[0])
-        return load_settings(start, self._config or None)
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        return load_catalog(self.settings)
-
-    def host(self, stack: Stack | None = None) -> HostUnderTest:
-        """The host that was named, else the stack's own, else the default one, else the sandbox. Connects to nothing."""
-        host = choose_host(self.settings, self._host or (stack.host if stack else None))
-        return HostUnderTest(self._connections.to(host))
-
-    def stack(self, name: str) -> StackUnderTest:
-        """The stack of that name. Connects to nothing. Raises StackError when there is none."""
-        stack = self.catalog.stack(name)
-        return StackUnderTest(self.host(stack), stack)
-
-    def lines(self) -> list[str]:
-        """What the connections had to say, and then the ledger's line of each host that was logged in to."""
-        return [*self._notes, *(ledger.line() for ledger in self._connections.ledgers)]
-
-    def close(self) -> None:
-        self._connections.close()
-
-    def __repr__(self) -> str:
-        return f"<project of {self._folders[0]}>"
+def stack_under_test(workspace: Workspace, name: str) -> StackUnderTest:
+    """The stack of that name. Connects to nothing. Raises StackError when there is none, and as Workspace.host does."""
+    stack = workspace.stack(name)
+    return StackUnderTest(HostUnderTest(workspace.connection(stack)), stack)
 
 
 @dataclass(frozen=True, repr=False)

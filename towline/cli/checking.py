@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,13 +16,16 @@ from towline.checks.scope import Scope
 from towline.cli.options import CheckFlags, seconds, selected_stacks
 from towline.errors import UsageError
 from towline.project.catalog import Stack
+from towline.project.settings import Host
 from towline.report import findings
 from towline.report.files import write
 from towline.report.secrets import redacted
-from towline.workspace import Work
+from towline.workspace import Workspace
 
 
-def run_checks(workspace: Work, flags: CheckFlags, *, services_only: bool = False, from_here: bool = False) -> None:
+def run_checks(
+    workspace: Workspace, flags: CheckFlags, *, services_only: bool = False, from_here: bool = False
+) -> None:
     """Check once, or as --wait and --watch say, and write the reports. Raises Exit with code 1 when something fails."""
     scope = {"only": flags.only, "fail_fast": flags.fail_fast, "services_only": services_only, "from_here": from_here}
     check = make_check(workspace, flags.stack, **scope)
@@ -40,26 +43,22 @@ def run_checks(workspace: Work, flags: CheckFlags, *, services_only: bool = Fals
         raise Exit(code=1)
 
 
-def make_check(workspace: Work, stack: str, **scope: Any) -> Callable[[], Report]:
+def make_check(workspace: Workspace, stack: str, **scope: Any) -> Callable[[], Report]:
     """A function that checks every host concerned, anew at each call. scope: fields of checks.scope.Scope.
 
     The working tree is read now, before any connection. Raises StackError.
     """
     chosen = selected_stacks(workspace, stack)
-    others = [other for other in workspace.catalog.stacks if _has_traefik(other) and other not in chosen]
-    baselines = {stack.name: read_baseline(stack) for stack in (*chosen, *others)}
-    hosts = {workspace.host(stack).name: workspace.host(stack) for stack in chosen} or {
-        workspace.host().name: workspace.host()
-    }
+    proxies = [other for other in workspace.catalog.stacks if _has_traefik(other) and other not in chosen]
+    baselines = {each.name: read_baseline(each) for each in (*chosen, *proxies)}
 
-    def on(name: str, stacks: list[Stack]) -> list[Stack]:
-        return [stack for stack in stacks if workspace.host_name(stack) == name]
+    def scope_of(host: Host, stacks: Sequence[Stack]) -> Scope:
+        near = [proxy for proxy in proxies if workspace.host_name(proxy) == host.name]
+        return Scope(stacks, baselines, near, machine=not stack, **scope)
 
-    places = [
-        (workspace.to(host), Scope(on(name, [*chosen]), baselines, on(name, others), machine=not stack, **scope))
-        for name, host in hosts.items()
-    ]
-    return lambda: redacted(check_hosts(places), [*chosen, *others])
+    hosts = workspace.by_host(chosen) or {workspace.host(): []}
+    scopes = [(workspace.connection_to(host), scope_of(host, stacks)) for host, stacks in hosts.items()]
+    return lambda: redacted(check_hosts(scopes), [*chosen, *proxies])
 
 
 def _has_traefik(stack: Stack) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from towline import sandbox
 from towline.cli.output import say, show
 from towline.sandbox import images, page
-from towline.workspace import Work
+from towline.workspace import Workspace
 
 
-def start_sandbox(workspace: Work) -> None:
+def start_sandbox(workspace: Workspace) -> None:
     """Start it, with the images that this project's stacks need, and say where it is."""
     running = sandbox.up(images=images.shipped_images(workspace.settings.top), say=say)
     say(f"sandbox: {running.user}@127.0.0.1:{running.port}, stacks below {running.root}")
@@ -27,7 +27,7 @@ def show_sandbox() -> None:
     )
 
 
-def run_demo(workspace: Work) -> None:
+def run_demo(workspace: Workspace) -> None:
     """Start the sandbox, deploy traefik and whoami to it, show the page that Traefik serves. Raises what a deploy raises."""
     from towline.cli.deploying import Deployer
     from towline.cli.options import DeployFlags
@@ -35,12 +35,10 @@ def run_demo(workspace: Work) -> None:
     from towline.deploy.prepare import load_cargo
 
     start_sandbox(workspace)
-    workspace.use_host("sandbox")
-    catalog = workspace.catalog
-    traefik, whoami = catalog.stack("traefik"), catalog.stack("whoami")
-    deployer = Deployer(workspace, Options(), DeployFlags(yes=True))
+    deployer = Deployer(workspace.on_host("sandbox"), Options(), DeployFlags(yes=True))
+    traefik, whoami = workspace.stack("traefik"), workspace.stack("whoami")
     for stack in (traefik, whoami):
-        deployer.deploy(load_cargo(catalog, stack))
+        deployer.deploy(load_cargo(workspace.catalog, stack))
     address = page.page_address(traefik, whoami)
     say(f"{address}, fetched through Traefik:")
     show(page.fetch(address).strip())

@@ -18,7 +18,7 @@ from towline.report import plans
 from towline.report.deploy_view import DeployView
 from towline.report.secrets import redactor
 from towline.report.tables import as_json
-from towline.workspace import Work
+from towline.workspace import Workspace
 
 NO_STACKS = "no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/"
 
@@ -27,7 +27,7 @@ NO_STACKS = "no stacks here: a stack is a folder with a compose file in infrastr
 class Deployer:
     """Deploys stacks of a workspace as the options say. dry: make and show the plan only."""
 
-    workspace: Work
+    workspace: Workspace
     options: Options
     flags: DeployFlags
     dry: bool = False
@@ -61,14 +61,14 @@ def view_of(stack: Stack, flags: RunFlags, *, yes: bool = False) -> DeployView:
     return DeployView(redactor(stack), verbose=flags.verbose, yes=yes)
 
 
-def deploy_one(workspace: Work, stack: str, flags: DeployFlags, *, max_downtime: str, dry: bool) -> None:
+def deploy_one(workspace: Workspace, stack: str, flags: DeployFlags, *, max_downtime: str, dry: bool) -> None:
     """Deploy the stack of that name. Bad options and a bad stack end here, before any connection."""
     options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache, max_downtime=max_downtime)
     cargo = load_cargo(workspace.catalog, required_stack(workspace, stack))
     Deployer(workspace, options, flags, dry).deploy(cargo)
 
 
-def deploy_every_stack(workspace: Work, flags: DeployFlags, *, dry: bool) -> None:
+def deploy_every_stack(workspace: Workspace, flags: DeployFlags, *, dry: bool) -> None:
     """Deploy all stacks in order. Raises DeployedInPart when some failed."""
     options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache)
     deployer, catalog = Deployer(workspace, options, flags, dry), workspace.catalog
@@ -81,7 +81,7 @@ def deploy_every_stack(workspace: Work, flags: DeployFlags, *, dry: bool) -> Non
         raise DeployedInPart(failed, of=len(errors))
 
 
-def roll_back(workspace: Work, stack: Stack, release: str, flags: RunFlags, *, dry: bool) -> None:
+def roll_back(workspace: Workspace, stack: Stack, release: str, flags: RunFlags, *, dry: bool) -> None:
     """Run the release again, '' for the good one before the live one."""
     options, connection = deploy_options(flags, workspace.settings.defaults, cache=True), workspace.connection(stack)
     with view_of(stack, flags) as view:
@@ -91,13 +91,13 @@ def roll_back(workspace: Work, stack: Stack, release: str, flags: RunFlags, *, d
             rollback(connection, stack, release, options, view)
 
 
-def follow(workspace: Work, stack: Stack, *, verbose: bool) -> None:
+def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
     """Show the stack's running deploy, or the last one, to its end. Raises its error."""
     with view_of(stack, RunFlags(verbose=verbose)) as view:
         join(workspace.connection(stack), stack, view)
 
 
-def plan_stacks(workspace: Work, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
+def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
     """Show what a deploy of each would do. check: raises ChangesPending when one of them would do anything."""
     options = deploy_options(RunFlags(), workspace.settings.defaults)
     made = [_plan(workspace, stack, options, show_it=format == "table", diff=diff) for stack in stacks]
@@ -108,7 +108,7 @@ def plan_stacks(workspace: Work, stacks: Sequence[Stack], *, format: str, diff: 
         raise ChangesPending(f"there are changes: {', '.join(pending)}")
 
 
-def _plan(workspace: Work, stack: Stack, options: Options, *, show_it: bool, diff: bool) -> Plan:
+def _plan(workspace: Workspace, stack: Stack, options: Options, *, show_it: bool, diff: bool) -> Plan:
     connection = workspace.connection(stack)
     with view_of(stack, RunFlags()) as view:
         plan = prepare(connection, load_cargo(workspace.catalog, stack), options, view)

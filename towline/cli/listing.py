@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from towline.cli.output import say, show, show_rows
 from towline.project.catalog import Stack
-from towline.workspace import Work
+from towline.workspace import Workspace
 
 
-def show_stacks(workspace: Work, format: str) -> None:
+def show_stacks(workspace: Workspace, format: str) -> None:
     """The stacks of the project, in the order of deploy-all."""
     rows: list[dict[str, object]] = [
         {
             "name": stack.name,
             "kind": stack.kind,
             "folder": str(stack.folder.relative_to(stack.top)),
-            "hosts": [workspace.host_name(stack)],
+            "hosts": [workspace.host_name(stack) or "-"],
             "services": [service.name for service in stack.services],
             "needs": sorted(workspace.catalog.needs_of(stack)),
         }
@@ -26,29 +26,33 @@ def show_stacks(workspace: Work, format: str) -> None:
     show_rows(rows, ["name", "kind", "folder", "hosts", "services", "needs"], format)
 
 
-def show_containers(workspace: Work, format: str) -> None:
+def show_containers(workspace: Workspace, format: str) -> None:
     """The stacks' containers on every host that a stack is for. One session a host."""
     from towline.facts.containers import read_containers
 
-    rows = [row for host in workspace.hosts() for row in read_containers(workspace.to(host), workspace.catalog, say)]
+    rows = [
+        row
+        for host in workspace.by_host(workspace.catalog.stacks) or [workspace.host()]
+        for row in read_containers(workspace.connection_to(host), workspace.catalog, say)
+    ]
     show_rows(rows, ["host", "stack", "service", "name", "state", "health", "status", "ports"], format)
 
 
-def show_connectivity(workspace: Work) -> None:
+def show_connectivity(workspace: Workspace) -> None:
     """How the chosen host is reached. Raises TowlineError that names what is wrong."""
     from towline.errors import TowlineError
     from towline.facts.connectivity import read_connectivity
     from towline.report import connectivity
 
     host = workspace.host()
-    rows = connectivity.lines(read_connectivity(workspace.to(host)), host)
+    rows = connectivity.lines(read_connectivity(workspace.connection()), host)
     show(connectivity.text(rows))
     wrong = [row.name for row in rows if row.result == "fail"]
     if wrong:
         raise TowlineError(f"{host.name}: not as it should be: {', '.join(wrong)}")
 
 
-def show_releases(workspace: Work, stack: Stack, format: str) -> None:
+def show_releases(workspace: Workspace, stack: Stack, format: str) -> None:
     """The stack's releases on its host, the newest first. One session."""
     from towline.deploy.prepare import note_cut, read_facts
     from towline.report.releases import rows

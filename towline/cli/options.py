@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from towline.deploy.planning.plan import Options
     from towline.project.catalog import Stack
     from towline.project.settings import Defaults
-    from towline.workspace import Work
+    from towline.workspace import Workspace
 
 FILES = ("junit", "json", "html", "ledger")  # options that name a file to write
 
@@ -68,17 +68,17 @@ def deploy_options(flags: RunFlags, defaults: Defaults, *, cache: bool = False, 
     )
 
 
-def required_stack(workspace: Work, name: str) -> Stack:
+def required_stack(workspace: Workspace, name: str) -> Stack:
     """The stack that --stack names. Raises UsageError for none, StackError for an unknown one."""
     if not name:
         known = closest("", (stack.name for stack in workspace.catalog.stacks))
         raise UsageError(f"--stack=NAME is missing; {known}")
-    return workspace.catalog.stack(name)
+    return workspace.stack(name)
 
 
-def selected_stacks(workspace: Work, name: str) -> Sequence[Stack]:
+def selected_stacks(workspace: Workspace, name: str) -> Sequence[Stack]:
     """The stack that --stack names; without a name all stacks, in the order of deploy-all. Raises StackError."""
-    return [workspace.catalog.stack(name)] if name else workspace.catalog.order()
+    return [workspace.stack(name)] if name else workspace.catalog.order()
 
 
 def seconds(flag: str, text: str, *, least: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import inspect
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -20,10 +19,7 @@ from invoke.tasks import Task
 
 from towline.cli.options import check_values
 from towline.cli.output import say
-from towline.workspace import Work
-
-if TYPE_CHECKING:
-    from towline.ssh.connection import Connections
+from towline.workspace import Workspace, shared_connections
 
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
@@ -54,16 +50,6 @@ HELP = {
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 
 
-@functools.cache
-def connections() -> Connections:
-    """The one holder of connections: in c.config it would be copied per task, and each task would log in anew."""
-    from towline.ssh.connection import Connections
-
-    holder = Connections(note=say)
-    atexit.register(holder.close)
-    return holder
-
-
 class TowlineTask(Task[Any]):
     """A task whose --verbose is -v too. No other option gets a letter: --host's would shadow inv's own -h."""
 
@@ -89,7 +75,7 @@ def towline_task(
         takes_dry = "dry" in inspect.signature(body).parameters
 
         def run(c: Context, host: str = "", config: str = "", ledger: str = "", **values: Any) -> None:
-            workspace = Work(connections, host=host, config=config)
+            workspace = Workspace(host=host, config=config)
             with _one_line_errors(ledger):
                 check_values({"ledger": ledger, **values})
                 given = {name: values.pop(name) for name in shared}
@@ -141,7 +127,7 @@ def _tell_ledgers(file: str) -> None:
     """A line for each host that was logged in to, and the file that --ledger names. Nothing where nothing could connect."""
     if "towline.ssh.connection" not in sys.modules:
         return
-    ledgers = connections().ledgers
+    ledgers = shared_connections().ledgers
     for ledger in ledgers:
         say(ledger.line())
     if file:

@@ -9,17 +9,17 @@ from towline.deploy.lock import lock, unlock
 from towline.deploy.prune import prune
 from towline.project.catalog import Stack
 from towline.report.prune import sentence
-from towline.workspace import Work
+from towline.workspace import Workspace
 
 
-def lock_stack(workspace: Work, stack: Stack, message: str, *, dry: bool) -> None:
+def lock_stack(workspace: Workspace, stack: Stack, message: str, *, dry: bool) -> None:
     if dry:
         show(f"{stack.name}: would lock it on {workspace.host(stack).name}")
     else:
         show(f"{stack.name}: locked: {lock(workspace.connection(stack), stack.name, message, say)}")
 
 
-def unlock_stack(workspace: Work, stack: Stack, *, dry: bool) -> None:
+def unlock_stack(workspace: Workspace, stack: Stack, *, dry: bool) -> None:
     if dry:
         show(f"{stack.name}: would unlock it on {workspace.host(stack).name}")
         return
@@ -27,8 +27,8 @@ def unlock_stack(workspace: Work, stack: Stack, *, dry: bool) -> None:
     show(f"{stack.name}: unlocked, was: {text}" if text else f"{stack.name}: was not locked")
 
 
-def prune_hosts(workspace: Work, stacks: Sequence[Stack], *, dry: bool) -> None:
+def prune_hosts(workspace: Workspace, stacks: Sequence[Stack], *, dry: bool) -> None:
     """On each host of the stacks: one session."""
-    for host in {host.name: host for host in map(workspace.host, stacks)}.values():
-        here = [stack for stack in stacks if workspace.host(stack).name == host.name]
-        show(sentence(host.name, prune(workspace.to(host), here, really=not dry), really=not dry))
+    for host, group in workspace.by_host(stacks).items():
+        pruned = prune(workspace.connection_to(host), group, really=not dry)
+        show(sentence(host.name, pruned, really=not dry))
