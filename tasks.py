@@ -1,6 +1,6 @@
-"""towline's tasks: the options of each, and the function that does it. `inv --list` names them all.
+"""towline's tasks: the options of each, and the function that carries it out. `inv --list` names them all.
 
-What is slow to load is imported inside the tasks: `inv --list` stays instant. cli/task.py adds --host, --config and --ledger.
+cli/task.py adds --host, --config and --ledger. What is slow to load is imported inside the tasks: `inv --list` stays instant.
 """
 
 from __future__ import annotations
@@ -8,18 +8,17 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from towline.cli.options import CheckFlags, DeployFlags, RunFlags, required_stack, selected_stacks
+from towline.cli.options import CheckFlags, DeployFlags, RunFlags, is_here, required_stack, selected_stacks
 from towline.cli.output import say
-from towline.cli.task import towline_task
-from towline.errors import UsageError
+from towline.cli.task import CHECK_HELP, towline_task
 from towline.workspace import Workspace
 
-# --- looking ------------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 @towline_task()
 def list_stacks(workspace: Workspace, format: str = "table") -> None:
-    """List the stacks of this folder, in the order in which deploy-all takes them."""
+    """List the stacks of this project, in the order in which deploy-all takes them."""
     from towline.cli import listing
 
     listing.show_stacks(workspace, format)
@@ -27,7 +26,7 @@ def list_stacks(workspace: Workspace, format: str = "table") -> None:
 
 @towline_task()
 def get_containers(workspace: Workspace, format: str = "table") -> None:
-    """List the stacks' containers on their hosts: state, health, image, ports."""
+    """List the containers of the stacks on their hosts: state, health, image, ports."""
     from towline.cli import listing
 
     listing.show_containers(workspace, format)
@@ -35,7 +34,7 @@ def get_containers(workspace: Workspace, format: str = "table") -> None:
 
 @towline_task()
 def test_connectivity(workspace: Workspace) -> None:
-    """Log in and say what was found: user, host key, round trip, session limit, Docker."""
+    """Log in and show what was found: user, host key, round trip, session limit, Docker."""
     from towline.cli import listing
 
     listing.show_connectivity(workspace)
@@ -43,18 +42,18 @@ def test_connectivity(workspace: Workspace) -> None:
 
 @towline_task()
 def plan(workspace: Workspace, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
-    """Say what a deploy would do and why, for one stack or all, and change nothing. --check: exit code 10 for changes."""
+    """Show what a deploy would do and why, for one stack or all; changes nothing. --check: exit code 10 when there are changes."""
     from towline.cli import deploying
 
     deploying.plan_stacks(workspace, selected_stacks(workspace, stack), format=format, diff=diff, check=check)
 
 
-# --- deploying ------------------------------------------------------------------------------------------------------------
+# --- deploying --------------------------------------------------------------------------------------------------------
 
 
 @towline_task("deploy-via-ssh", flags=DeployFlags)
 def deploy(workspace: Workspace, flags: DeployFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
-    """Deploy one stack: put its files, rehearse the build, then down, build, up, and wait until it is healthy."""
+    """Deploy one stack: upload its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     from towline.cli import deploying
 
     deploying.deploy_one(workspace, stack, flags, max_downtime=max_downtime, dry=dry)
@@ -62,39 +61,37 @@ def deploy(workspace: Workspace, flags: DeployFlags, stack: str = "", max_downti
 
 @towline_task("deploy-all-services", flags=DeployFlags)
 def deploy_all(workspace: Workspace, flags: DeployFlags, *, dry: bool) -> None:
-    """Deploy every stack, infrastructure first; one that fails stops only those that need it."""
+    """Deploy every stack, infrastructure first; a stack that fails stops only those that need it."""
     from towline.cli import deploying
 
     deploying.deploy_every_stack(workspace, flags, dry=dry)
 
 
-# --- checking -------------------------------------------------------------------------------------------------------------
+# --- checking ---------------------------------------------------------------------------------------------------------
 
 
-@towline_task("test-infrastructure", flags=CheckFlags)
+@towline_task("test-infrastructure", flags=CheckFlags, help=CHECK_HELP)
 def test_infra(workspace: Workspace, flags: CheckFlags) -> None:
-    """Check all that should be so on the server: host, engine, stacks, services, routes. Exit code 1 when something fails."""
+    """Check the server: host, engine, stacks, services, routes. Exit code 1 when something fails."""
     from towline.cli import checking
 
     checking.run_checks(workspace, flags)
 
 
-@towline_task("test-all-services", flags=CheckFlags)
+@towline_task("test-all-services", flags=CheckFlags, help=CHECK_HELP)
 def test_services(workspace: Workspace, flags: CheckFlags, from_: str = "") -> None:
-    """Ask every route and declared check from the server; --from=here asks from this machine too. Exit code 1 for a failure."""
+    """Check only routes and declared checks; --from=here: routes from this machine too. Exit code 1 when something fails."""
     from towline.cli import checking
 
-    if from_ not in ("", "here", "server"):
-        raise UsageError(f"--from={from_}: known: here, server")
-    checking.run_checks(workspace, flags, services_only=True, from_here=from_ == "here")
+    checking.run_checks(workspace, flags, services_only=True, from_here=is_here(from_))
 
 
-# --- releases -----------------------------------------------------------------------------------------------------------
+# --- releases ---------------------------------------------------------------------------------------------------------
 
 
 @towline_task(flags=RunFlags)
 def rollback(workspace: Workspace, flags: RunFlags, stack: str = "", to: str = "", *, dry: bool) -> None:
-    """Go back to the last good release of a stack, or to the one that --to names, with the images it had."""
+    """Run the last good release of a stack again, or the one that --to names, with the images it had."""
     from towline.cli import deploying
 
     deploying.roll_back(workspace, required_stack(workspace, stack), to, flags, dry=dry)
@@ -102,7 +99,7 @@ def rollback(workspace: Workspace, flags: RunFlags, stack: str = "", to: str = "
 
 @towline_task()
 def releases(workspace: Workspace, stack: str = "", format: str = "table") -> None:
-    """List a stack's releases on its host: when, by whom, from which commit, how each ended, which is live."""
+    """List the releases of a stack on its host: time, author, commit, outcome, which one is live."""
     from towline.cli import listing
 
     listing.show_releases(workspace, required_stack(workspace, stack), format)
@@ -110,7 +107,7 @@ def releases(workspace: Workspace, stack: str = "", format: str = "table") -> No
 
 @towline_task()
 def attach(workspace: Workspace, stack: str = "", verbose: bool = False) -> None:
-    """Follow the running deploy of a stack from anywhere, or see how the last one went."""
+    """Follow the running deploy of a stack from any machine, or show how the last one went."""
     from towline.cli import deploying
 
     deploying.follow(workspace, required_stack(workspace, stack), verbose=verbose)
@@ -118,7 +115,7 @@ def attach(workspace: Workspace, stack: str = "", verbose: bool = False) -> None
 
 @towline_task()
 def lock(workspace: Workspace, stack: str = "", message: str = "", *, dry: bool) -> None:
-    """Keep everybody from deploying a stack until `unlock`; they read the message."""
+    """Keep everybody from deploying a stack until `unlock`; the message is shown to whoever tries."""
     from towline.cli import upkeep
 
     upkeep.lock_stack(workspace, required_stack(workspace, stack), message, dry=dry)
@@ -126,7 +123,7 @@ def lock(workspace: Workspace, stack: str = "", message: str = "", *, dry: bool)
 
 @towline_task()
 def unlock(workspace: Workspace, stack: str = "", *, dry: bool) -> None:
-    """Take a person's lock off a stack again. A running deploy's own lock goes with that deploy."""
+    """Remove a person's lock from a stack. The lock of a running deploy ends with that deploy."""
     from towline.cli import upkeep
 
     upkeep.unlock_stack(workspace, required_stack(workspace, stack), dry=dry)
@@ -134,13 +131,13 @@ def unlock(workspace: Workspace, stack: str = "", *, dry: bool) -> None:
 
 @towline_task()
 def prune(workspace: Workspace, stack: str = "", *, dry: bool) -> None:
-    """Free disk on the host: releases that going back does not need, their images, and the build cache (--dry tells only)."""
+    """Free disk space on the hosts: releases that no rollback needs, their images, the build cache. --dry only shows how much."""
     from towline.cli import upkeep
 
     upkeep.prune_hosts(workspace, selected_stacks(workspace, stack), dry=dry)
 
 
-# --- the sandbox ------------------------------------------------------------------------------------------------------------
+# --- the sandbox ------------------------------------------------------------------------------------------------------
 
 
 @towline_task()
@@ -161,7 +158,7 @@ def down(workspace: Workspace) -> None:  # noqa: ARG001
 
 @towline_task()
 def status(workspace: Workspace) -> None:  # noqa: ARG001
-    """Say whether the sandbox runs, and where."""
+    """Show whether the sandbox runs, and where."""
     from towline.cli.demo import show_sandbox
 
     show_sandbox()
@@ -169,18 +166,18 @@ def status(workspace: Workspace) -> None:  # noqa: ARG001
 
 @towline_task()
 def demo(workspace: Workspace) -> None:
-    """Bring the sandbox up, deploy Traefik and whoami to it, and fetch the whoami page through Traefik."""
+    """Start the sandbox, deploy Traefik and whoami to it, and fetch the whoami page through Traefik."""
     from towline.cli.demo import run_demo
 
     run_demo(workspace)
 
 
-# --- the project's own ------------------------------------------------------------------------------------------------------
+# --- towline itself ---------------------------------------------------------------------------------------------------
 
 
-@towline_task()
+@towline_task(help={"only": "a folder of tests/, or the name of a test"})
 def test(workspace: Workspace, only: str = "") -> None:
-    """Run towline's own test suite; installs what it needs first. --only=unit takes one of its folders."""
+    """Run towline's own test suite; what it needs is installed first. --only=unit runs one of its folders."""
     from towline.cli import suite
 
     code = suite.run(workspace.settings.top, only, say)
@@ -189,8 +186,21 @@ def test(workspace: Workspace, only: str = "") -> None:
 
 
 namespace = Collection(
-    list_stacks, get_containers, test_connectivity, test_infra, test_services, deploy, deploy_all, demo, test
+    list_stacks,
+    get_containers,
+    test_connectivity,
+    plan,
+    deploy,
+    deploy_all,
+    test_infra,
+    test_services,
+    rollback,
+    releases,
+    attach,
+    lock,
+    unlock,
+    prune,
+    demo,
+    test,
+    Collection("sandbox", up, down, status),
 )
-for each in (plan, rollback, releases, attach, lock, unlock, prune):
-    namespace.add_task(each)
-namespace.add_collection(Collection("sandbox", up, down, status))

@@ -1,4 +1,4 @@
-"""What test-infra and test-services share: --watch, --wait, the reports, the exit code. And the check that the gate makes."""
+"""What test-infra and test-services do: --watch, --wait, the reports, the exit code. Also the check that the gate makes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from towline.workspace import Workspace
 def run_checks(
     workspace: Workspace, flags: CheckFlags, *, services_only: bool = False, from_here: bool = False
 ) -> None:
-    """Check once, or as --wait and --watch say, and write the reports. Raises Exit with code 1 when something fails."""
+    """Check once, or repeatedly with --wait and --watch, and write the reports. Raises Exit with code 1 when something fails."""
     scope = {"only": flags.only, "fail_fast": flags.fail_fast, "services_only": services_only, "from_here": from_here}
     check = make_check(workspace, flags.stack, **scope)
     files = {"junit": flags.junit, "json": flags.json, "html": flags.html}
@@ -44,9 +44,9 @@ def run_checks(
 
 
 def make_check(workspace: Workspace, stack: str, **scope: Any) -> Callable[[], Report]:
-    """A function that checks every host concerned, anew at each call. scope: fields of checks.scope.Scope.
+    """A function that checks the hosts of the stack, '' for all stacks, and returns a report. scope: fields of checks.scope.Scope.
 
-    The working tree is read now, before any connection. Raises StackError.
+    The stacks' files are read now, before any connection. Raises StackError.
     """
     chosen = selected_stacks(workspace, stack)
     proxies = [other for other in workspace.catalog.stacks if _has_traefik(other) and other not in chosen]

@@ -1,4 +1,4 @@
-"""The sandbox from the command line, and the demo on it."""
+"""What sandbox.up, sandbox.down, sandbox.status and demo do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from towline.workspace import Workspace
 
 
 def start_sandbox(workspace: Workspace) -> None:
-    """Start it, with the images that this project's stacks need, and say where it is."""
+    """Start the sandbox, with the images that the shipped stacks need, and print its address."""
     running = sandbox.up(images=images.shipped_images(workspace.settings.top), say=say)
     say(f"sandbox: {running.user}@127.0.0.1:{running.port}, stacks below {running.root}")
 
@@ -28,7 +28,7 @@ def show_sandbox() -> None:
 
 
 def run_demo(workspace: Workspace) -> None:
-    """Start the sandbox, deploy traefik and whoami to it, show the page that Traefik serves. Raises what a deploy raises."""
+    """Start the sandbox, deploy traefik and whoami to it, print the page that Traefik serves. Raises what a deploy raises."""
     from towline.cli.deploying import Deployer
     from towline.cli.options import DeployFlags
     from towline.deploy.planning.plan import Options

@@ -1,4 +1,4 @@
-"""What deploy, deploy-all, rollback, plan, attach and demo share: the view, the gate, --dry."""
+"""What deploy, deploy-all, rollback, plan, attach and demo do: the progress view, the gate, --dry."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_STACKS = "no stacks here: a stack is a folder with a compose file in infrastr
 
 @dataclass(frozen=True)
 class Deployer:
-    """Deploys stacks of a workspace as the options say. dry: make and show the plan only."""
+    """Deploys stacks of a workspace, as the options and flags say. dry: only makes the plan and shows it."""
 
     workspace: Workspace
     options: Options
@@ -33,7 +33,7 @@ class Deployer:
     dry: bool = False
 
     def deploy(self, cargo: Cargo) -> None:
-        """Deploy one stack, between two checks of it with --gate. Raises as deploy.deploy.deploy and the gate do."""
+        """Deploy one stack; with --gate between two checks. Raises as deploy.deploy.deploy and gate.deploy_with_gate do."""
         connection = self.workspace.connection(cargo.stack)
         with view_of(cargo.stack, self.flags, yes=self.flags.yes) as view:
             if self.dry:
@@ -45,10 +45,10 @@ class Deployer:
 
     def _deploy_with_gate(self, cargo: Cargo, view: DeployView) -> None:
         from towline.cli.checking import make_check
-        from towline.cli.gate import pass_through
+        from towline.cli.gate import deploy_with_gate
 
         connection = self.workspace.connection(cargo.stack)
-        pass_through(
+        deploy_with_gate(
             make_check(self.workspace, cargo.stack.name),
             lambda: deploy(connection, cargo, self.options, view),
             lambda release: rollback(connection, cargo.stack, release, self.options, view),
@@ -57,19 +57,19 @@ class Deployer:
 
 
 def view_of(stack: Stack, flags: RunFlags, *, yes: bool = False) -> DeployView:
-    """A view that shows none of the stack's secrets. yes: it asks nothing."""
+    """The progress view of a stack, which shows none of its secrets. yes: it asks for no confirmation."""
     return DeployView(redactor(stack), verbose=flags.verbose, yes=yes)
 
 
 def deploy_one(workspace: Workspace, stack: str, flags: DeployFlags, *, max_downtime: str, dry: bool) -> None:
-    """Deploy the stack of that name. Bad options and a bad stack end here, before any connection."""
+    """Deploy the stack of that name. Options and working tree are checked before any connection: raises UsageError, StackError."""
     options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache, max_downtime=max_downtime)
     cargo = load_cargo(workspace.catalog, required_stack(workspace, stack))
     Deployer(workspace, options, flags, dry).deploy(cargo)
 
 
 def deploy_every_stack(workspace: Workspace, flags: DeployFlags, *, dry: bool) -> None:
-    """Deploy all stacks in order. Raises DeployedInPart when some failed."""
+    """Deploy all stacks in order; all of them are read before any connection. Raises DeployedInPart when some failed."""
     options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache)
     deployer, catalog = Deployer(workspace, options, flags, dry), workspace.catalog
     if not catalog.stacks:
@@ -82,7 +82,7 @@ def deploy_every_stack(workspace: Workspace, flags: DeployFlags, *, dry: bool) -
 
 
 def roll_back(workspace: Workspace, stack: Stack, release: str, flags: RunFlags, *, dry: bool) -> None:
-    """Run the release again, '' for the good one before the live one."""
+    """Run a release of the stack again; '' for the last good one before the live release. Raises as deploy.deploy.rollback does."""
     options, connection = deploy_options(flags, workspace.settings.defaults, cache=True), workspace.connection(stack)
     with view_of(stack, flags) as view:
         if dry:
@@ -92,15 +92,15 @@ def roll_back(workspace: Workspace, stack: Stack, release: str, flags: RunFlags,
 
 
 def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
-    """Show the stack's running deploy, or the last one, to its end. Raises its error."""
+    """Show the stack's running deploy, or the last one, from its start to its end. Raises its error."""
     with view_of(stack, RunFlags(verbose=verbose)) as view:
         join(workspace.connection(stack), stack, view)
 
 
 def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
-    """Show what a deploy of each would do. check: raises ChangesPending when one of them would do anything."""
+    """Show the plan of each stack. diff: with the changed text. check: raises ChangesPending when a plan is not empty."""
     options = deploy_options(RunFlags(), workspace.settings.defaults)
-    made = [_plan(workspace, stack, options, show_it=format == "table", diff=diff) for stack in stacks]
+    made = [_plan(workspace, stack, options, shown=format == "table", diff=diff) for stack in stacks]
     if format == "json":
         show(as_json([plans.row(plan, workspace.host(stack).name) for plan, stack in zip(made, stacks, strict=True)]))
     pending = [plan.stack for plan in made if not plan.empty]
@@ -108,11 +108,11 @@ def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, d
         raise ChangesPending(f"there are changes: {', '.join(pending)}")
 
 
-def _plan(workspace: Workspace, stack: Stack, options: Options, *, show_it: bool, diff: bool) -> Plan:
+def _plan(workspace: Workspace, stack: Stack, options: Options, *, shown: bool, diff: bool) -> Plan:
     connection = workspace.connection(stack)
     with view_of(stack, RunFlags()) as view:
         plan = prepare(connection, load_cargo(workspace.catalog, stack), options, view)
-        if show_it:
+        if shown:
             view.planned(plan)
             paths = StackPaths(connection.host.root, stack.name)
             before = read_texts(connection, paths, plan.previous, plan.changes.changed)

@@ -1,6 +1,6 @@
-"""What the tasks that change nothing show: stacks, containers, releases, and how a host is reached.
+"""What list-stacks, get-containers, test-connectivity and releases do. Nothing is changed on a host.
 
-Imports of what is slow to load stand inside the functions: list-stacks needs no connection.
+What is slow to load is imported inside the functions: list-stacks needs no SSH.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from towline.workspace import Workspace
 
 
 def show_stacks(workspace: Workspace, format: str) -> None:
-    """The stacks of the project, in the order of deploy-all."""
+    """Print the stacks of the project, in the order of deploy-all. Connects to nothing."""
     rows: list[dict[str, object]] = [
         {
             "name": stack.name,
@@ -27,7 +27,7 @@ def show_stacks(workspace: Workspace, format: str) -> None:
 
 
 def show_containers(workspace: Workspace, format: str) -> None:
-    """The stacks' containers on every host that a stack is for. One session a host."""
+    """Print the stacks' containers on every host that a stack is for. One session per host."""
     from towline.facts.containers import read_containers
 
     rows = [
@@ -39,7 +39,7 @@ def show_containers(workspace: Workspace, format: str) -> None:
 
 
 def show_connectivity(workspace: Workspace) -> None:
-    """How the chosen host is reached. Raises TowlineError that names what is wrong."""
+    """Print how the chosen host is reached. Raises TowlineError with the names of what is wrong."""
     from towline.errors import TowlineError
     from towline.facts.connectivity import read_connectivity
     from towline.report import connectivity
@@ -53,7 +53,7 @@ def show_connectivity(workspace: Workspace) -> None:
 
 
 def show_releases(workspace: Workspace, stack: Stack, format: str) -> None:
-    """The stack's releases on its host, the newest first. One session."""
+    """Print the stack's releases on its host, newest first. One session."""
     from towline.deploy.prepare import note_cut, read_facts
     from towline.report.releases import rows
 

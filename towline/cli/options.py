@@ -1,6 +1,6 @@
-"""Options of the tasks: the groups that several tasks share, and what the text of an option stands for.
+"""Options of the tasks: groups that several tasks share, and the values that their texts stand for.
 
-Wrong text is a UsageError, before any connection.
+A wrong text raises UsageError, before any connection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILES = ("junit", "json", "html", "ledger")  # options that name a file to write
 
 @dataclass(frozen=True)
 class RunFlags:
-    """Options of rollback and of both deploys. timeout, lock_wait: seconds; timeout '': the settings' default."""
+    """Options of rollback, deploy and deploy-all, as typed. timeout, lock_wait: seconds; timeout '': as the settings say."""
 
     timeout: str = ""
     lock_wait: str = "0"
@@ -32,7 +32,7 @@ class RunFlags:
 
 @dataclass(frozen=True)
 class DeployFlags(RunFlags):
-    """Options of deploy and deploy-all."""
+    """Options of deploy and deploy-all, as typed."""
 
     cache: bool = False
     yes: bool = False
@@ -41,7 +41,7 @@ class DeployFlags(RunFlags):
 
 @dataclass(frozen=True)
 class CheckFlags:
-    """Options of test-infra and test-services. watch, wait: seconds, '' for no; junit, json, html: files, '' for none."""
+    """Options of test-infra and test-services, as typed. watch, wait: seconds, or ''; junit, json, html: files to write, or ''."""
 
     stack: str = ""
     only: str = ""
@@ -55,7 +55,7 @@ class CheckFlags:
 
 
 def deploy_options(flags: RunFlags, defaults: Defaults, *, cache: bool = False, max_downtime: str = "") -> Options:
-    """How a deploy or a rollback is to be done, from what was typed. Raises UsageError."""
+    """The options of a deploy or a rollback, from what was typed and the settings' defaults. Raises UsageError."""
     from towline.deploy.planning.plan import Options
 
     return Options(
@@ -81,6 +81,13 @@ def selected_stacks(workspace: Workspace, name: str) -> Sequence[Stack]:
     return [workspace.stack(name)] if name else workspace.catalog.order()
 
 
+def is_here(text: str) -> bool:
+    """Whether --from is `here`. Raises UsageError for what is neither `here` nor `server`."""
+    if text not in ("", "here", "server"):
+        raise UsageError(f"--from={text}: known: here, server")
+    return text == "here"
+
+
 def seconds(flag: str, text: str, *, least: int) -> int:
     """Whole seconds, a day at most. Raises UsageError."""
     if not text.isdecimal() or not least <= int(text) <= 86400:
@@ -89,7 +96,7 @@ def seconds(flag: str, text: str, *, least: int) -> int:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raises UsageError for a file that cannot be written and for an unknown format; no other option is looked at."""
+    """Raises UsageError for a file that cannot be written and for an unknown format; ignores all other options."""
     for name in FILES:
         _check_writable(f"--{name}", values.get(name, ""))
     if values.get("format", "table") not in ("table", "json"):

@@ -1,4 +1,4 @@
-"""Where a task's words go: data to stdout, everything else to stderr."""
+"""What a task prints: data to stdout, everything else to stderr."""
 
 from __future__ import annotations
 

@@ -24,34 +24,37 @@ from towline.workspace import Workspace, shared_connections
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
     "host": "host of towline.yaml; default: the stack's own, else default_host",
-    "config": "settings file in place of towline.yaml",
+    "config": "settings file to use in place of towline.yaml",
     "ledger": "write the whole ledger of the connections to this file, as JSON lines",
     "format": "table or json",
-    "timeout": "seconds that the services have to become healthy",
-    "cache": "let the rehearsal of the build use the build cache",
-    "verbose": "show all output of the commands; of checks: list every one",
-    "lock-wait": "seconds to wait while somebody else deploys the stack",
-    "to": "release to go back to; default: the good one before the live one",
-    "message": "why the stack is locked; whoever tries to deploy it reads this",
-    "yes": "do not ask when something is at risk",
-    "max-downtime": "seconds; a service that is down for longer fails the deploy, and the release before is put back",
-    "diff": "show the text that changed in files, secrets blotted out",
-    "check": "exit code 10 when there are changes",
-    "only": "of `inv test`: one folder of tests/, or a test's name; of checks: a pattern of ids, such as 'stack.web.*'",
-    "fail-fast": "nothing after the first failure",
-    "watch": "look again every so many seconds, until Ctrl-C",
-    "wait": "seconds to wait until nothing fails",
-    "from": "`here`: ask the routes from this machine too",
+    "timeout": "seconds to wait for the services to become healthy",
+    "cache": "use the build cache in the rehearsal of the build",
+    "verbose": "show all output of the commands",
+    "lock-wait": "seconds to wait for another deploy of the stack to end",
+    "to": "release to run; default: the last good one before the live release",
+    "message": "why the stack is locked; shown to whoever tries to deploy it",
+    "yes": "do not ask for confirmation when something is at risk",
+    "max-downtime": "seconds; when a service is down for longer, the deploy fails and the previous release is restored",
+    "diff": "show the changed text of files, with secrets redacted",
+    "check": "exit with code 10 when there are changes",
+    "fail-fast": "stop at the first failure",
+    "watch": "check again every so many seconds, until Ctrl-C",
+    "wait": "check again until nothing fails, for so many seconds at most",
+    "from": "`here`: also request the routes from this machine",
     "junit": "write the findings to this file, as JUnit XML",
     "json": "write the findings to this file, as JSON",
-    "html": "write the findings to this file, as one page that needs nothing else",
-    "gate": "check the stack before and after; new failures put the release before back",
+    "html": "write the findings to this file, as one self-contained HTML page",
+    "gate": "check the stack before and after; on new failures restore the previous release",
+}
+CHECK_HELP = {
+    "only": "only findings whose id matches this pattern, such as 'stack.web.*'",
+    "verbose": "list every finding, also those that passed",
 }
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 
 
 class TowlineTask(Task[Any]):
-    """A task whose --verbose is -v too. No other option gets a letter: --host's would shadow inv's own -h."""
+    """A task whose --verbose can be written -v. No other option has a short form: --host's would hide inv's own -h."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         arguments = super().get_arguments(ignore_unknown_help)
@@ -67,7 +70,7 @@ def towline_task(
     """A task from a function that takes (workspace), or (workspace, flags) where `flags` is a dataclass of options.
 
     The task's options are the fields of `flags`, every parameter with a default, and --host, --config and --ledger.
-    A parameter `dry` without a default is no option: it tells whether `inv --dry` was typed. help: option → text, beside HELP.
+    A parameter `dry` without a default is no option: it is true under `inv --dry`. help: option → text, in place of HELP's.
     """
 
     def wrap(body: Callable[..., None]) -> Task[Any]:
@@ -100,7 +103,7 @@ def towline_task(
 
 
 def _options(body: Callable[..., None], flags: type[Any] | None) -> list[inspect.Parameter]:
-    """Those of the function itself, then those of the dataclass."""
+    """The function's own options, then the dataclass's."""
     own = [option for option in inspect.signature(body).parameters.values() if option.default is not option.empty]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     shared = [inspect.Parameter(field.name, kind, default=field.default) for field in fields(flags)] if flags else []
@@ -109,7 +112,7 @@ def _options(body: Callable[..., None], flags: type[Any] | None) -> list[inspect
 
 @contextmanager
 def _one_line_errors(ledger: str) -> Iterator[None]:
-    """A TowlineError becomes its line and its exit code. At the end of each task: the ledger's line, or the error's before it."""
+    """A TowlineError becomes its line and its exit code. At the end, also after an error, come the ledgers' lines."""
     from towline.errors import TowlineError
 
     try:
@@ -120,11 +123,11 @@ def _one_line_errors(ledger: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise Exit("interrupted", code=130) from None
     finally:
-        _tell_ledgers(ledger)
+        _show_ledgers(ledger)
 
 
-def _tell_ledgers(file: str) -> None:
-    """A line for each host that was logged in to, and the file that --ledger names. Nothing where nothing could connect."""
+def _show_ledgers(file: str) -> None:
+    """A line for each host that was logged in to, and the file that --ledger names. Nothing for a task that needs no SSH at all."""
     if "towline.ssh.connection" not in sys.modules:
         return
     ledgers = shared_connections().ledgers

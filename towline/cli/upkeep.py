@@ -1,4 +1,4 @@
-"""What lock, unlock and prune do and show. dry: nothing is changed, and the output says what would be."""
+"""What lock, unlock and prune do. dry: nothing is changed; the output says what would be."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from towline.workspace import Workspace
 
 
 def lock_stack(workspace: Workspace, stack: Stack, message: str, *, dry: bool) -> None:
+    """Set a person's lock. One session. Raises LockHeld when there is one already."""
     if dry:
         show(f"{stack.name}: would lock it on {workspace.host(stack).name}")
     else:
@@ -20,6 +21,7 @@ def lock_stack(workspace: Workspace, stack: Stack, message: str, *, dry: bool) -
 
 
 def unlock_stack(workspace: Workspace, stack: Stack, *, dry: bool) -> None:
+    """Remove a person's lock. One session."""
     if dry:
         show(f"{stack.name}: would unlock it on {workspace.host(stack).name}")
         return
@@ -28,7 +30,7 @@ def unlock_stack(workspace: Workspace, stack: Stack, *, dry: bool) -> None:
 
 
 def prune_hosts(workspace: Workspace, stacks: Sequence[Stack], *, dry: bool) -> None:
-    """On each host of the stacks: one session."""
+    """Free disk space on every host of the stacks. One session per host."""
     for host, group in workspace.by_host(stacks).items():
         pruned = prune(workspace.connection_to(host), group, really=not dry)
         show(sentence(host.name, pruned, really=not dry))
