@@ -16,12 +16,13 @@ from towline.checks.scope import Scope, select
 from towline.checks.state import State, check_state
 from towline.facts.certificate import Certificate
 from towline.facts.compose_model import parse_model
-from towline.facts.container import Binding, Container
+from towline.facts.container import Container, Mount
 from towline.facts.drift import DriftFact
+from towline.facts.engine import Engine
 from towline.facts.host import FileSystem, HostFact
-from towline.facts.inventory import Mount, Port
+from towline.facts.port import Binding, Port
 from towline.facts.probe import Answer, Probe
-from towline.facts.survey import Engine, StackSurvey, Survey
+from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.compose_file import Service
 from towline.project.declared_checks import Check
@@ -60,11 +61,11 @@ def binding(outside: str, inside: str, address: str = "0.0.0.0", proto: str = "t
 
 
 TRAEFIK = Container(
-    "1" * 64,
     "traefik-traefik-1",
     "traefik",
     "traefik",
     "running",
+    id="1" * 64,
     image="traefik:v3.7",
     image_id=image("traefik:v3.7"),
     health="healthy",
@@ -83,11 +84,11 @@ TRAEFIK = Container(
     networks={"proxy": "172.20.0.2"},
 )
 WEB = Container(
-    "2" * 64,
     "shop-web-1",
     "shop",
     "web",
     "running",
+    id="2" * 64,
     image="shop-web",
     image_id=image("shop-web:latest"),
     started=LONG_AGO,
@@ -98,11 +99,11 @@ WEB = Container(
     mounts=(Mount("bind", "", "/srv/stacks/shop/conf", "/etc/web"),),
 )
 DB = Container(
-    "3" * 64,
     "shop-db-1",
     "shop",
     "db",
     "running",
+    id="3" * 64,
     image="redis:7",
     image_id=image("redis:7"),
     health="healthy",
@@ -145,7 +146,7 @@ def make_look(name: str, keys: Mapping[str, Any], kept: Mapping[str, str]) -> St
         digest=f"digest of {name}",
         at="2026-11-01T10:00:00Z",
         model=parse_model(f"/tmp/x\n{json.dumps(keys)}"),
-        live=DriftFact(hashes={service: digest(service) for service in kept}, kept=kept),
+        drift=DriftFact(hashes={service: digest(service) for service in kept}, kept=kept),
     )
 
 
@@ -167,10 +168,10 @@ SURVEY = Survey(
     engine=Engine(
         version="28.5.2",
         driver="overlay2",
-        root="/var/lib/docker",
         images=IMAGES,
         networks=frozenset({"bridge", "host", "none", "proxy", "shop_default"}),
         volumes=frozenset({"shop_data"}),
+        compose="/usr/libexec/docker/cli-plugins/docker-compose",
     ),
     containers=(DB, WEB, TRAEFIK),
     stacks={
@@ -179,7 +180,6 @@ SURVEY = Survey(
     },
     disks=(FileSystem("/", 100 << 30, 50 << 30, 1_000_000, 900_000),),
     names={"a.example": ("192.0.2.7",)},
-    compose="/usr/libexec/docker/cli-plugins/docker-compose",
 )
 
 
@@ -225,7 +225,7 @@ class Example:
         return self.surveyed(stacks={**self.survey.stacks, stack: look})
 
     def live(self, stack: str, **changes: Any) -> Example:
-        return self.look(stack, live=replace(self.survey.stacks[stack].live, **changes))
+        return self.look(stack, drift=replace(self.survey.stacks[stack].drift, **changes))
 
     def model(self, stack: str, change: Callable[[Any], object]) -> Example:
         keys = json.loads(json.dumps(TRAEFIK_KEYS if stack == "traefik" else SHOP_KEYS))

@@ -15,8 +15,8 @@ from pathlib import PurePosixPath
 from towline.commands import docker
 from towline.commands.shell import Command, login_shell
 from towline.errors import RemoteFailed, StackError, UsageError, closest
-from towline.facts import containers
-from towline.facts.containers import ContainerFact
+from towline.facts import container_list
+from towline.facts.container import Container
 from towline.project.catalog import Stack
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
@@ -80,9 +80,9 @@ class StackUnderTest:
             raise StackError(f"{self.stack.label}: no service {name!r}; {closest(name, self.services)}")
         return ServiceUnderTest(self, name)
 
-    def containers(self) -> tuple[ContainerFact, ...]:
+    def containers(self) -> tuple[Container, ...]:
         """The stack's containers, running or not, by service and name. One session."""
-        return containers.read_project(self.host.connection, self.stack.project)
+        return container_list.read_project(self.host.connection, self.stack.project)
 
     def read_file(self, path: str) -> str:
         """The text of a file, `path` relative to the live folder. One session. Raises RemoteFailed when it cannot be read."""
@@ -103,21 +103,23 @@ class ServiceUnderTest:
 
     def __init__(self, stack: StackUnderTest, name: str) -> None:
         self.stack, self.name = stack, name
-        self._last: tuple[ContainerFact, ...] | None = None
+        self._last: tuple[Container, ...] | None = None
 
     @property
     def running(self) -> bool:
         """Whether the service has containers and all of them run. One session."""
-        facts = self.containers()
-        return bool(facts) and all(fact.state == "running" for fact in facts)
+        containers = self.containers()
+        return bool(containers) and all(container.state == "running" for container in containers)
 
     @property
     def healthy(self) -> bool:
         """Whether the service has containers and the health check of each passes; false without a health check. One session."""
-        facts = self.containers()
-        return bool(facts) and all((fact.state, fact.health) == ("running", "healthy") for fact in facts)
+        containers = self.containers()
+        return bool(containers) and all(
+            (container.state, container.health) == ("running", "healthy") for container in containers
+        )
 
-    def containers(self) -> tuple[ContainerFact, ...]:
+    def containers(self) -> tuple[Container, ...]:
         """The service's containers, running or not, by name. One session."""
         return self._keep(self.stack.containers())
 
@@ -132,24 +134,24 @@ class ServiceUnderTest:
         project, connection = self.stack.stack.project, self.stack.host.connection
         batch = [docker.containers(project), docker.execute(project, self.name, inside)]
         listing, result = connection.batch(batch, timeout=timeout, name="exec")
-        facts = self._keep(containers.parse_answer(listing, connection.host.name))
-        if not any(fact.state == "running" for fact in facts):
+        containers = self._keep(container_list.parse_answer(listing, connection.host.name))
+        if not any(container.state == "running" for container in containers):
             raise RemoteFailed(f"{self!r}: no container runs that {inside[0]!r} could be run in")
         return result
 
-    def _keep(self, facts: Sequence[ContainerFact]) -> tuple[ContainerFact, ...]:
-        self._last = tuple(fact for fact in facts if fact.service == self.name)
+    def _keep(self, containers: Sequence[Container]) -> tuple[Container, ...]:
+        self._last = tuple(container for container in containers if container.service == self.name)
         return self._last
 
     def __repr__(self) -> str:
-        states = ", ".join(f"{fact.name} {_state(fact)}" for fact in self._last or ())
+        states = ", ".join(f"{container.name} {_state(container)}" for container in self._last or ())
         shown = "" if self._last is None else f": {states or 'no container'}"
         return f"<service {self.name} of {self.stack.name} on {self.stack.host.name}{shown}>"
 
 
-def _state(fact: ContainerFact) -> str:
-    unchecked = fact.state == "running" and not fact.health
-    return f"{fact.status}, no health check" if unchecked else fact.status
+def _state(container: Container) -> str:
+    unchecked = container.state == "running" and not container.health
+    return f"{container.status}, no health check" if unchecked else container.status
 
 
 def _words(command: str | Sequence[str], shell: Command = ()) -> Command:

@@ -136,10 +136,10 @@ def test_a_killed_runner_is_noticed_and_mended_by_the_next_deploy(
     faults.kill_runner(run)
     _, err = client.communicate(timeout=60)
     assert client.returncode == 6, err
-    assert f"deploy {run.name} was cut at" in project.tow("get-containers").err
+    assert f"deploy {run.name} was interrupted at" in project.tow("get-containers").err
     mended = project.tow("deploy", standing.option, "--cache")
     assert mended.code == 0, mended.err
-    assert f"deploy {run.name} was cut at" in mended.err
+    assert f"deploy {run.name} was interrupted at" in mended.err
     assert project.page() == standing.new
     standing.check(record_property, "runner killed", step)
 

@@ -23,7 +23,7 @@ from tests.integration.conftest import Line, line_to, running_box
 from towline.checks.ask import dial_from_this_machine
 from towline.errors import ConnectionLost, ForwardingForbidden
 from towline.facts import probe
-from towline.facts.probe import Answer, Probe, ask, ask_all
+from towline.facts.probe import Answer, Probe, send, send_all
 from towline.sandbox import Sandbox
 from towline.sandbox.wait import until
 
@@ -69,7 +69,7 @@ def answering(answer: bytes) -> Serve:
 
 def asked(serve: Serve, context: ssl.SSLContext | None = None, **question: object) -> Answer:
     with server(serve, context) as port:
-        return ask(dial_from_this_machine, Probe("127.0.0.1", port, **question))  # type: ignore[arg-type]
+        return send(dial_from_this_machine, Probe("127.0.0.1", port, **question))  # type: ignore[arg-type]
 
 
 # -------------------------------------------------------------------------------------------------------------- HTTP
@@ -137,14 +137,14 @@ def test_what_goes_wrong_is_the_answer_s_problem(name: str) -> None:
 def test_port_that_nobody_listens_on_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert ask(dial_from_this_machine, Probe("127.0.0.1", port)).problem.startswith(
+    assert send(dial_from_this_machine, Probe("127.0.0.1", port)).problem.startswith(
         f"nobody answers on 127.0.0.1:{port}"
     )
 
 
 def test_name_that_does_not_resolve_is_told() -> None:
     assert (
-        ask(dial_from_this_machine, Probe("none.invalid", 80)).problem == "this machine does not resolve none.invalid"
+        send(dial_from_this_machine, Probe("none.invalid", 80)).problem == "this machine does not resolve none.invalid"
     )
 
 
@@ -257,7 +257,7 @@ def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Line, tmp_path:
         questions = [Probe("127.0.0.1", plain, "a.example", path=f"/{n}") for n in range(20)]
         questions.append(Probe("127.0.0.1", secure, "a.example", tls=True))
         with line.connection.session(("cat",), "busy"):  # MaxSessions is 1, and it is in use
-            answers = ask_all(line.connection.dial, questions)
+            answers = send_all(line.connection.dial, questions)
     assert {(one.problem, one.status, one.text) for one in answers.values()} == {("", 200, "hello")}
     assert line.connection.ledger.json_lines().count('"event": "dialled"') == len(questions)
     assert (line.counts().logins, line.counts().sessions) == (1, 1)
@@ -269,20 +269,20 @@ def test_refused_port_is_told_with_sshd_s_own_words(line: Line) -> None:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
         line.connection.dial("127.0.0.1", port, 2)
-    problem = ask(line.connection.dial, Probe("127.0.0.1", port)).problem
+    problem = send(line.connection.dial, Probe("127.0.0.1", port)).problem
     assert problem.startswith(f"nobody answers on 127.0.0.1:{port}: ")
     assert line.counts().sessions == 0
 
 
 def test_name_that_the_server_does_not_resolve_is_told(line: Line) -> None:
-    assert ask(line.connection.dial, Probe("none.invalid", 80)).problem.startswith(
+    assert send(line.connection.dial, Probe("none.invalid", 80)).problem.startswith(
         "nobody answers on none.invalid:80: "
     )
 
 
 def test_server_that_says_nothing_is_waited_for_so_long(line: Line) -> None:
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
-        found = ask(line.connection.dial, Probe("127.0.0.1", port, timeout=0.3))
+        found = send(line.connection.dial, Probe("127.0.0.1", port, timeout=0.3))
     assert found.problem == f"no answer from 127.0.0.1:{port} within 0.3 s"
     assert found.seconds < 2
 

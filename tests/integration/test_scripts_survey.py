@@ -72,7 +72,7 @@ def look_at(live: Live, **env: str) -> StackSurvey:
 
 
 def container(found: Survey, live: Live, service: str) -> Container:
-    (one,) = found.of(live.project, service)
+    (one,) = found.containers_of(live.project, service)
     return one
 
 
@@ -160,7 +160,7 @@ def test_edited_and_missing_files_are_found_though_the_engine_is_down(live: Live
     (live.folder / "b b").write_text("x")
     (live.folder / "gone").unlink()
     found = look_at(live, DOCKER_HOST=DEAD_SOCKET)
-    assert (found.current, found.live.edited, found.live.missing) == (RELEASE, ("b b",), ("gone",))
+    assert (found.current, found.drift.edited, found.drift.missing) == (RELEASE, ("b b",), ("gone",))
     assert found.live_folder == str(live.folder)
 
 
@@ -227,7 +227,7 @@ def test_containers_ports_names_and_logs_are_told(live: Live) -> None:
     assert {"none.invalid", "localhost.localdomain"} <= found.names.keys()
     assert "x.localhost" not in found.names
     assert found.names["none.invalid"] == ()
-    assert found.stacks["shop"].live.stale == (StaleMount("web", web.name, "conf/a b.conf"),)
+    assert found.stacks["shop"].drift.stale == (StaleMount("web", web.name, "conf/a b.conf"),)
     assert found.compose.endswith("/docker-compose")
 
 
@@ -246,11 +246,11 @@ def test_of_several_mounts_only_the_stale_one_is_told(live: Live, who: str) -> N
     live.compose("up", "--detach")
     if who != "root":
         not_root(live)
-    assert look_at(live).live.stale == ()
+    assert look_at(live).drift.stale == ()
     (live.folder / "new").write_text("new\n")
     (live.folder / "new").rename(live.folder / "two conf/x")
     expected = (StaleMount("two", live.container("two"), "two conf/x"),)
-    assert look_at(live).live.stale == expected
+    assert look_at(live).drift.stale == expected
     assert live.look().stale == expected
 
 
@@ -260,9 +260,9 @@ def test_stack_s_own_containers_are_looked_at_and_no_other_s(live: Live) -> None
     replaced(live, "new\n")
     stacks = (make_stack("shop", live.project), make_stack("other", f"{live.project}x"))
     found = look(live.shell, live.root, *stacks)
-    assert [one.path for one in found.stacks["shop"].live.stale] == ["conf/a b.conf"]
-    assert found.stacks["other"].live.stale == ()
-    assert found.of(f"{live.project}x") == ()
+    assert [one.path for one in found.stacks["shop"].drift.stale] == ["conf/a b.conf"]
+    assert found.stacks["other"].drift.stale == ()
+    assert found.containers_of(f"{live.project}x") == ()
 
 
 # -------------------------------------------------------------------------------------------------- a full temp folder

@@ -15,7 +15,7 @@ from towline.facts import certificate
 from towline.facts.compose_model import parse_model
 from towline.facts.drift import StaleMount
 from towline.facts.host import FileSystem
-from towline.facts.inventory import Port
+from towline.facts.port import Port
 from towline.facts.probe import Answer
 
 SHOP, FRONT = "stack.shop", "stack.traefik"
@@ -93,11 +93,11 @@ FAILS: dict[str, tuple[Change, str]] = {
     # engine
     "engine is down": (lambda e: e.dead_engine(), "engine.running"),
     "engine's socket is gone": (lambda e: e.dead_engine(socket="absent"), "engine.running"),
-    "compose is missing": (lambda e: e.surveyed(compose=""), "engine.compose"),
+    "compose is missing": (lambda e: e.engine(compose=""), "engine.compose"),
     # stack
     "never deployed": (lambda e: e.look("shop", current="", model=None).without("shop-web-1").without("shop-db-1"),
                        f"{SHOP}.deployed"),
-    "deploy was cut": (lambda e: e.look("shop", cut="20261118-100000"), f"{SHOP}.whole"),
+    "deploy was cut": (lambda e: e.look("shop", interrupted="20261118-100000"), f"{SHOP}.whole"),
     "file was edited": (lambda e: e.live("shop", edited=("compose.yaml",)), f"{SHOP}.files"),
     "file is missing": (lambda e: e.live("shop", missing=("conf/a.conf",)), f"{SHOP}.files"),
     "mounted file was edited": (edited_and_stale, f"{SHOP}.files"),
@@ -309,7 +309,7 @@ def test_certificate_file_is_judged_by_its_days(ends: int, result: str, sentence
 
 def test_stack_without_a_model_tells_what_it_can() -> None:
     found = GOOD.look("shop", model=None).sentences()
-    assert found[f"{SHOP}.orphans"] == "the release does not tell its services"
+    assert found[f"{SHOP}.orphans"] == "the release has no record of its services"
     assert [name for name in found if name.startswith(f"{SHOP}.service.")] == [
         f"{DB_IS}.port.127.0.0.1:6379/tcp",
     ]

@@ -221,7 +221,7 @@ def test_path_of_an_unknown_route_fails_and_offers_the_nearest() -> None:
 
 def test_path_without_any_route_fails() -> None:
     found = finding(GOOD.checked(Http("x")).container("shop-web-1", labels={}), "x")
-    assert (found.result, found.sentence) == ("fail", "no Traefik serves a route of shop to ask / of")
+    assert (found.result, found.sentence) == ("fail", "no Traefik serves a route of shop, so / cannot be requested")
 
 
 CAUSES: dict[str, tuple[Any, str]] = {
@@ -301,10 +301,10 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[Answer]]) -> None:
         self.answers, self.asked = answers, list[str]()
-        monkeypatch.setattr(asking, "ask_all", self.ask_all)
+        monkeypatch.setattr(asking, "send_all", self.send_all)
         monkeypatch.setattr(asking.time, "sleep", lambda seconds: self.asked.append(f"slept {seconds}"))
 
-    def ask_all(self, dial: object, questions: list[Probe]) -> dict[Probe, Answer]:
+    def send_all(self, dial: object, questions: list[Probe]) -> dict[Probe, Answer]:
         return {one: self.answer(f"{one.shown}{one.path}") for one in dict.fromkeys(questions)}
 
     def answer(self, key: str) -> Answer:
@@ -353,7 +353,7 @@ def test_redirect_in_a_circle_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_redirect_that_cannot_be_followed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     found = outcome(monkeypatch, Http("x", url=URL, follow=True), {HERE: [redirect("ftp://a/")]})
-    assert found[:2] == ("fail", "192.0.2.9/: it redirects to ftp://a/, which cannot be asked")
+    assert found[:2] == ("fail", "192.0.2.9/: it redirects to ftp://a/, which cannot be requested")
 
 
 def test_two_checks_of_one_url_are_judged_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,8 +196,8 @@ CERTIFICATES = {
     "no name": (replace(CERTIFICATE, names=()), "a.example", "fail", "is for no name"),
     "wildcard": (CERTIFICATE, "www.a.example", "pass", ""),
     "too deep for the wildcard": (CERTIFICATE, "x.www.a.example", "fail", "is for a.example"),
-    "self-signed": (SELF, "a.example", "warn", "signed by nobody but itself"),
-    "self-signed, another name": (SELF, "b.example", "warn", "signed by nobody but itself"),
+    "self-signed": (SELF, "a.example", "warn", "self-signed"),
+    "self-signed, another name": (SELF, "b.example", "warn", "self-signed"),
     "self-signed for a name of this machine": (SELF, "shop.localhost", "pass", ""),
     "self-signed at home": (SELF, "shop.home.arpa", "pass", ""),
     "expired for a name of this machine": (replace(SELF, ends=NOW - DAY), "shop.localhost", "fail", "has expired"),
@@ -221,7 +221,7 @@ def served(one: certificate.Certificate | None) -> Example:
 
 def test_certificate_s_finding_tells_names_issuer_and_days() -> None:
     found = finding(served(CERTIFICATE), f"{ROUTE}.websecure.certificate")
-    assert found.evidence == "a.example: a.example, *.a.example, from CN=R11, 60 days left"
+    assert found.evidence == "a.example: a.example, *.a.example, issued by CN=R11, 60 days left"
 
 
 def test_the_worst_certificate_of_a_route_is_told() -> None:

@@ -8,14 +8,15 @@ import pytest
 
 from towline.deploy.planning.drift import Drift, find_drift
 from towline.errors import RemoteFailed
+from towline.facts.container import Container
 from towline.facts.drift import DriftFact, StaleMount, command, parse
-from towline.facts.inventory import Inventory, Neighbour
+from towline.facts.inventory import Inventory
 from towline.ssh.session import Result
 
 HASH = "5d55ff0159262f7244a8e8cfed7a0480d74086097fdd513520bc3447ec5bae10"
 IMAGE = "sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"
 OTHER = "sha256:77e046fc0088aa2f7c4d9e24d0e9bb56ad1fa4f2f0d1c24e9a3f6f5bf4c0a1de"
-WEB = Neighbour("shop-web-1", "shop", "web", "running", config_hash=HASH, image="busybox:1", image_id=IMAGE)
+WEB = Container("shop-web-1", "shop", "web", "running", config_hash=HASH, image="busybox:1", image_id=IMAGE)
 AS_LEFT = DriftFact(hashes={"web": HASH}, kept={"web": IMAGE})
 
 ANSWER = (
@@ -25,7 +26,7 @@ ANSWER = (
 
 
 def sentences(
-    live: DriftFact = AS_LEFT, *containers: Neighbour, services: tuple[str, ...] = ("web",), **images: str
+    live: DriftFact = AS_LEFT, *containers: Container, services: tuple[str, ...] = ("web",), **images: str
 ) -> list[tuple[str, str]]:
     around = Inventory(containers=containers, images={"busybox:1": IMAGE} | images)
     return [(one.service, one.sentence) for one in find_drift("shop", services, live, around, live.kept)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from towline.errors import RemoteFailed
-from towline.facts.inventory import Inventory, Mount, Neighbour, Port, commands, parse, parse_listening
+from towline.facts.container import Container, Mount
+from towline.facts.inventory import Inventory, commands, parse
+from towline.facts.port import Port, parse_listening
 from towline.ssh.session import Result
 
 IMAGE = "sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"
@@ -13,34 +17,40 @@ HASH = "5d55ff0159262f7244a8e8cfed7a0480d74086097fdd513520bc3447ec5bae10"
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"
 
 FRONT = (
-    b'{"name":"/rec4-front","project":"rec4","service":"web","oneoff":"False",'
-    b'"config_hash":"5d55ff0159262f7244a8e8cfed7a0480d74086097fdd513520bc3447ec5bae10","inputs":"sha256-abc",'
-    b'"state":"running","network_mode":"rec4_default",'
-    b'"ports":{"53/udp":[{"HostIp":"0.0.0.0","HostPort":"18082"},{"HostIp":"::","HostPort":"18082"}],'
-    b'"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"18080"},{"HostIp":"::","HostPort":"18080"}],'
-    b'"81/tcp":[{"HostIp":"127.0.0.1","HostPort":"18081"}]},'
-    b'"bindings":{"53/udp":[{"HostIp":"","HostPort":"18082"}],"80/tcp":[{"HostIp":"","HostPort":"18080"}],'
-    b'"81/tcp":[{"HostIp":"127.0.0.1","HostPort":"18081"}]},'
-    b'"image_id":"sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852","image":"busybox:1",'
-    b'"created":"2026-11-23T19:13:18.955508844Z","started":"2026-11-23T19:13:19.035048395Z","restarts":0,'
-    b'"mounts":[{"Type":"volume","Name":"rec4_data","Source":"/var/lib/docker/volumes/rec4_data/_data",'
-    b'"Destination":"/data","Driver":"local","Mode":"rw","RW":true,"Propagation":""},'
-    b'{"Type":"bind","Source":"/tmp/rec4/site","Destination":"/site","Mode":"rw","RW":true,"Propagation":"rprivate"},'
-    b'{"Type":"volume","Name":"0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7",'
-    b'"Source":"/var/lib/docker/volumes/0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7/_data",'
-    b'"Destination":"/scratch","Driver":"local","Mode":"z","RW":true,"Propagation":""}]}\n'
+    b'{"id":"1111111111111111111111111111111111111111111111111111111111111111","name":"/rec4-front",'
+    b'"image":"busybox:1","image_id":"sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"'
+    b',"state":{"Status":"running","StartedAt":"2026-11-23T19:13:19.035048395Z"},"restarts":0,'
+    b'"labels":{"com.docker.compose.project":"rec4","com.docker.compose.service":"web",'
+    b'"com.docker.compose.oneoff":"False","com.docker.compose.config-hash":"5d55ff0159262f7244a8e8cfed7a0480d7'
+    b'4086097fdd513520bc3447ec5bae10","towline.inputs":"sha256-abc"},"host":{"ports":{"53/udp":[{"HostIp":"",'
+    b'"HostPort":"18082"}],"80/tcp":[{"HostIp":"","HostPort":"18080"}],"81/tcp":[{"HostIp":"127.0.0.1",'
+    b'"HostPort":"18081"}]},"network":"rec4_default"},"ports":{"53/udp":[{"HostIp":"0.0.0.0",'
+    b'"HostPort":"18082"},{"HostIp":"::","HostPort":"18082"}],"80/tcp":[{"HostIp":"0.0.0.0",'
+    b'"HostPort":"18080"},{"HostIp":"::","HostPort":"18080"}],"81/tcp":[{"HostIp":"127.0.0.1",'
+    b'"HostPort":"18081"}]},"mounts":[{"Type":"volume","Name":"rec4_data",'
+    b'"Source":"/var/lib/docker/volumes/rec4_data/_data","Destination":"/data","Driver":"local","Mode":"rw",'
+    b'"RW":true,"Propagation":""},{"Type":"bind","Source":"/tmp/rec4/site","Destination":"/site","Mode":"rw",'
+    b'"RW":true,"Propagation":"rprivate"},{"Type":"volume",'
+    b'"Name":"0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7",'
+    b'"Source":"/var/lib/docker/volumes/0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7/_data'
+    b'","Destination":"/scratch","Driver":"local","Mode":"z","RW":true,"Propagation":""}]}\n'
 )
 HOST = (
-    b'{"name":"/rec4-host","project":"","service":"","oneoff":"","config_hash":"","inputs":"","state":"running",'
-    b'"network_mode":"host","ports":{},"bindings":{},'
-    b'"image_id":"sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852","image":"busybox:1",'
-    b'"created":"2026-11-23T19:13:19.542363458Z","started":"2026-11-23T19:13:19.567314773Z","restarts":0,"mounts":[]}\n'
+    b'{"id":"2222222222222222222222222222222222222222222222222222222222222222","name":"/rec4-host",'
+    b'"image":"busybox:1","image_id":"sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"'
+    b',"state":{"Status":"running","StartedAt":"2026-11-23T19:13:19.567314773Z"},"restarts":0,'
+    b'"labels":{"com.docker.compose.project":"","com.docker.compose.service":"",'
+    b'"com.docker.compose.oneoff":"","com.docker.compose.config-hash":"","towline.inputs":""},'
+    b'"host":{"ports":{},"network":"host"},"ports":{},"mounts":[]}\n'
 )
 BARE = (
-    b'{"name":"/rec4-bare","project":"","service":"","oneoff":"","config_hash":"","inputs":"","state":"created",'
-    b'"network_mode":"bridge","ports":{},"bindings":{"80/tcp":[{"HostIp":"","HostPort":"18095"}]},'
-    b'"image_id":"sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852","image":"busybox:1",'
-    b'"created":"2026-11-23T19:13:53.406867597Z","started":"0001-01-01T00:00:00Z","restarts":0,"mounts":[]}\n'
+    b'{"id":"3333333333333333333333333333333333333333333333333333333333333333","name":"/rec4-bare",'
+    b'"image":"busybox:1","image_id":"sha256:fae2a74d22440a10804daaf0580bae6ebbf6a3c6fe2134ec990cb5ebe3716852"'
+    b',"state":{"Status":"created","StartedAt":"0001-01-01T00:00:00Z"},"restarts":0,'
+    b'"labels":{"com.docker.compose.project":"","com.docker.compose.service":"",'
+    b'"com.docker.compose.oneoff":"","com.docker.compose.config-hash":"","towline.inputs":""},'
+    b'"host":{"ports":{"80/tcp":[{"HostIp":"","HostPort":"18095"}]},"network":"bridge"},"ports":{},'
+    b'"mounts":[]}\n'
 )
 LISTENING = (
     b"0100007F:8F67\n0100007F:46B3\n0100007F:46A1\n00000000:8000\n00000000:07E8\n00000000:46AA\n00000000:46A0\n"
@@ -81,30 +91,29 @@ def test_networks_and_volumes_are_asked_for_as_json() -> None:
 
 
 def test_container_of_compose_is_read_whole() -> None:
-    assert parse(answers(FRONT)).containers == (
-        Neighbour(
-            name="rec4-front",
-            project="rec4",
-            service="web",
-            state="running",
-            ports=(
-                Port("0.0.0.0", 18080),
-                Port("0.0.0.0", 18082, "udp"),
-                Port("127.0.0.1", 18081),
-                Port("::", 18080),
-                Port("::", 18082, "udp"),
-            ),
-            config_hash=HASH,
-            inputs="sha256-abc",
-            image_id=IMAGE,
-            image="busybox:1",
-            created="2026-11-23T19:13:18.955508844Z",
-            started="2026-11-23T19:13:19.035048395Z",
-            mounts=(
-                Mount("volume", "rec4_data", "/var/lib/docker/volumes/rec4_data/_data", "/data"),
-                Mount("bind", "", "/tmp/rec4/site", "/site"),
-                Mount("volume", ANONYMOUS, f"/var/lib/docker/volumes/{ANONYMOUS}/_data", "/scratch"),
-            ),
+    (front,) = parse(answers(FRONT)).containers
+    assert front.host_ports == (
+        Port("0.0.0.0", 18080),
+        Port("0.0.0.0", 18082, "udp"),
+        Port("127.0.0.1", 18081),
+        Port("::", 18080),
+        Port("::", 18082, "udp"),
+    )
+    assert front.inputs == "sha256-abc"
+    assert replace(front, labels={}, wanted=(), held=()) == Container(
+        "rec4-front",
+        "rec4",
+        "web",
+        "running",
+        id="1" * 64,
+        config_hash=HASH,
+        image_id=IMAGE,
+        image="busybox:1",
+        started="2026-11-23T19:13:19.035048395Z",
+        mounts=(
+            Mount("volume", "rec4_data", "/var/lib/docker/volumes/rec4_data/_data", "/data"),
+            Mount("bind", "", "/tmp/rec4/site", "/site"),
+            Mount("volume", ANONYMOUS, f"/var/lib/docker/volumes/{ANONYMOUS}/_data", "/scratch"),
         ),
     )
 
@@ -116,19 +125,19 @@ def test_only_the_volume_that_docker_named_is_anonymous() -> None:
 
 def test_container_that_never_started_holds_no_port_and_has_no_start() -> None:
     (bare,) = parse(answers(BARE)).containers
-    assert (bare.ports, bare.started, bare.running, bare.project) == ((), "", False, "")
+    assert (bare.host_ports, bare.started, bare.running, bare.project) == ((), "", False, "")
 
 
 def test_container_between_two_starts_holds_the_ports_it_was_told_to() -> None:
-    (bare,) = parse(answers(BARE.replace(b'"created","network', b'"restarting","network'))).containers
-    assert bare.ports == (Port("0.0.0.0", 18095), Port("::", 18095))
+    (bare,) = parse(answers(BARE.replace(b'"Status":"created"', b'"Status":"restarting"'))).containers
+    assert bare.host_ports == (Port("0.0.0.0", 18095), Port("::", 18095))
 
 
 def test_port_to_be_chosen_at_the_start_is_not_held() -> None:
-    restarting = BARE.replace(b'"created","network', b'"restarting","network')
+    restarting = BARE.replace(b'"Status":"created"', b'"Status":"restarting"')
     for port in (b"", b"18090-18091"):
         (bare,) = parse(answers(restarting.replace(b"18095", port))).containers
-        assert bare.ports == ()
+        assert bare.host_ports == ()
 
 
 def test_container_on_the_host_s_network_is_known_as_such() -> None:
@@ -139,7 +148,7 @@ def test_container_on_the_host_s_network_is_known_as_such() -> None:
 
 
 def test_oneoff_container_is_told_from_a_service_s() -> None:
-    (one,) = parse(answers(FRONT.replace(b'"oneoff":"False"', b'"oneoff":"True"'))).containers
+    (one,) = parse(answers(FRONT.replace(b'oneoff":"False"', b'oneoff":"True"'))).containers
     assert one.oneoff
 
 

@@ -10,7 +10,9 @@ from towline.deploy.planning.mount_risks import looks_like_file
 from towline.deploy.planning.risks import find_risks
 from towline.deploy.planning.situation import Risk
 from towline.facts.compose_model import Model
-from towline.facts.inventory import Inventory, Mount, Neighbour, Port
+from towline.facts.container import Container, Mount
+from towline.facts.inventory import Inventory
+from towline.facts.port import Binding, Port
 from towline.facts.registry import Unpullable
 from towline.project.variables import used_variables
 
@@ -46,12 +48,13 @@ def port(published: str, host_ip: str = "", protocol: str = "tcp") -> dict[str, 
     return {**item, "host_ip": host_ip} if host_ip else item
 
 
-def container(name: str = "shop-web-1", project: str = "shop", **more: Any) -> Neighbour:
-    return Neighbour(name, project, "web" if project else "", more.pop("state", "running"), **more)
+def container(name: str = "shop-web-1", project: str = "shop", **more: Any) -> Container:
+    held = tuple(Binding(f"80/{port.proto}", port) for port in more.pop("holds", ()))
+    return Container(name, project, "web" if project else "", more.pop("state", "running"), held=held, **more)
 
 
 def holding(*ports: Port, **more: Any) -> Inventory:
-    return Inventory(containers=(container(ports=ports, **more),))
+    return Inventory(containers=(container(holds=ports, **more),))
 
 
 STOP = [("port-taken", True)]
@@ -59,7 +62,7 @@ EVERY = (Port("0.0.0.0", 80), Port("::", 80))
 
 
 def test_stack_with_nothing_wrong_has_no_risk() -> None:
-    around = Inventory((container(ports=EVERY),), (Port("0.0.0.0", 22),), frozenset({"edge"}))
+    around = Inventory((container(holds=EVERY),), (Port("0.0.0.0", 22),), frozenset({"edge"}))
     new = Model(
         {"app": {"image": "a", "ports": [port("81")], "networks": {"edge": None}}}, {}, {"edge": {"name": "edge"}}
     )

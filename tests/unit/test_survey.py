@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.example_host import make_stack
+from towline.commands.docker import COMPOSE_VERSION
 from towline.errors import RemoteFailed
-from towline.facts.container import COMPOSE_VERSION, Binding, Container
+from towline.facts.container import Container, Mount
 from towline.facts.drift import DriftFact
 from towline.facts.host import FileSystem
-from towline.facts.inventory import Mount, Port
+from towline.facts.port import Binding, Port
 from towline.facts.survey import Survey, commands, parse
 from towline.ssh.session import Result
 
@@ -61,12 +62,7 @@ def test_what_the_machine_does_not_tell_is_empty() -> None:
 
 def test_engine_is_read() -> None:
     found = read().engine
-    assert (found.problem, found.version, found.driver, found.root) == (
-        "",
-        "28.5.2+dfsg4",
-        "overlay2",
-        "/var/lib/docker",
-    )
+    assert (found.problem, found.version, found.driver) == ("", "28.5.2+dfsg4", "overlay2")
     assert found.images == {"busybox:1": IMAGE, "busybox:1.37": IMAGE}
     assert list(found.unnamed.values()) == [2203150]
     assert found.networks == {"host", "none", "bridge", "shop_default"}
@@ -122,9 +118,9 @@ def test_container_on_the_host_s_network_is_reached_there() -> None:
 
 def test_services_are_told_apart_from_what_compose_run_made() -> None:
     found = read(LOOKED.replace('oneoff":"False","com.docker.compose.project":"shop"', 'oneoff":"True","com.docker.compose.project":"shop"', 1))  # fmt: skip  # noqa: E501
-    assert [one.name for one in found.of("shop")] == ["shop-web-1"]
-    assert [one.name for one in read().of("shop")] == ["shop-job-1", "shop-web-1"]
-    assert [one.name for one in read().of("shop", "job")] == ["shop-job-1"]
+    assert [one.name for one in found.containers_of("shop")] == ["shop-web-1"]
+    assert [one.name for one in read().containers_of("shop")] == ["shop-job-1", "shop-web-1"]
+    assert [one.name for one in read().containers_of("shop", "job")] == ["shop-job-1"]
 
 
 def test_log_s_size_is_its_container_s() -> None:
@@ -144,7 +140,7 @@ def test_stack_is_read() -> None:
     assert (found.current, found.digest, found.at) == ("20270101-120000", "sha256-abc", "2027-01-01T12:00:00Z")
     assert found.live_folder == "/srv/stacks/shop"
     assert found.env == {"TOKEN": True, "EMPTY": False}
-    assert found.live == DriftFact(
+    assert found.drift == DriftFact(
         hashes={
             "web": "dbcd69666fc726f6581fcc2eda0fea1daa953eeb028d7bfe3dd0a3a7e0cb8824",
             "job": "a0852e3c978b3538cc5c06f257846dad212978c64c034bb0c04af32d20253ffe",
@@ -154,23 +150,25 @@ def test_stack_is_read() -> None:
     )
     assert found.model is not None
     assert found.model.services["web"]["volumes"][0]["source"] == "./conf"
-    assert (found.cut, found.certs) == ("", {})
+    assert (found.interrupted, found.certs) == ("", {})
 
 
 def test_stack_that_is_not_there_is_empty() -> None:
     found = read().stacks["blog"]
-    assert (found.current, found.live_folder, found.model, found.live) == ("", "", None, DriftFact())
+    assert (found.current, found.live_folder, found.model, found.drift) == ("", "", None, DriftFact())
 
 
 def test_edited_and_stale_are_their_stack_s() -> None:
     found = read(f"{LOOKED.rstrip()}\nedited\tx\n").stacks  # the last one is blog
-    assert (found["blog"].live.edited, found["shop"].live.edited) == (("x",), ())
-    assert read(LOOKED.replace("once\tjob", "stale\tweb\tshop-web-1\tconf")).stacks["shop"].live.stale[0].path == "conf"
+    assert (found["blog"].drift.edited, found["shop"].drift.edited) == (("x",), ())
+    assert (
+        read(LOOKED.replace("once\tjob", "stale\tweb\tshop-web-1\tconf")).stacks["shop"].drift.stale[0].path == "conf"
+    )
 
 
 def test_cut_deploy_is_its_stack_s() -> None:
     found = read(cuts="shop 20270101-130000 down\n").stacks
-    assert (found["shop"].cut, found["blog"].cut) == ("20270101-130000", "")
+    assert (found["shop"].interrupted, found["blog"].interrupted) == ("20270101-130000", "")
 
 
 def test_file_systems_are_told_once_by_their_shortest_path() -> None:
@@ -181,7 +179,7 @@ def test_names_listeners_and_plugin_are_read() -> None:
     found = read(LOOKED.replace("name\tshop.example", "name\tshop.example\t192.0.2.1\t2001:db8::1"))
     assert found.names == {"shop.example": ("192.0.2.1", "2001:db8::1"), "www.shop.example": ()}
     assert found.listeners == (Port("127.0.0.1", 18180),)
-    assert found.compose == "/usr/libexec/docker/cli-plugins/docker-compose"
+    assert found.engine.compose == "/usr/libexec/docker/cli-plugins/docker-compose"
 
 
 # ------------------------------------------------------------------------------------------------------ certificates
@@ -233,7 +231,7 @@ def test_engine_whose_api_breaks_off_is_a_problem() -> None:
 
 @pytest.mark.parametrize("host", [b"", b"sh: awk: not found\n"])
 def test_machine_that_tells_nothing_is_an_error_of_one_line(host: bytes) -> None:
-    with pytest.raises(RemoteFailed, match="the server does not tell what it is"):
+    with pytest.raises(RemoteFailed, match="the server did not answer with its description"):
         read(host=host)
 
 
@@ -241,7 +239,7 @@ def test_machine_that_tells_nothing_is_an_error_of_one_line(host: bytes) -> None
 def test_script_that_fails_is_an_error_with_its_last_word(which: int) -> None:
     results = [Result(0, HOST), Result(0, engine()), Result(0, LOOKED.encode()), Result(0)]
     results[which] = Result(1, b"", b"x\nmktemp: No space left on device\n")
-    with pytest.raises(RemoteFailed, match="could not be looked at: mktemp: No space left on device"):
+    with pytest.raises(RemoteFailed, match="could not be checked: mktemp: No space left on device"):
         parse(results, STACKS, (NOW, NOW))
 
 

@@ -213,7 +213,7 @@ def test_constraints_leave_containers_out() -> None:
     assert routes(front, traefik=replace(TRAEFIK, constraints="Label(`tier`, `back`)")) == ()
     assert the_route(front, traefik=replace(TRAEFIK, constraints="Label(`tier`, `front`)")).asks
     untold = the_route(front, traefik=replace(TRAEFIK, constraints="LabelRegex(`tier`, `(x+)+`)"))
-    assert (untold.asks, untold.reasons) == ((), ("whether Traefik's constraints let its container in cannot be told",))
+    assert (untold.asks, untold.reasons) == ((), ("whether Traefik's constraints accept its container is unknown",))
     assert routes(front, traefik=replace(TRAEFIK, constraints="no constraint")) == ()
 
 

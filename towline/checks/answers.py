@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from towline.facts.probe import Answer, Probe
 
-NOT_PROBED = "not asked"
+NOT_PROBED = "not probed"
 CheckKey = tuple[str, str]  # stack, name of a declared check
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from towline.checks import declared_probes
 from towline.checks.answers import Answers, CheckKey
 from towline.checks.declared_probes import CheckContext
-from towline.facts.probe import Answer, Dial, Probe, ask_all
+from towline.facts.probe import Answer, Dial, Probe, send_all
 from towline.project.declared_checks import Check, Http
 
 MOST_REDIRECTS = 5
@@ -34,7 +34,7 @@ def ask(dial: Dial, probes: Iterable[Probe], checks: Sequence[ProbedCheck] = ())
 
     Where sshd does not open a connection there is no answer, and `forbidden` says why. Raises ConnectionLost as `dial` does.
     """
-    results = ask_all(dial, [*probes, *(probe for check in checks for probe in check.probes)])
+    results = send_all(dial, [*probes, *(probe for check in checks for probe in check.probes)])
     answers = {probe: answer for probe, answer in results.items() if not answer.forbidden}
     allowed = [check for check in checks if answers.keys() >= set(check.probes)]
     return Answers(
@@ -56,7 +56,7 @@ def _repeated(dial: Dial, probed: ProbedCheck, first: dict[Probe, Answer]) -> li
         if declared_probes.judge_answers(probed.check, probed.context, answers).result != "fail":
             break
         time.sleep(probed.check.retry.pause)
-        again = ask_all(dial, probed.probes)
+        again = send_all(dial, probed.probes)
         answers = [(probe, _followed(dial, probed, probe, again[probe])) for probe in probed.probes]
     return answers
 
@@ -71,8 +71,8 @@ def _followed(dial: Dial, probed: ProbedCheck, probe: Probe, answer: Answer) -> 
             return replace(answer, seconds=seconds)
         following = declared_probes.follow(answer, probe, probed.context)
         if following is None:
-            return replace(answer, problem=f"it redirects to {answer.headers['location']}, which cannot be asked")
-        probe, answer = following, ask_all(dial, [following])[following]
+            return replace(answer, problem=f"it redirects to {answer.headers['location']}, which cannot be requested")
+        probe, answer = following, send_all(dial, [following])[following]
         seconds += answer.seconds
     endless = f"it redirects more than {MOST_REDIRECTS} times" if declared_probes.redirects(answer) else answer.problem
     return replace(answer, seconds=seconds, problem=endless)

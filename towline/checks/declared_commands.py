@@ -102,9 +102,7 @@ def judge_command(check: Check, context: CheckContext, result: Result) -> Findin
         return _judge_file(subject, check, result)
     if isinstance(check, Dns):
         return _judge_dns(subject, check, result)
-    return (
-        _judge_output(subject, check, result) if isinstance(check, Command) else subject.skip(check.name, "not asked")
-    )
+    return _judge_output(subject, check, result) if isinstance(check, Command) else subject.skip(check.name, "not run")
 
 
 def _judge_output(subject: Subject, check: Command, result: Result) -> Finding:
@@ -126,7 +124,7 @@ def _tail(text: str) -> str:
 
 def _judge_dns(subject: Subject, check: Dns, result: Result) -> Finding:
     if result.code == NOT_FOUND:
-        return subject.skip(check.name, "the server has no getent to resolve names with")
+        return subject.skip(check.name, "the server has no getent to resolve names")
     addresses = list(dict.fromkeys(line.split()[0] for line in result.out.splitlines() if line.strip()))
     if result.code or not addresses:
         return subject.fail(check.name, f"the server does not resolve {check.host}", hint="see `getent ahosts` there")

@@ -33,7 +33,7 @@ class CheckContext:
         """Where the host reaches it: a service of the stack at its container, '' when it has none; any other name is itself."""
         if name not in {service.name for service in self.stack.services}:
             return name
-        containers = self.survey.of(self.stack.project, name)
+        containers = self.survey.containers_of(self.stack.project, name)
         return next((each.address for each in containers if each.running and each.address), "")
 
     def server_name(self, check: Tls) -> str:
@@ -121,13 +121,13 @@ def _unprobed(subject: Subject, check: Check, context: CheckContext) -> Finding:
     if not (isinstance(check, Http) and check.url.startswith("/")):
         return subject.skip(check.name, "its service does not run")
     if not context.routes:
-        hint = "a whole URL, such as http://web:8080/, is asked without a route"
+        hint = "a whole URL, such as http://web:8080/, needs no route"
         return subject.fail(
-            check.name, f"no Traefik serves a route of {subject.stack} to ask {check.url} of", hint=hint
+            check.name, f"no Traefik serves a route of {subject.stack}, so {check.url} cannot be requested", hint=hint
         )
     if check.route and check.route not in context.routes:
         return subject.fail(check.name, f"there is no route {check.route!r}; {closest(check.route, context.routes)}")
-    return subject.skip(check.name, "no request to its route could be asked")
+    return subject.skip(check.name, "no request could be sent to its route")
 
 
 def _target(probe: Probe) -> str:

@@ -30,7 +30,7 @@ def check_engine(host: Host, survey: Survey) -> Iterator[Finding]:
             )
         return
     yield subject.ok("running", "the Docker Engine answers")
-    yield subject.ok("version", "the engine tells its version", f"Docker Engine {engine.version}")
+    yield subject.ok("version", "the engine's version is known", f"Docker Engine {engine.version}")
     yield _compose(subject, survey)
     yield _storage(subject, survey)
     yield _unnamed(subject, survey)
@@ -45,11 +45,11 @@ def engine_trouble(survey: Survey) -> str:
 
 
 def _compose(subject: Subject, survey: Survey) -> Finding:
-    made = sorted({one.compose for one in survey.containers if one.compose}, key=_version)
-    if not survey.compose:
+    made = sorted({container.compose for container in survey.containers if container.compose}, key=_version)
+    if not survey.engine.compose:
         hint = "install the package docker-compose-plugin (or docker-compose-v2)"
         return subject.fail("compose", "docker compose v2 is missing", hint=hint)
-    evidence = f"{survey.compose}" + (f"; containers were made by {made[-1]}" if made else "")
+    evidence = f"{survey.engine.compose}" + (f"; containers were made by {made[-1]}" if made else "")
     if made and _version(made[-1]) < OLDEST_COMPOSE:
         return subject.warn("compose", "docker compose is old", evidence, "2.20 and later are known to work")
     return subject.ok("compose", "docker compose is installed", evidence)
@@ -69,28 +69,31 @@ def _storage(subject: Subject, survey: Survey) -> Finding:
         return subject.warn(
             "storage", f"the storage driver {driver} is slow or deprecated", hint="overlay2 is Docker's default"
         )
-    return subject.ok("storage", "the storage driver is one for production", driver)
+    return subject.ok("storage", "the storage driver is suited to production", driver)
 
 
 def _unnamed(subject: Subject, survey: Survey) -> Finding:
-    used = {one.image_id for one in survey.containers}
+    used = {container.image_id for container in survey.containers}
     sizes = [size for image, size in survey.engine.unnamed.items() if image not in used]
     evidence = f"{len(sizes)} images without a name, {size_text(sum(sizes))} at most"
     if sum(sizes) > MOST_UNNAMED:
         return subject.warn("unnamed-images", "images that nothing uses fill the disk", evidence, "docker image prune")
-    return subject.ok("unnamed-images", "few images lie about without a name", evidence)
+    return subject.ok("unnamed-images", "few images are left without a name", evidence)
 
 
 def _logs(subject: Subject, survey: Survey) -> Finding:
-    growing = [one for one in survey.containers if not one.log_limited]
-    large = sorted((one for one in growing if one.log_bytes > MOST_LOG), key=lambda one: -one.log_bytes)
+    growing = [container for container in survey.containers if not container.log_limited]
+    large = sorted(
+        (container for container in growing if container.log_bytes > MOST_LOG),
+        key=lambda container: -container.log_bytes,
+    )
     if large:
         hint = 'limit them: logging: {options: {max-size: 10m, max-file: "3"}}, or log-opts in /etc/docker/daemon.json'
-        return subject.warn("logs", "logs grow without a limit", listed([_log(one) for one in large]), hint)
-    size = size_text(sum(one.log_bytes for one in growing))
+        return subject.warn("logs", "logs grow without a limit", listed([_log(container) for container in large]), hint)
+    size = size_text(sum(container.log_bytes for container in growing))
     evidence = f"{len(growing)} of {len(survey.containers)} containers have no limit, {size} in all"
     return subject.ok("logs", "the containers' logs are small or limited", evidence)
 
 
-def _log(one: Container) -> str:
-    return f"{one.name}: {size_text(one.log_bytes)}"
+def _log(container: Container) -> str:
+    return f"{container.name}: {size_text(container.log_bytes)}"

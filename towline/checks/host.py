@@ -22,7 +22,7 @@ def check_host(host: Host, survey: Survey) -> Iterator[Finding]:
     about = Subject("host", host.name)
     machine = survey.host
     yield about.ok("reachable", f"{host.name} takes the login as {machine.user}", host.address)
-    yield about.ok("system", "the system tells what it is", f"{machine.os or 'unknown'}, kernel {machine.kernel}")
+    yield about.ok("system", "the operating system is known", f"{machine.os or 'unknown'}, kernel {machine.kernel}")
     yield _docker(about, survey)
     yield _memory(about, machine)
     yield _load(about, machine)
@@ -47,7 +47,7 @@ def _docker(about: Subject, survey: Survey) -> Finding:
 
 def _memory(about: Subject, machine: HostFact) -> Finding:
     if not machine.memory:
-        return about.skip("memory", "the system does not tell its memory")
+        return about.skip("memory", "the memory cannot be read")
     share = machine.memory_free / machine.memory
     evidence = f"{size_text(machine.memory_free)} of {size_text(machine.memory)} available"
     if share < LITTLE_MEMORY:
@@ -59,19 +59,19 @@ def _memory(about: Subject, machine: HostFact) -> Finding:
 def _load(about: Subject, machine: HostFact) -> Finding:
     evidence = f"{' '.join(f'{load:.2f}' for load in machine.load)} on {machine.cpus} CPUs"
     if machine.load[1] > MOST_LOAD * machine.cpus:
-        return about.warn("load", "the machine has more to do than it can", evidence, "see `top` on the server")
-    return about.ok("load", "the machine keeps up with its work", evidence)
+        return about.warn("load", "the load is more than the CPUs can handle", evidence, "see `top` on the server")
+    return about.ok("load", "the load is within what the CPUs can handle", evidence)
 
 
 def _clock(about: Subject, survey: Survey) -> Finding:
     if not survey.host.now:
-        return about.skip("clock", "the system does not tell its time")
+        return about.skip("clock", "the time cannot be read")
     skew = survey.skew
     if abs(skew) > SKEW:
         make = about.fail if abs(skew) > BAD_SKEW else about.warn
         sentence = f"the server's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
         return make("clock", sentence, hint="see `timedatectl` on both; one of them is wrong")
-    return about.ok("clock", "the server's clock agrees with this machine's", f"within {max(abs(skew), 1):.0f} s")
+    return about.ok("clock", "the server's clock agrees with the local one", f"within {max(abs(skew), 1):.0f} s")
 
 
 def _reboot(about: Subject, machine: HostFact) -> Finding:
@@ -98,7 +98,7 @@ def _sessions(about: Subject, machine: HostFact, host: Host) -> Finding:
 def _startups(about: Subject, machine: HostFact) -> Finding:
     if not machine.max_startups:
         return about.skip("sshd.startups", "this login cannot read sshd's settings")
-    return about.ok("sshd.startups", "one login is all that towline needs", f"MaxStartups {machine.max_startups}")
+    return about.ok("sshd.startups", "towline needs one login", f"MaxStartups {machine.max_startups}")
 
 
 def _disk(about: Subject, disk: FileSystem) -> Finding:

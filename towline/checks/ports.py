@@ -9,7 +9,8 @@ from towline.checks.answers import Answers
 from towline.checks.causes import Causes
 from towline.checks.finding import RESULTS, Finding, Subject
 from towline.checks.proxy import reached
-from towline.facts.container import Binding, Container
+from towline.facts.container import Container
+from towline.facts.port import Binding
 from towline.facts.probe import Probe
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
@@ -40,7 +41,7 @@ class PublishedPort:
 
 def published_ports(stacks: Iterable[Stack], survey: Survey) -> Iterator[PublishedPort]:
     for stack in stacks:
-        for container in survey.of(stack.project):
+        for container in survey.containers_of(stack.project):
             if container.running:
                 for wanted in dict.fromkeys(container.wanted):
                     yield PublishedPort(stack, container, wanted, _held(container, wanted))
@@ -71,7 +72,7 @@ def _check_port(subject: Subject, port: PublishedPort, answers: Answers) -> Find
         hint = f"inv deploy --stack={subject.stack}"
         return subject.fail(name, f"its port {port.shown} is not published, though it runs", hint=hint)
     if port.probe is None:
-        return subject.ok(name, f"its port {port.shown} is published", "UDP cannot be asked whether anybody listens")
+        return subject.ok(name, f"its port {port.shown} is published", "UDP cannot be probed")
     answer = answers.by_probe.get(port.probe)
     if answer is None:
         return subject.skip(name, answers.missing)

@@ -11,13 +11,13 @@ from towline.checks.baseline import Baseline
 from towline.checks.causes import Causes
 from towline.checks.finding import Finding, Subject
 from towline.facts.container import Container
-from towline.facts.inventory import WILDCARDS
+from towline.facts.port import WILDCARDS
 from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.traefik.routers import Route, parse_dynamic
 from towline.traefik.static_configuration import ConfigFile, EntryPoint, Traefik, config_paths, parse_traefik
 
-UNDEPLOYED = "its file may be another one on the server: the working tree is not what was deployed"
+UNDEPLOYED = "its file may differ on the server: the working tree is not what was deployed"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def find_proxies(stacks: Sequence[Stack], baselines: Mapping[str, Baseline], sur
     for stack in stacks:
         model = survey.stacks[stack.name].model
         for name, keys in sorted((model.services if model else {}).items()):
-            containers = survey.of(stack.project, name)
+            containers = survey.containers_of(stack.project, name)
             if is_traefik(containers[0].image if containers else str(keys.get("image") or "")):
                 proxies.append(_proxy(stack, name, keys, containers, baselines[stack.name]))
     return proxies

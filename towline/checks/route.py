@@ -20,8 +20,8 @@ from towline.traefik.labels import LabelledContainer
 from towline.traefik.routers import Ask, Route, parse_routes
 
 OWN_404 = b"404 page not found"
-UNTOLD = "Traefik gives it no request that could be asked"
-NOWHERE = "its Traefik cannot be reached from the host: it has no port and no address there"
+UNTOLD = "no example request follows from its rule"
+NOWHERE = "its Traefik cannot be reached from the host: it has neither a published port nor an address"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _labelled(stacks: Sequence[Stack], survey: Survey) -> Iterator[LabelledConta
     for stack in stacks:
         model = survey.stacks[stack.name].model
         for name, keys in (model.services if model else {}).items():
-            if not survey.of(stack.project, name):
+            if not survey.containers_of(stack.project, name):
                 yield LabelledContainer(f"{stack.project}-{name}-1", stack.project, name, keys.get("labels") or {})
 
 
@@ -164,7 +164,7 @@ class RouteChecks:
         if wrong:
             probe, why = wrong[0]
             return subject.fail(name, f"{probe.name or probe.shown}{probe.path}: {why}", evidence, _hint(served))
-        where = f"{served.entry_point}, asked from here" if served.local else served.entry_point
+        where = f"{served.entry_point}, from this machine" if served.local else served.entry_point
         return subject.ok(name, f"the route {route.router} answers at {where}", evidence)
 
     def _answered(self, served: ServedRoute) -> list[tuple[Probe, Answer]]:

@@ -108,7 +108,7 @@ def check_answers(state: State, answers: Answers, local: Answers) -> tuple[Findi
     causes = find_causes(scope.all_stacks, state.survey, of_stacks)
     findings = [*state.machine, *of_stacks]
     if answers.forbidden:
-        hint = "AllowTcpForwarding local in sshd_config lets routes, ports and declared checks be asked"
+        hint = "AllowTcpForwarding local in sshd_config allows routes, ports and declared checks to be checked"
         findings.append(Subject("host", host.name).warn("sshd.forwarding", answers.forbidden, hint=hint))
     findings += RouteChecks(host, state.survey, answers, causes).check(state.routes)
     findings += RouteChecks(host, state.survey, local, causes).check(local_routes(state))

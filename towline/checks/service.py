@@ -13,9 +13,9 @@ from typing import Any
 
 from towline.checks.finding import Finding, Subject, listed
 from towline.facts.compose_model import replicas_of
-from towline.facts.container import Binding, Container
+from towline.facts.container import Container
 from towline.facts.drift import StaleMount
-from towline.facts.inventory import WILDCARDS, Port
+from towline.facts.port import Binding, clashes
 from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
@@ -31,33 +31,33 @@ def check_service(host: Host, stack: Stack, name: str, survey: Survey, variables
     Whether ports are open is not among them: that has to be asked, see ports.py.
     """
     subject = Subject(f"stack.{stack.name}.service.{name}", host.name, stack.name, name)
-    look = survey.stacks[stack.name]
-    keys = look.model.services[name] if look.model else {}
-    case = _Case(stack, name, keys, survey.of(stack.project, name), look, survey)
-    yield _containers(subject, case)
-    yield from _environment(subject, case, variables)
-    if not case.containers:
+    deployed = survey.stacks[stack.name]
+    keys = deployed.model.services[name] if deployed.model else {}
+    facts = _ServiceFacts(stack, name, keys, survey.containers_of(stack.project, name), deployed, survey)
+    yield _containers(subject, facts)
+    yield from _environment(subject, facts, variables)
+    if not facts.containers:
         return
-    yield from _ports_taken(subject, case)
-    yield _restarts(subject, case)
-    yield _memory(subject, case)
-    yield _running(subject, case)
-    yield _healthy(subject, case)
-    yield _image(subject, case)
-    yield _configuration(subject, case)
-    yield _networks(subject, case)
-    yield from _mounts(subject, case)
+    yield from _ports_taken(subject, facts)
+    yield _restarts(subject, facts)
+    yield _memory(subject, facts)
+    yield _running(subject, facts)
+    yield _healthy(subject, facts)
+    yield _image(subject, facts)
+    yield _configuration(subject, facts)
+    yield _networks(subject, facts)
+    yield from _mounts(subject, facts)
 
 
 @dataclass(frozen=True)
-class _Case:
+class _ServiceFacts:
     """What is known of a service. keys: its own in the release's compose model."""
 
     stack: Stack
     name: str
     keys: Mapping[str, Any]
     containers: tuple[Container, ...]
-    look: StackSurvey
+    deployed: StackSurvey
     survey: Survey
 
     @property
@@ -67,39 +67,59 @@ class _Case:
     @property
     def looping(self) -> tuple[Container, ...]:
         """Those that are between two starts, or were started again and again until just now."""
-        return tuple(one for one in self.containers if one.state == "restarting" or self._again_and_again(one))
+        return tuple(
+            container
+            for container in self.containers
+            if container.state == "restarting" or self._again_and_again(container)
+        )
 
-    def _again_and_again(self, one: Container) -> bool:
-        if self.name in self.look.live.once:
+    def _again_and_again(self, container: Container) -> bool:
+        if self.name in self.deployed.drift.once:
             return False
-        return one.restarts >= LOOPS and bool(one.started) and self.survey.host.now - seconds(one.started) < RECENT
+        return (
+            container.restarts >= LOOPS
+            and bool(container.started)
+            and self.survey.host.now - seconds(container.started) < RECENT
+        )
 
     @property
     def taken(self) -> dict[str, str]:
         """Ports that a container which does not run was to have, and who has them."""
         return {
             _shown(port): by
-            for one in self.containers
-            if not one.running and not one.held  # a paused one holds its own
-            for port in one.wanted
-            if (by := self._holder(one, port))
+            for container in self.containers
+            if not container.running and not container.held  # a paused one holds its own
+            for port in container.wanted
+            if (by := self._holder(container, port))
         }
 
-    def _holder(self, one: Container, wanted: Binding) -> str:
+    def _holder(self, container: Container, wanted: Binding) -> str:
         for other in self.survey.containers:
-            if other.id != one.id and any(_clash(held.outside, wanted.outside) for held in other.held):
+            if other.id != container.id and any(clashes(port, wanted.outside) for port in other.host_ports):
                 return f"container {other.name}"
-        return "another program" if any(_clash(held, wanted.outside) for held in self.survey.listeners) else ""
+        return (
+            "another program"
+            if any(clashes(port, wanted.outside, program=True) for port in self.survey.listeners)
+            else ""
+        )
 
     @property
     def stale(self) -> list[StaleMount]:
         """Mounts that are not what they should be, and not since the file itself was changed: that is told of the files."""
-        changed = {*self.look.live.edited, *self.look.live.missing}
-        return [one for one in self.look.live.stale if one.service == self.name and not _told(one.path, changed)]
+        changed = {*self.deployed.drift.edited, *self.deployed.drift.missing}
+        return [
+            mount
+            for mount in self.deployed.drift.stale
+            if mount.service == self.name and not _told(mount.path, changed)
+        ]
 
     @property
     def stopped(self) -> tuple[Container, ...]:
-        return tuple(one for one in self.containers if not one.running and self.name not in self.look.live.once)
+        return tuple(
+            container
+            for container in self.containers
+            if not container.running and self.name not in self.deployed.drift.once
+        )
 
 
 def seconds(time: str) -> float:
@@ -111,12 +131,6 @@ def seconds(time: str) -> float:
     return datetime.strptime(time[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
 
 
-def _clash(held: Port, wanted: Port) -> bool:
-    """Whether both cannot be: the same number, at the same address or at every one."""
-    same = (held.port, held.proto) == (wanted.port, wanted.proto) and wanted.port > 0
-    return same and (held.address == wanted.address or bool({held.address, wanted.address} & {*WILDCARDS}))
-
-
 def _shown(port: Binding) -> str:
     return f"{port.outside.address}:{port.outside.port}/{port.outside.proto}"
 
@@ -124,8 +138,8 @@ def _shown(port: Binding) -> str:
 # -------------------------------------------------------------------------------------------------- its containers
 
 
-def _containers(subject: Subject, case: _Case) -> Finding:
-    there, wanted = len(case.containers), replicas_of(case.keys)
+def _containers(subject: Subject, facts: _ServiceFacts) -> Finding:
+    there, wanted = len(facts.containers), replicas_of(facts.keys)
     evidence = f"{there} of {wanted}"
     if there == wanted:
         return subject.ok("containers", "it has its containers", evidence)
@@ -134,158 +148,178 @@ def _containers(subject: Subject, case: _Case) -> Finding:
         if not there
         else f"it has {'more' if there > wanted else 'fewer'} containers than it should"
     )
-    return subject.fail("containers", sentence, evidence, case.deploy)
+    return subject.fail("containers", sentence, evidence, facts.deploy)
 
 
-def _ports_taken(subject: Subject, case: _Case) -> Iterator[Finding]:
+def _ports_taken(subject: Subject, facts: _ServiceFacts) -> Iterator[Finding]:
     """Only for what does not run; ports of what runs are asked, see ports.py."""
-    for shown, by in sorted(case.taken.items()):
-        yield subject.fail(f"port.{shown}", f"its port {shown} is taken by {by}", hint=f"stop that, then {case.deploy}")
+    for shown, by in sorted(facts.taken.items()):
+        yield subject.fail(
+            f"port.{shown}", f"its port {shown} is taken by {by}", hint=f"stop that, then {facts.deploy}"
+        )
 
 
-def _restarts(subject: Subject, case: _Case) -> Finding:
+def _restarts(subject: Subject, facts: _ServiceFacts) -> Finding:
     evidence = listed(
-        [f"{one.name}: {one.restarts} times, last at {one.started[:19]}Z" for one in case.containers if one.restarts]
+        [
+            f"{container.name}: {container.restarts} times, last at {container.started[:19]}Z"
+            for container in facts.containers
+            if container.restarts
+        ]
     )
-    if any(one.oom for one in case.looping):
+    if any(container.oom for container in facts.looping):
         return subject.explained("restarts", f"{subject.prefix}.memory")
-    if case.looping:
-        last = f"{evidence}\nlast exit code {case.looping[0].code}"
+    if facts.looping:
+        last = f"{evidence}\nlast exit code {facts.looping[0].code}"
         return subject.fail(
-            "restarts", "it restarts over and over", last.strip(), f"docker logs {case.looping[0].name}"
+            "restarts", "it restarts over and over", last.strip(), f"docker logs {facts.looping[0].name}"
         )
     if evidence:
-        return subject.ok("restarts", "it was restarted, and stays up since", evidence)
-    return subject.ok("restarts", "it did not have to be restarted")
+        return subject.ok("restarts", "it was restarted, and has stayed up since", evidence)
+    return subject.ok("restarts", "it was never restarted")
 
 
-def _memory(subject: Subject, case: _Case) -> Finding:
-    killed = [one.name for one in case.containers if one.oom]
+def _memory(subject: Subject, facts: _ServiceFacts) -> Finding:
+    killed = [container.name for container in facts.containers if container.oom]
     if killed:
         hint = "raise its memory limit (deploy.resources.limits.memory), or find what takes it"
-        return subject.fail("memory", "it was killed for using more memory than it may", listed(killed), hint)
-    return subject.ok("memory", "it was not killed for its memory")
+        return subject.fail("memory", "it was killed for exceeding its memory limit", listed(killed), hint)
+    return subject.ok("memory", "it was not killed for its memory use")
 
 
-def _running(subject: Subject, case: _Case) -> Finding:
-    if case.looping:
+def _running(subject: Subject, facts: _ServiceFacts) -> Finding:
+    if facts.looping:
         return subject.explained("running", f"{subject.prefix}.restarts")
-    if case.taken:
-        return subject.explained("running", f"{subject.prefix}.port.{min(case.taken)}")
-    if not case.stopped:
-        ended = case.name in case.look.live.once
-        return subject.ok("running", "it did its work and ended" if ended else "it runs", _since(case))
-    if any(one.oom for one in case.stopped):
+    if facts.taken:
+        return subject.explained("running", f"{subject.prefix}.port.{min(facts.taken)}")
+    if not facts.stopped:
+        ended = facts.name in facts.deployed.drift.once
+        return subject.ok("running", "it did its work and ended" if ended else "it runs", _since(facts))
+    if any(container.oom for container in facts.stopped):
         return subject.explained("running", f"{subject.prefix}.memory")
     return subject.fail(
         "running",
-        f"it does not run: {case.stopped[0].state}",
-        listed([_ended(one) for one in case.stopped]),
-        case.deploy,
+        f"it does not run: {facts.stopped[0].state}",
+        listed([_ended(container) for container in facts.stopped]),
+        facts.deploy,
     )
 
 
-def _since(case: _Case) -> str:
-    return listed([f"{one.name} since {one.started[:19]}Z" for one in case.containers if one.started])
+def _since(facts: _ServiceFacts) -> str:
+    return listed(
+        [f"{container.name} since {container.started[:19]}Z" for container in facts.containers if container.started]
+    )
 
 
-def _ended(one: Container) -> str:
-    when = f" at {one.finished[:19]}Z" if one.finished else ""
-    return f"{one.name} is {one.state}{when}, exit code {one.code}" + (f": {one.error}" if one.error else "")
+def _ended(container: Container) -> str:
+    when = f" at {container.finished[:19]}Z" if container.finished else ""
+    return f"{container.name} is {container.state}{when}, exit code {container.code}" + (
+        f": {container.error}" if container.error else ""
+    )
 
 
-def _healthy(subject: Subject, case: _Case) -> Finding:
-    if case.stopped or case.looping:
+def _healthy(subject: Subject, facts: _ServiceFacts) -> Finding:
+    if facts.stopped or facts.looping:
         return subject.skip("healthy", "it does not run")
-    checked = [one for one in case.containers if one.health]
+    checked = [container for container in facts.containers if container.health]
     if not checked:
         return subject.skip("healthy", "it has no health check")
-    sick = [one for one in checked if one.health == "unhealthy"]
-    if sick and case.stale:
+    sick = [container for container in checked if container.health == "unhealthy"]
+    if sick and facts.stale:
         return subject.explained("healthy", f"{subject.prefix}.mounts")
     if sick:
-        evidence = listed([f"{one.name}: {one.said or 'its check says nothing'}" for one in sick])
+        evidence = listed([f"{container.name}: {container.said or 'its check says nothing'}" for container in sick])
         return subject.fail("healthy", "it is unhealthy", evidence, f"docker logs {sick[0].name}")
-    if any(one.health == "starting" for one in checked):
+    if any(container.health == "starting" for container in checked):
         return subject.warn("healthy", "it is starting, and not healthy yet", hint="--wait=60 waits for it")
     return subject.ok(
-        "healthy", "it is healthy", listed([one.said.partition("\n")[0] for one in checked if one.said][:1])
+        "healthy",
+        "it is healthy",
+        listed([container.said.partition("\n")[0] for container in checked if container.said][:1]),
     )
 
 
 # ---------------------------------------------------------------------------------------- as it was released
 
 
-def _image(subject: Subject, case: _Case) -> Finding:
-    kept = case.look.live.kept.get(case.name, "")
-    for one in case.containers:
-        if kept and one.image_id != kept:
+def _image(subject: Subject, facts: _ServiceFacts) -> Finding:
+    kept = facts.deployed.drift.kept.get(facts.name, "")
+    for container in facts.containers:
+        if kept and container.image_id != kept:
             sentence = "it runs another image than the release was deployed with"
             return subject.fail(
-                "image", sentence, f"{one.name}: {one.image_id[:19]}, released: {kept[:19]}", case.deploy
+                "image", sentence, f"{container.name}: {container.image_id[:19]}, released: {kept[:19]}", facts.deploy
             )
-        name = one.image if ":" in one.image.rpartition("/")[2] or "@" in one.image else f"{one.image}:latest"
-        now = case.survey.engine.images.get(name, "")
-        if now and now != one.image_id:
+        name = (
+            container.image
+            if ":" in container.image.rpartition("/")[2] or "@" in container.image
+            else f"{container.image}:latest"
+        )
+        now = facts.survey.engine.images.get(name, "")
+        if now and now != container.image_id:
             sentence = f"{name} is another image now than the one that runs"
-            return subject.fail("image", sentence, f"runs: {one.image_id[:19]}, {name}: {now[:19]}", case.deploy)
-    return subject.ok("image", "it runs the release's image", case.containers[0].image)
+            return subject.fail("image", sentence, f"runs: {container.image_id[:19]}, {name}: {now[:19]}", facts.deploy)
+    return subject.ok("image", "it runs the release's image", facts.containers[0].image)
 
 
-def _configuration(subject: Subject, case: _Case) -> Finding:
-    wanted = case.look.live.hashes.get(case.name, "")
+def _configuration(subject: Subject, facts: _ServiceFacts) -> Finding:
+    wanted = facts.deployed.drift.hashes.get(facts.name, "")
     if not wanted:
-        return subject.skip("configuration", "the release does not tell its configuration")
-    other = [one.name for one in case.containers if one.config_hash != wanted]
+        return subject.skip("configuration", "the release has no record of its configuration")
+    other = [container.name for container in facts.containers if container.config_hash != wanted]
     if other:
-        return subject.fail("configuration", "it was not made from the release's settings", listed(other), case.deploy)
-    return subject.ok("configuration", "it was made from the release's settings")
+        return subject.fail(
+            "configuration", "it was not created with the release's configuration", listed(other), facts.deploy
+        )
+    return subject.ok("configuration", "it was created with the release's configuration")
 
 
-def _networks(subject: Subject, case: _Case) -> Finding:
-    if case.stopped or case.looping:
+def _networks(subject: Subject, facts: _ServiceFacts) -> Finding:
+    if facts.stopped or facts.looping:
         return subject.skip("networks", "it does not run")
-    model = case.look.model
+    model = facts.deployed.model
     named = model.networks if model else {}
-    wanted = {str((named.get(key) or {}).get("name") or key) for key in case.keys.get("networks") or ()}
+    wanted = {str((named.get(key) or {}).get("name") or key) for key in facts.keys.get("networks") or ()}
     cut = [
-        f"{one.name} is not on {name}"
-        for one in case.containers
-        for name in sorted(wanted & case.survey.engine.networks)
-        if name not in one.networks
+        f"{container.name} is not on {name}"
+        for container in facts.containers
+        for name in sorted(wanted & facts.survey.engine.networks)
+        if name not in container.networks
     ]
     if cut:
-        return subject.fail("networks", "it is cut off from a network of its own", listed(cut), case.deploy)
+        return subject.fail("networks", "it is not connected to one of its networks", listed(cut), facts.deploy)
     return subject.ok("networks", "it is on its networks", ", ".join(sorted(wanted)))
 
 
-def _mounts(subject: Subject, case: _Case) -> Iterator[Finding]:
-    if not any(mount.type == "bind" for one in case.containers for mount in one.mounts):
+def _mounts(subject: Subject, facts: _ServiceFacts) -> Iterator[Finding]:
+    if not any(mount.type == "bind" for container in facts.containers for mount in container.mounts):
         return
-    if case.stale:
+    if facts.stale:
         evidence = listed(
-            [f"{one.container}: {'the live folder' if one.path == '.' else one.path}" for one in case.stale]
+            [f"{mount.container}: {'the live folder' if mount.path == '.' else mount.path}" for mount in facts.stale]
         )
-        yield subject.fail("mounts", "it still sees what a mounted file or folder was before", evidence, case.deploy)
+        yield subject.fail(
+            "mounts", "it still sees the previous content of a mounted file or folder", evidence, facts.deploy
+        )
     else:
-        yield subject.ok("mounts", "it sees its mounted files and folders as they are")
+        yield subject.ok("mounts", "it sees the current content of its mounted files and folders")
 
 
 def _told(path: str, changed: set[str]) -> bool:
     """Whether another finding tells already why what is mounted is not as it was."""
-    return any(path in (".", one) or one.startswith(f"{path}/") for one in changed)
+    return any(path in (".", other) or other.startswith(f"{path}/") for other in changed)
 
 
-def _environment(subject: Subject, case: _Case, used: frozenset[str]) -> Iterator[Finding]:
+def _environment(subject: Subject, facts: _ServiceFacts, used: frozenset[str]) -> Iterator[Finding]:
     if not used:
         return
-    if ".env" in (*case.look.live.edited, *case.look.live.missing):
-        yield subject.explained("environment", f"stack.{case.stack.name}.files")
+    if ".env" in (*facts.deployed.drift.edited, *facts.deployed.drift.missing):
+        yield subject.explained("environment", f"stack.{facts.stack.name}.files")
         return
-    lacking = sorted(name for name in used - ALWAYS_SET if not case.look.env.get(name))
+    lacking = sorted(name for name in used - ALWAYS_SET if not facts.deployed.env.get(name))
     if lacking:
-        evidence = listed([f"{name} is {'empty' if name in case.look.env else 'not set'}" for name in lacking])
-        hint = f"set them in the .env of {case.stack.name}"
+        evidence = listed([f"{name} is {'empty' if name in facts.deployed.env else 'not set'}" for name in lacking])
+        hint = f"set them in the .env of {facts.stack.name}"
         yield subject.fail("environment", "variables that it needs have no value", evidence, hint)
     else:
         yield subject.ok("environment", "the variables that it needs have values", ", ".join(sorted(used)))

@@ -19,64 +19,66 @@ from towline.project.settings import Host
 def check_stack(host: Host, stack: Stack, here: Baseline, survey: Survey) -> Iterator[Finding]:
     """The findings `stack.NAME.*` of the stack and of its services."""
     subject = Subject(f"stack.{stack.name}", host.name, stack.name)
-    look = survey.stacks[stack.name]
-    if not look.current:
-        yield _not_deployed(subject, stack, look)
+    deployed = survey.stacks[stack.name]
+    if not deployed.current:
+        yield _not_deployed(subject, stack, deployed)
         return
-    yield subject.ok("deployed", f"{stack.name} is deployed", f"release {look.current}")
-    yield _interrupted(subject, stack, look)
-    yield _release(subject, stack, look, here.digest)
-    yield _files(subject, stack, look)
-    yield from _example(subject, stack, look, here)
-    yield from _certificates(subject, survey.host.now, look)
+    yield subject.ok("deployed", f"{stack.name} is deployed", f"release {deployed.current}")
+    yield _interrupted(subject, stack, deployed)
+    yield _release(subject, stack, deployed, here.digest)
+    yield _files(subject, stack, deployed)
+    yield from _example(subject, stack, deployed, here)
+    yield from _certificates(subject, survey.host.now, deployed)
     if survey.engine.problem:
         yield subject.explained("containers", engine_trouble(survey))
         return
-    yield from _declared(subject, look, survey)
-    yield _orphans(subject, stack, look, survey)
-    for name in sorted(look.model.services if look.model else ()):
+    yield from _declared(subject, deployed, survey)
+    yield _orphans(subject, stack, deployed, survey)
+    for name in sorted(deployed.model.services if deployed.model else ()):
         yield from check_service(host, stack, name, survey, here.variables.get(name, frozenset()))
 
 
-def _not_deployed(subject: Subject, stack: Stack, look: StackSurvey) -> Finding:
+def _not_deployed(subject: Subject, stack: Stack, deployed: StackSurvey) -> Finding:
     hint = f"inv deploy --stack={stack.name}"
-    if look.cut:
-        return subject.fail("deployed", f"the first deploy of {stack.name} was cut", f"run {look.cut}", hint)
+    if deployed.interrupted:
+        return subject.fail(
+            "deployed", f"the first deploy of {stack.name} was interrupted", f"run {deployed.interrupted}", hint
+        )
     return subject.fail("deployed", f"{stack.name} is not deployed here", hint=hint)
 
 
-def _interrupted(subject: Subject, stack: Stack, look: StackSurvey) -> Finding:
-    if look.cut:
+def _interrupted(subject: Subject, stack: Stack, deployed: StackSurvey) -> Finding:
+    if deployed.interrupted:
         hint = f"inv deploy --stack={stack.name} mends it, or inv rollback"
-        return subject.fail("whole", f"a deploy of {stack.name} was cut before its end", f"run {look.cut}", hint)
-    return subject.ok("whole", "the last deploy came to its end")
+        return subject.fail("whole", f"a deploy of {stack.name} was interrupted", f"run {deployed.interrupted}", hint)
+    return subject.ok("whole", "the last deploy was not interrupted")
 
 
-def _release(subject: Subject, stack: Stack, look: StackSurvey, digest: str) -> Finding:
-    evidence = f"release {look.current}" + (f", sent {look.at}" if look.at else "")
-    if look.digest != digest:
+def _release(subject: Subject, stack: Stack, deployed: StackSurvey, digest: str) -> Finding:
+    evidence = f"release {deployed.current}" + (f", sent {deployed.at}" if deployed.at else "")
+    if deployed.digest != digest:
         hint = f"inv plan --stack={stack.name} tells what a deploy would change"
-        return subject.warn("release", "the release is not what lies in the working tree", evidence, hint)
-    return subject.ok("release", "the release is what lies in the working tree", evidence)
+        return subject.warn("release", "the release differs from the working tree", evidence, hint)
+    return subject.ok("release", "the release equals the working tree", evidence)
 
 
-def _files(subject: Subject, stack: Stack, look: StackSurvey) -> Finding:
-    wrong = [f"{path} was edited" for path in look.live.edited]
-    wrong += [f"{path} is missing" for path in look.live.missing]
+def _files(subject: Subject, stack: Stack, deployed: StackSurvey) -> Finding:
+    wrong = [f"{path} was edited" for path in deployed.drift.edited]
+    wrong += [f"{path} is missing" for path in deployed.drift.missing]
     if wrong:
         hint = f"take the change into the repository, or inv deploy --stack={stack.name} puts the release's files back"
-        return subject.fail("files", "the live folder is not as it was released", listed(wrong), hint)
-    return subject.ok("files", "the live folder is as it was released")
+        return subject.fail("files", "the live folder differs from the release", listed(wrong), hint)
+    return subject.ok("files", "the live folder equals the release")
 
 
-def _example(subject: Subject, stack: Stack, look: StackSurvey, here: Baseline) -> Iterator[Finding]:
+def _example(subject: Subject, stack: Stack, deployed: StackSurvey, here: Baseline) -> Iterator[Finding]:
     """The live .env has every variable that .env.example names; without a .env the compose file's defaults are what is meant."""
-    if not here.example or not look.env:
+    if not here.example or not deployed.env:
         return
-    if ".env" in (*look.live.edited, *look.live.missing):
+    if ".env" in (*deployed.drift.edited, *deployed.drift.missing):
         yield subject.explained("env", f"{subject.prefix}.files")
         return
-    lacking = sorted(here.example - look.env.keys())
+    lacking = sorted(here.example - deployed.env.keys())
     if lacking:
         hint = f"set it in the .env of {stack.name}, and deploy"
         yield subject.fail("env", "the .env lacks variables that .env.example names", listed(lacking), hint)
@@ -84,16 +86,16 @@ def _example(subject: Subject, stack: Stack, look: StackSurvey, here: Baseline) 
         yield subject.ok("env", "the .env has every variable that .env.example names")
 
 
-def _certificates(subject: Subject, now: float, look: StackSurvey) -> Iterator[Finding]:
-    for path, der in sorted(look.certs.items()):
+def _certificates(subject: Subject, now: float, deployed: StackSurvey) -> Iterator[Finding]:
+    for path, der in sorted(deployed.certs.items()):
         name = f"certificate.{path}"
         try:
-            one = certificate.parse(der)
+            parsed = certificate.parse(der)
         except ValueError:
             yield subject.fail(name, f"{path} holds no certificate that can be read")
             continue
-        result, why = judge_age(one, now)
-        evidence = f"{one.subject}, from {one.issuer}, {one.days_left(now):.0f} days left"
+        result, why = judge_age(parsed, now)
+        evidence = f"{parsed.subject}, issued by {parsed.issuer}, {parsed.days_left(now):.0f} days left"
         if result == "pass":
             yield subject.ok(name, f"the certificate {path} is valid for long enough", evidence)
         else:
@@ -101,20 +103,20 @@ def _certificates(subject: Subject, now: float, look: StackSurvey) -> Iterator[F
             yield make(name, f"the certificate {path} {why}", evidence, "renew it")
 
 
-def _declared(subject: Subject, look: StackSurvey, survey: Survey) -> Iterator[Finding]:
+def _declared(subject: Subject, deployed: StackSurvey, survey: Survey) -> Iterator[Finding]:
     """The networks and volumes that compose made for the stack, or that it was told are there."""
-    if look.model is None:
+    if deployed.model is None:
         return
-    networks = {used for service in look.model.services.values() for used in service.get("networks") or ()}
+    networks = {used for service in deployed.model.services.values() for used in service.get("networks") or ()}
     for kind, section, used, there in (
-        ("network", look.model.networks, networks, survey.engine.networks),
-        ("volume", look.model.volumes, _used_volumes(look.model.services.values()), survey.engine.volumes),
+        ("network", deployed.model.networks, networks, survey.engine.networks),
+        ("volume", deployed.model.volumes, _used_volumes(deployed.model.services.values()), survey.engine.volumes),
     ):
         for key in sorted(used & section.keys()):
             name = str((section[key] or {}).get("name") or key)
-            if name not in there and kind == "network" and not survey.of(look.project):
+            if name not in there and kind == "network" and not survey.containers_of(deployed.project):
                 yield subject.explained(
-                    f"{kind}.{name}", f"{subject.prefix}.service.{min(look.model.services)}.containers"
+                    f"{kind}.{name}", f"{subject.prefix}.service.{min(deployed.model.services)}.containers"
                 )
             elif name in there:
                 yield subject.ok(f"{kind}.{name}", f"the {kind} {name} exists")
@@ -134,13 +136,13 @@ def _used_volumes(services: Sequence[Mapping[str, Any]] | Any) -> set[str]:
     return {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
 
 
-def _orphans(subject: Subject, stack: Stack, look: StackSurvey, survey: Survey) -> Finding:
-    if look.model is None:
-        return subject.skip("orphans", "the release does not tell its services")
+def _orphans(subject: Subject, stack: Stack, deployed: StackSurvey, survey: Survey) -> Finding:
+    if deployed.model is None:
+        return subject.skip("orphans", "the release has no record of its services")
     # a profile's services are left out of the model, and may be started by hand
-    known = {*look.model.services, *(service.name for service in stack.services if service.profiles)}
-    strange = [one.name for one in survey.of(stack.project) if one.service not in known]
+    known = {*deployed.model.services, *(service.name for service in stack.services if service.profiles)}
+    strange = [container.name for container in survey.containers_of(stack.project) if container.service not in known]
     if strange:
         hint = f"inv deploy --stack={stack.name} removes what its files no longer name"
-        return subject.fail("orphans", "there are containers that no service of the release has", listed(strange), hint)
-    return subject.ok("orphans", "every container is of a service of the release")
+        return subject.fail("orphans", "there are containers of no service of the release", listed(strange), hint)
+    return subject.ok("orphans", "every container belongs to a service of the release")

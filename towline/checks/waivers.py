@@ -13,7 +13,9 @@ from towline.project.declared_checks import Waiver
 
 def waive(findings: Iterable[Finding], waivers: Sequence[Waiver], today: date) -> tuple[Finding, ...]:
     """The findings, with those that failed or warned and are waived marked so; an expired waiver is told in the hint."""
-    return tuple(_waived(one, [w for w in waivers if fnmatchcase(one.id, w.check)], today) for one in findings)
+    return tuple(
+        _waived(finding, [w for w in waivers if fnmatchcase(finding.id, w.check)], today) for finding in findings
+    )
 
 
 def _waived(finding: Finding, waivers: Sequence[Waiver], today: date) -> Finding:

@@ -28,7 +28,7 @@ def show_stacks(workspace: Workspace, format: str) -> None:
 
 def show_containers(workspace: Workspace, format: str) -> None:
     """Print the stacks' containers on every host that a stack is for. One session per host."""
-    from towline.facts.containers import read_containers
+    from towline.facts.container_list import read_containers
 
     rows = [
         row

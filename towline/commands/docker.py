@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from towline.commands.shell import Command, script
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 ONEOFF = "com.docker.compose.oneoff"
+CONFIG_HASH = "com.docker.compose.config-hash"
+COMPOSE_VERSION = "com.docker.compose.version"
+INPUTS = "towline.inputs"  # the hash of the files that a service sees, see deploy/planning/inputs.py
 
 # One JSON object a container. `.Labels` as `--format json` gives it is one comma-joined text that cannot be taken apart again.
 _CONTAINER = (
@@ -23,6 +28,21 @@ def containers(project: str = "") -> Command:
         *("docker", "ps", "--all", "--no-trunc"),
         *("--filter", label, "--filter", f"label={ONEOFF}=False", "--format", _CONTAINER),
     )
+
+
+def _label(name: str) -> str:
+    return f'{json.dumps(name)}:{{{{json (index .Config.Labels "{name}")}}}}'
+
+
+# What a plan needs of a container, as `docker inspect --format`; survey.sh asks for more in the same shape. Not the whole
+# `.State`: it holds the last outputs of the health check.
+INSPECTED = (
+    '{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Config.Image}},"image_id":{{json .Image}},'
+    '"state":{"Status":{{json .State.Status}},"StartedAt":{{json .State.StartedAt}}},"restarts":{{json .RestartCount}},'
+    f'"labels":{{{",".join(map(_label, (PROJECT, SERVICE, ONEOFF, CONFIG_HASH, INPUTS)))}}},'
+    '"host":{"ports":{{json .HostConfig.PortBindings}},"network":{{json .HostConfig.NetworkMode}}},'
+    '"ports":{{json .NetworkSettings.Ports}},"mounts":{{json .Mounts}}}'
+)
 
 
 def execute(project: str, service: str, command: Command) -> Command:

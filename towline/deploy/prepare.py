@@ -86,7 +86,7 @@ def read_facts(connection: Connection, stack: Stack, images: tuple[str, ...] = (
     )
     results = connection.batch([command for part in parts for command in part], together=True, name="facts")
     asked, free, state, around, seen = ([results.pop(0) for _ in part] for part in parts)
-    problem = engine.problem(engine.parse(asked), connection.host.name)
+    problem = engine.unusable(engine.parse(asked), connection.host.name)
     if problem:
         raise problem
     return Facts(stacks.parse(state), disk.parse(free[0]), inventory.parse(around, images), drift.parse(seen[0]))

@@ -1,4 +1,4 @@
-"""A certificate, as far as it is checked."""
+"""The parts of a certificate that are checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 @dataclass(frozen=True)
 class Certificate:
-    """names: what it is for (`*.example.com` too). issuer and subject as people write them. ends: seconds since 1970."""
+    """names: the subject alternative names. issuer, subject: as RFC 4514 writes them. ends: seconds since 1970."""
 
     names: tuple[str, ...]
     subject: str

@@ -1,11 +1,11 @@
-"""What a login to a host gives: who, how, over which server, how far away, how many sessions, and whether Docker is there."""
+"""What a login to a host shows: user, authentication, server, round trip, the number of sessions, the Docker Engine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from towline.facts import engine
-from towline.facts.engine import EngineFact
+from towline.facts.engine import Engine
 from towline.ssh.connection import Connection
 from towline.ssh.opening import fingerprint
 
@@ -25,7 +25,7 @@ class ConnectivityFact:
     cipher: str
     round_trip: float
     sessions: int
-    engine: EngineFact
+    engine: Engine
 
 
 def read_connectivity(connection: Connection) -> ConnectivityFact:

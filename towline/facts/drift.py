@@ -1,4 +1,4 @@
-"""What the server's live folder and containers are now, for holding against what towline left there."""
+"""How the live folder and the containers differ now from what the last deploy left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from towline.ssh.session import Result
 
 @dataclass(frozen=True)
 class StaleMount:
-    """A running container that sees what `path` (in the live folder; `.`: the folder itself) was when it started."""
+    """A running container that still sees what `path` (in the live folder; `.`: the folder itself) was when it started."""
 
     service: str
     container: str
@@ -38,7 +38,7 @@ class DriftFact:
 
 
 def command(root: str, stack: str, project: str) -> Command:
-    """One look at a stack's files, hashes and mounts; nothing is changed."""
+    """Reads a stack's files, hashes and mounts; changes nothing."""
     return script(remote_script("seen", "drift"), root, stack, project)
 
 

@@ -1,8 +1,9 @@
-"""The engine of a host, and whether this login may use it."""
+"""The Docker Engine of a host, and whether this login may use it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from towline.commands import docker
 from towline.commands.shell import Command, script
@@ -11,22 +12,27 @@ from towline.ssh.session import Result
 
 
 @dataclass(frozen=True)
-class EngineFact:
-    """Versions are '' where there is none to tell."""
+class Engine:
+    """socket: none (docker is not installed), absent, denied (to this login) or open. problem: why the engine does not answer.
 
-    user: str
-    installed: bool
-    version: str
-    compose: str
-    socket: str  # "ok", "denied" or "absent"
+    user: the login, as the server calls it. version: of the engine. compose: the plugin's version, or its path where it was not
+    started. Each '' where there is none, or where it was not read. images: name → id. unnamed: id → bytes of those without a name.
+    """
 
-    @property
-    def usable(self) -> bool:
-        return bool(self.version and self.compose)
+    problem: str = ""
+    socket: str = "open"
+    user: str = ""
+    version: str = ""
+    compose: str = ""
+    driver: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+    networks: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
 
 
 _SOCKET = (
-    's=/var/run/docker.sock; if [ ! -S "$s" ]; then echo absent; elif [ -w "$s" ]; then echo ok; else echo denied; fi'
+    's=/var/run/docker.sock; if [ ! -S "$s" ]; then echo absent; elif [ -w "$s" ]; then echo open; else echo denied; fi'
 )
 
 
@@ -40,30 +46,30 @@ def commands() -> tuple[Command, ...]:
     )
 
 
-def parse(results: list[Result]) -> EngineFact:
-    """The fact from the results of `commands()`, in their order."""
-    user, found, engine, compose, socket = results
-    return EngineFact(
+def parse(results: list[Result]) -> Engine:
+    """The engine from the results of `commands()`, in their order."""
+    user, docker_path, version, compose, socket = results
+    return Engine(
+        problem="" if version.ok else version.last_word,
+        socket=socket.out.strip() if docker_path.ok else "none",
         user=user.out.strip(),
-        installed=found.ok,
-        version=engine.out.strip() if engine.ok else "",
+        version=version.out.strip() if version.ok else "",
         compose=compose.out.strip().removeprefix("v") if compose.ok else "",
-        socket=socket.out.strip(),
     )
 
 
-def problem(fact: EngineFact, host: str) -> TowlineError | None:
-    """What keeps this login from using the engine, with the mend; None when nothing does."""
-    if not fact.installed:
+def unusable(engine: Engine, host: str) -> TowlineError | None:
+    """What keeps this login from deploying with the engine, with a hint how to change it; None when nothing does."""
+    if engine.socket == "none":
         return TowlineError(f"{host}: docker is not installed there", "install Docker Engine and its compose plugin")
-    if not fact.version and fact.socket == "denied":
+    if not engine.version and engine.socket == "denied":
         return TowlineError(
-            f"{host}: {fact.user} may not use Docker",
-            f"on the server, as root: usermod -aG docker {fact.user} (it counts from the next login)",
+            f"{host}: {engine.user} may not use Docker",
+            f"on the server, as root: usermod -aG docker {engine.user} (it counts from the next login)",
         )
-    if not fact.version:
+    if not engine.version:
         return TowlineError(f"{host}: the Docker Engine does not answer", "on the server: systemctl start docker")
-    if not fact.compose:
+    if not engine.compose:
         return TowlineError(
             f"{host}: docker compose v2 is missing", "install the package docker-compose-plugin (or docker-compose-v2)"
         )

@@ -1,4 +1,4 @@
-"""Text files of a release as they are on the server, to be held against those here."""
+"""Text files of a release on the server, to be compared with those of the working tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine itself: what host.sh tells, and the file systems that survey.sh names."""
+"""The machine itself, from host.sh, and its file systems, from survey.sh."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HostFact:
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Bytes and inodes; inodes 0: it has no fixed number of them. path: the shortest one that was asked about and is on it."""
+    """Bytes and inodes; inodes 0: it has no fixed number of them. path: the shortest of the given paths that is on it."""
 
     path: str
     size: int
@@ -47,7 +47,7 @@ def command() -> Command:
 
 
 def parse(result: Result) -> HostFact:
-    """The fact from `command()`'s answer; what the host did not tell is 0 or ''. Raises ValueError for no JSON."""
+    """The fact from the result of `command()`; what is unknown is 0 or ''. Raises ValueError for what is no JSON."""
     told: dict[str, Any] = json.loads(result.out)
     load = [*told.get("load", ()), 0.0, 0.0, 0.0][:3]
     return HostFact(

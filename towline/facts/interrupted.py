@@ -1,4 +1,4 @@
-"""Deploys that ended without a result: their runner was killed, or the server went down under it."""
+"""Interrupted deploys: their runner was killed, or the server went down, before it wrote a result."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from towline.ssh.session import Result
 
 
 def command(root: str) -> Command:
-    """One line a cut deploy, for all stacks below `root`."""
+    """A line per interrupted deploy, of all stacks below `root`."""
     return script(remote_script("cuts"), root)
 
 
 def tell(result: Result, note: Callable[[str], None]) -> None:
-    """Say of each what it was and how it is mended."""
+    """Say of each at which step it was interrupted and how to mend it."""
     for stack, run, step in (line.split() for line in result.out.splitlines()):
         note(sentence(stack, run, step))
 
@@ -23,6 +23,6 @@ def tell(result: Result, note: Callable[[str], None]) -> None:
 def sentence(stack: str, run: str, step: str) -> str:
     """
     >>> sentence("web", "20261123-120000", "down")
-    "web: deploy 20261123-120000 was cut at 'down'; `inv deploy` or `inv rollback` with --stack=web mends it"
+    "web: deploy 20261123-120000 was interrupted at 'down'; `inv deploy` or `inv rollback` with --stack=web mends it"
     """
-    return f"{stack}: deploy {run} was cut at {step!r}; `inv deploy` or `inv rollback` with --stack={stack} mends it"
+    return f"{stack}: deploy {run} was interrupted at {step!r}; `inv deploy` or `inv rollback` with --stack={stack} mends it"

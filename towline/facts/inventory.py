@@ -1,74 +1,19 @@
-"""What else is on a host: all containers of its engine, who listens, networks, volumes, and which images are there."""
+"""What a host has beside the stack: all containers of its engine, listening programs, networks, volumes, the images asked about."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from towline.commands.docker import ONEOFF, PROJECT, SERVICE
+from towline.commands import docker
+from towline.commands.docker import PROJECT
 from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed
+from towline.facts.container import Container, parse_inspected
+from towline.facts.port import WILDCARDS, Port, parse_listening
 from towline.ssh.session import Result
-
-CONFIG_HASH = "com.docker.compose.config-hash"
-INPUTS = "towline.inputs"
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
-
-
-@dataclass(frozen=True, order=True)
-class Port:
-    """A port held on the host. address: 0.0.0.0 and :: mean every one of their family."""
-
-    address: str
-    port: int
-    proto: str = "tcp"
-
-
-@dataclass(frozen=True)
-class Mount:
-    """type: volume, bind, tmpfs, …; name: the volume's, else ''; source: the path on the host."""
-
-    type: str
-    name: str
-    source: str
-    destination: str
-
-    @property
-    def anonymous(self) -> bool:
-        """Whether Docker made up the volume's name: 64 hex digits."""
-        return self.type == "volume" and bool(re.fullmatch(r"[0-9a-f]{64}", self.name))
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """One container of the engine, compose's or not: project, service, config_hash and inputs are '' without the label.
-
-    ports: what it holds now, none when it is stopped. created and started as Docker writes times; started is '' for never.
-    """
-
-    name: str
-    project: str
-    service: str
-    state: str
-    ports: tuple[Port, ...] = ()
-    config_hash: str = ""
-    inputs: str = ""
-    image_id: str = ""
-    image: str = ""
-    created: str = ""
-    started: str = ""
-    restarts: int = 0
-    mounts: tuple[Mount, ...] = ()
-    oneoff: bool = False
-    host_network: bool = False
-
-    @property
-    def running(self) -> bool:
-        return self.state in ("running", "restarting", "paused")
 
 
 @dataclass(frozen=True)
@@ -78,7 +23,7 @@ class Inventory:
     images: each name that was asked about → the id it has there, '' when it is not there.
     """
 
-    containers: tuple[Neighbour, ...] = ()
+    containers: tuple[Container, ...] = ()
     listeners: tuple[Port, ...] = ()
     networks: frozenset[str] = frozenset()
     volumes: Mapping[str, str] = field(default_factory=dict)
@@ -86,33 +31,13 @@ class Inventory:
 
     def inputs_by_service(self, project: str) -> dict[str, frozenset[str]]:
         """The label that tells of mounted files, of each service's containers; '' for one without."""
-        own = [one for one in self.containers if one.project == project and not one.oneoff]
-        return {name: frozenset(it.inputs for it in own if it.service == name) for name in {one.service for one in own}}
+        inputs: dict[str, set[str]] = {}
+        for container in self.containers:
+            if container.project == project and not container.oneoff:
+                inputs.setdefault(container.service, set()).add(container.inputs)
+        return {service: frozenset(values) for service, values in inputs.items()}
 
 
-def _label(name: str) -> str:
-    return f'{{{{json (index .Config.Labels "{name}")}}}}'
-
-
-_INSPECTED = {
-    "name": "{{json .Name}}",
-    "project": _label(PROJECT),
-    "service": _label(SERVICE),
-    "oneoff": _label(ONEOFF),
-    "config_hash": _label(CONFIG_HASH),
-    "inputs": _label(INPUTS),
-    "state": "{{json .State.Status}}",
-    "network_mode": "{{json .HostConfig.NetworkMode}}",
-    "ports": "{{json .NetworkSettings.Ports}}",
-    "bindings": "{{json .HostConfig.PortBindings}}",
-    "image_id": "{{json .Image}}",
-    "image": "{{json .Config.Image}}",
-    "created": "{{json .Created}}",
-    "started": "{{json .State.StartedAt}}",
-    "restarts": "{{json .RestartCount}}",
-    "mounts": "{{json .Mounts}}",
-}
-_CONTAINER = "{" + ",".join(f'"{key}":{value}' for key, value in _INSPECTED.items()) + "}"
 # A container that goes between the two makes inspect exit 1; it still tells of all the others.
 _CONTAINERS = """
 ids=$(docker ps --all --quiet --no-trunc) || exit 1
@@ -126,7 +51,7 @@ _LISTENING = """cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" {
 def commands(images: Sequence[str] = ()) -> tuple[Command, ...]:
     """Four commands, and one for each of `images`."""
     return (
-        script(_CONTAINERS, _CONTAINER),
+        script(_CONTAINERS, docker.INSPECTED),
         script(_LISTENING),
         ("docker", "network", "ls", "--format", _NETWORK),
         ("docker", "volume", "ls", "--format", _VOLUME),
@@ -143,10 +68,10 @@ def parse(results: Sequence[Result], images: Sequence[str] = ()) -> Inventory:
     for result in (inspected, networks, volumes):
         if not result.ok:
             raise RemoteFailed(_last_line(result), "see `inv test-connectivity`")
-    containers = tuple(sorted(map(_neighbour, _rows(inspected)), key=lambda one: one.name))
+    containers = tuple(sorted(map(parse_inspected, _rows(inspected)), key=lambda container: container.name))
     return Inventory(
         containers=containers,
-        listeners=_not_docker_s(parse_listening(listening.out), containers),
+        listeners=_without_docker(parse_listening(listening.out), containers),
         networks=frozenset(map(str, _rows(networks))),
         volumes={row["name"]: row["project"] for row in _rows(volumes)},
         images={name: json.loads(it.out) if it.ok else "" for name, it in zip(images, found, strict=True)},
@@ -161,53 +86,10 @@ def _rows(result: Result) -> Iterator[Any]:
     return (json.loads(line) for line in result.out.splitlines() if line.strip())
 
 
-def _neighbour(row: dict[str, Any]) -> Neighbour:
-    # Between two starts a container holds nothing, but will again: what it was told to publish counts.
-    ports = row["bindings"] if row["state"] == "restarting" and not row["ports"] else row["ports"]
-    plain = ("project", "service", "state", "config_hash", "inputs", "image_id", "image", "created", "restarts")
-    return Neighbour(
-        name=row["name"].removeprefix("/"),
-        ports=tuple(sorted(_ports(ports or {}))),
-        started="" if row["started"].startswith("0001-") else row["started"],
-        mounts=tuple(
-            Mount(it["Type"], it.get("Name", ""), it.get("Source", ""), it["Destination"]) for it in row["mounts"] or ()
-        ),
-        oneoff=row["oneoff"] == "True",
-        host_network=row["network_mode"] == "host",
-        **{key: row[key] for key in plain},
-    )
-
-
-def _ports(bindings: Mapping[str, list[dict[str, str]] | None]) -> Iterator[Port]:
-    """The ports out of Docker's `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`."""
-    for inside, outside in bindings.items():
-        for one in outside or ():
-            if one["HostPort"].isdigit():  # a range, or "" for any, is not known before the start
-                for address in (one["HostIp"],) if one["HostIp"] else WILDCARDS:
-                    yield Port(address, int(one["HostPort"]), inside.partition("/")[2] or "tcp")
-
-
-def parse_listening(text: str) -> tuple[Port, ...]:
-    """The local addresses of /proc/net/tcp and tcp6, a line each.
-
-    >>> parse_listening("0100007F:0050\\n")
-    (Port(address='127.0.0.1', port=80, proto='tcp'),)
-    """
-    words = (line.partition(":") for line in text.split())
-    return tuple(sorted({Port(_address(address), int(port, 16)) for address, _, port in words}))
-
-
-def _address(text: str) -> str:
-    """An address of /proc/net: 32-bit words in the machine's order, little-endian wherever Docker is but on s390x."""
-    given = b"".join(bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8))
-    if len(given) == 4:
-        return str(IPv4Address(given))
-    long = IPv6Address(given)
-    return str(long.ipv4_mapped or long)
-
-
-def _not_docker_s(listeners: Sequence[Port], containers: Sequence[Neighbour]) -> tuple[Port, ...]:
+def _without_docker(listeners: Sequence[Port], containers: Sequence[Container]) -> tuple[Port, ...]:
     """Without the ports that Docker's proxy holds for containers; rootless Docker holds both families as one `::`."""
-    held = {port for one in containers for port in one.ports}
+    held = {port for container in containers for port in container.host_ports}
     wide = {port.port for port in held if port.address in WILDCARDS and port.proto == "tcp"}
-    return tuple(one for one in listeners if one not in held and not (one.address in WILDCARDS and one.port in wide))
+    return tuple(
+        port for port in listeners if port not in held and not (port.address in WILDCARDS and port.port in wide)
+    )

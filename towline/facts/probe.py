@@ -1,6 +1,6 @@
-"""Asking over TCP: what listens, what HTTP answers, which certificate is served.
+"""Probes over TCP: whether a port is open, what HTTP answers, which certificate is served.
 
-The lines come from a `dial`: the host's own (Connection.dial, so it is asked from the server), or this machine's.
+The TCP connections come from a `dial`: the host's (Connection.dial, so the server connects), or this machine's.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ TIMEOUT = 5.0
 MOST_BODY = 1 << 18
 AT_ONCE = 16
 SETTLE = 0.03  # seconds within which Docker's proxy hangs up when nothing listens inside
-METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
 class Socket(Protocol):
-    """A socket, or what is one as far as it goes."""
+    """The part of a socket that probes need; an SSH channel has it too."""
 
     def recv(self, size: int, /) -> bytes: ...
     def sendall(self, data: bytes, /) -> object: ...
@@ -42,7 +41,7 @@ Dial = Callable[[str, int, float], Socket]
 
 @dataclass(frozen=True)
 class Probe:
-    """What to ask at address:port. http: whether to ask for `path`; tls: as whom (`name`), else only whether it is open.
+    """What is sent to address:port. http: a request for `path`; tls: a handshake for `name`; neither: whether it is open.
 
     proxied: Docker's proxy takes the connection, also when nothing listens in the container.
     """
@@ -60,7 +59,7 @@ class Probe:
 
     @property
     def plain(self) -> bool:
-        """Whether being open is all that is asked."""
+        """Whether only being open is probed."""
         return not (self.http or self.tls)
 
     @property
@@ -70,9 +69,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a question. problem: why there is no answer, '' otherwise. seconds: from dialling to the whole answer.
+    """The outcome of a probe. problem: why there is no answer, '' otherwise. seconds: from dialling to the whole answer.
 
-    forbidden: the host's sshd does not open such a connection, so nothing was asked.
+    forbidden: the host's sshd does not open such a connection, so nothing was sent.
     """
 
     problem: str = ""
@@ -88,65 +87,67 @@ class Answer:
         return self.body.decode(errors="replace")
 
 
-def ask_all(dial: Dial, questions: Iterable[Probe]) -> dict[Probe, Answer]:
-    """The answers, asked all at once, each question once. Raises ConnectionLost as `dial` does."""
-    each = list(dict.fromkeys(questions))
-    more = {(one.address, one.port) for one in each if not one.plain}
-    answers = _ask_at_once(dial, [one for one in each if not one.plain or (one.address, one.port) not in more])
-    open_ = {(one.address, one.port): answer for one, answer in answers.items() if not answer.problem}
-    rest = [one for one in each if one not in answers]  # whether it is open, where somebody asked for more
-    answers |= {one: open_[one.address, one.port] for one in rest if (one.address, one.port) in open_}
-    return answers | _ask_at_once(dial, [one for one in rest if one not in answers])
+def send_all(dial: Dial, probes: Iterable[Probe]) -> dict[Probe, Answer]:
+    """The answers; each probe is sent once, all at the same time. Raises ConnectionLost as `dial` does."""
+    each = list(dict.fromkeys(probes))
+    more = {(probe.address, probe.port) for probe in each if not probe.plain}
+    answers = _send_at_once(
+        dial, [probe for probe in each if not probe.plain or (probe.address, probe.port) not in more]
+    )
+    open_ = {(probe.address, probe.port): answer for probe, answer in answers.items() if not answer.problem}
+    rest = [probe for probe in each if probe not in answers]  # whether it is open, where another probe asks for more
+    answers |= {probe: open_[probe.address, probe.port] for probe in rest if (probe.address, probe.port) in open_}
+    return answers | _send_at_once(dial, [probe for probe in rest if probe not in answers])
 
 
-def _ask_at_once(dial: Dial, questions: Sequence[Probe]) -> dict[Probe, Answer]:
-    if not questions:
+def _send_at_once(dial: Dial, probes: Sequence[Probe]) -> dict[Probe, Answer]:
+    if not probes:
         return {}
-    with ThreadPoolExecutor(min(AT_ONCE, len(questions))) as pool:
-        return dict(zip(questions, pool.map(lambda one: ask(dial, one), questions), strict=True))
+    with ThreadPoolExecutor(min(AT_ONCE, len(probes))) as pool:
+        return dict(zip(probes, pool.map(lambda probe: send(dial, probe), probes), strict=True))
 
 
-def ask(dial: Dial, question: Probe) -> Answer:
-    """One answer. What goes wrong on the way is its problem, not an exception."""
+def send(dial: Dial, probe: Probe) -> Answer:
+    """The answer to one probe. What goes wrong is the answer's problem, not an exception."""
     begun = time.perf_counter()
     try:
-        line = dial(question.address, question.port, question.timeout)
+        sock = dial(probe.address, probe.port, probe.timeout)
     except ForwardingForbidden as error:
         return Answer(problem=error.message, forbidden=True)
     except OSError as error:
-        return Answer(problem=_why(error, question), seconds=time.perf_counter() - begun)
+        return Answer(problem=_why(error, probe), seconds=time.perf_counter() - begun)
     served: Certificate | None = None
     try:
-        with contextlib.closing(line):
-            if question.tls:
-                line = _Tls(line, question.name)
-                served = line.certificate
-            if question.http:
-                return _http(line, question, begun, served)
-            problem = _hangs_up(line) if question.proxied else ""
+        with contextlib.closing(sock):
+            if probe.tls:
+                sock = _Tls(sock, probe.name)
+                served = sock.certificate
+            if probe.http:
+                return _http(sock, probe, begun, served)
+            problem = _hangs_up(sock) if probe.proxied else ""
             return Answer(problem=problem, seconds=time.perf_counter() - begun, certificate=served)
     except (OSError, EOFError, HTTPException, ValueError) as error:  # ValueError: a name or a path that cannot be sent
-        return Answer(problem=_why(error, question), seconds=time.perf_counter() - begun, certificate=served)
+        return Answer(problem=_why(error, probe), seconds=time.perf_counter() - begun, certificate=served)
 
 
-def _why(error: BaseException, question: Probe) -> str:
+def _why(error: BaseException, probe: Probe) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return f"nobody answers on {question.shown}: {error.strerror or error}"
+        return f"nobody answers on {probe.shown}: {error.strerror or error}"
     if isinstance(error, socket.gaierror):
-        return f"this machine does not resolve {question.address}"
+        return f"this machine does not resolve {probe.address}"
     if isinstance(error, TimeoutError):
-        return f"no answer from {question.shown} within {question.timeout:g} s"
+        return f"no answer from {probe.shown} within {probe.timeout:g} s"
     if isinstance(error, ssl.SSLError):
-        return f"{question.shown} does not speak TLS as it should: {error.reason or error}"
+        return f"{probe.shown} does not speak TLS as it should: {error.reason or error}"
     if isinstance(error, ValueError):
-        return f"{question.shown} cannot be asked: {error}"
-    return f"{question.shown} hung up: {error or type(error).__name__}"
+        return f"{probe.shown} cannot be probed: {error}"
+    return f"{probe.shown} hung up: {error or type(error).__name__}"
 
 
-def _hangs_up(line: Socket) -> str:
-    line.settimeout(SETTLE)
+def _hangs_up(sock: Socket) -> str:
+    sock.settimeout(SETTLE)
     try:
-        return "" if line.recv(1) else "it takes the connection and hangs up: nothing listens inside the container"
+        return "" if sock.recv(1) else "it takes the connection and hangs up: nothing listens inside the container"
     except TimeoutError:
         return ""
 
@@ -154,13 +155,13 @@ def _hangs_up(line: Socket) -> str:
 # --------------------------------------------------------------------------------------------------------- HTTP
 
 
-def _http(line: Socket, question: Probe, begun: float, served: Certificate | None) -> Answer:
-    connection = HTTPConnection(question.name or question.address, question.port)
-    connection.sock = _Socket(line)
-    headers = {"Host": question.name or question.shown, "User-Agent": "towline", "Connection": "close"}
-    connection.request(question.method, question.path, headers={**headers, **question.headers})
+def _http(sock: Socket, probe: Probe, begun: float, served: Certificate | None) -> Answer:
+    connection = HTTPConnection(probe.name or probe.address, probe.port)
+    connection.sock = _Socket(sock)
+    headers = {"Host": probe.name or probe.shown, "User-Agent": "towline", "Connection": "close"}
+    connection.request(probe.method, probe.path, headers={**headers, **probe.headers})
     response = connection.getresponse()
-    body = _body(response, begun + question.timeout)
+    body = _body(response, begun + probe.timeout)
     return Answer(
         status=response.status,
         seconds=time.perf_counter() - begun,
@@ -184,28 +185,28 @@ def _body(response: HTTPResponse, end: float) -> bytes:
 class _Socket:
     """What http.client needs of a socket."""
 
-    def __init__(self, line: Socket) -> None:
-        self._line = line
+    def __init__(self, sock: Socket) -> None:
+        self._sock = sock
 
     def sendall(self, data: bytes) -> None:
-        self._line.sendall(data)
+        self._sock.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._line))
+        return io.BufferedReader(_Reader(self._sock))
 
     def close(self) -> None:
-        """The line is closed by whoever dialled it."""
+        """The socket is closed by whoever dialled it."""
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, line: Socket) -> None:
-        self._line = line
+    def __init__(self, sock: Socket) -> None:
+        self._sock = sock
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._line.recv(len(buffer))
+        data = self._sock.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
@@ -222,10 +223,10 @@ def _context() -> ssl.SSLContext:
 
 
 class _Tls:
-    """TLS over a line that is no socket of the system (ssl wraps only those)."""
+    """TLS over what is no socket of the operating system (the ssl module wraps only those)."""
 
-    def __init__(self, line: Socket, name: str) -> None:
-        self._line = line
+    def __init__(self, sock: Socket, name: str) -> None:
+        self._sock = sock
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = _context().wrap_bio(self._in, self._out, server_hostname=name or None)
         self._pump(self._tls.do_handshake)
@@ -238,7 +239,7 @@ class _Tls:
                 done = step()
             except ssl.SSLWantReadError:
                 self._flush()
-                data = self._line.recv(1 << 16)
+                data = self._sock.recv(1 << 16)
                 if data:
                     self._in.write(data)
                 else:
@@ -249,7 +250,7 @@ class _Tls:
 
     def _flush(self) -> None:
         if data := self._out.read():
-            self._line.sendall(data)
+            self._sock.sendall(data)
 
     def recv(self, size: int) -> bytes:
         try:
@@ -264,7 +265,7 @@ class _Tls:
             view = view[self._pump(partial(self._tls.write, view)) :]
 
     def settimeout(self, seconds: float | None) -> None:
-        self._line.settimeout(seconds)
+        self._sock.settimeout(seconds)
 
     def close(self) -> None:
-        self._line.close()
+        self._sock.close()

@@ -1,4 +1,4 @@
-"""Which images a host could not pull, as the registries themselves say: asked from there, with that login's credentials."""
+"""Which images a host could not pull: its registries are asked from the host, with the login's credentials."""
 
 from __future__ import annotations
 

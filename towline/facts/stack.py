@@ -1,4 +1,4 @@
-"""What stands on the server for one stack: its releases, which one is live, the lock, the last run."""
+"""The state of one stack on the server: its releases, which one is live, the lock, the last run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from towline.ssh.session import Result
 
 @dataclass(frozen=True)
 class RunFact:
-    """One run of the runner. outcome: deployed, kept, restored, down, locked, running, or cut (it ended without a result)."""
+    """One run of the runner.
+
+    outcome: deployed, kept, restored, down, locked, running, or cut: it was interrupted, so it has no result.
+    """
 
     id: str
     outcome: str

@@ -14,10 +14,11 @@ from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed
 from towline.facts import drift, engine_api, host, interrupted
 from towline.facts.compose_model import Model, parse_model
-from towline.facts.container import Container, parse_container
+from towline.facts.container import Container, parse_inspected
 from towline.facts.drift import DriftFact
+from towline.facts.engine import Engine
 from towline.facts.host import FileSystem, HostFact
-from towline.facts.inventory import Port, parse_listening
+from towline.facts.port import Port, parse_listening
 from towline.project.catalog import Stack
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
@@ -34,29 +35,11 @@ _QUESTIONS = (
 
 
 @dataclass(frozen=True)
-class Engine:
-    """problem: why it does not answer, then all else is empty. socket: none (no docker there), absent, denied or open.
-
-    images: name → id. unnamed: id → bytes of those without a name.
-    """
-
-    problem: str = ""
-    socket: str = "open"
-    version: str = ""
-    driver: str = ""
-    root: str = ""
-    images: Mapping[str, str] = field(default_factory=dict)
-    unnamed: Mapping[str, int] = field(default_factory=dict)
-    networks: frozenset[str] = frozenset()
-    volumes: frozenset[str] = frozenset()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class StackSurvey:
-    """What stands of one stack. current '': no release. digest: of the manifest that was deployed. env: name → whether it has a
-    value. certs: path → DER of what lies in the live folder (relative) or is mounted into a container (absolute). cut: the id of
-    a deploy that was cut, '' for none.
+    """What is deployed of one stack. current: the live release, '' for none; at: when it was sent; digest: of its manifest.
+
+    env: name → whether it has a value. certs: path → DER, of certificates in the live folder (relative) or mounted into a
+    container (absolute). interrupted: the id of a deploy that was interrupted, '' for none.
     """
 
     name: str
@@ -66,17 +49,17 @@ class StackSurvey:
     digest: str = ""
     at: str = ""
     model: Model | None = None
-    live: DriftFact = field(default_factory=DriftFact)
+    drift: DriftFact = field(default_factory=DriftFact)
     env: Mapping[str, bool] = field(default_factory=dict)
     certs: Mapping[str, bytes] = field(default_factory=dict)
-    cut: str = ""
+    interrupted: str = ""
 
 
 @dataclass(frozen=True)
 class Survey:
     """A host as it was at one moment.
 
-    listeners: TCP ports held by any program. names: → addresses. compose: the plugin's path, '' for none. skew: seconds that its
+    listeners: TCP ports held by any program. names: → addresses. skew: seconds that its
     clock is ahead of ours, 0 within the time that the answer took.
     """
 
@@ -87,16 +70,15 @@ class Survey:
     disks: tuple[FileSystem, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listeners: tuple[Port, ...] = ()
-    compose: str = ""
     skew: float = 0.0
 
-    def of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
+    def containers_of(self, project: str, service: str | None = None) -> tuple[Container, ...]:
         """The containers of a project, or of one of its services; none that `compose run` made."""
-        ours = (one for one in self.containers if one.project == project and not one.oneoff)
-        return tuple(one for one in ours if service in (None, one.service))
+        ours = (container for container in self.containers if container.project == project and not container.oneoff)
+        return tuple(container for container in ours if service in (None, container.service))
 
 
-# ------------------------------------------------------------------------------------------------------- asking
+# ------------------------------------------------------------------------------------------------------- commands
 
 
 def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
@@ -129,31 +111,40 @@ def read_survey(
 
 def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float, float]) -> Survey:
     """The survey from the results of `commands`. asked: when the question left and when the answer was here."""
-    machine, answers, looked, cut = results
+    machine, answers, looked, runs = results
     if not machine.ok or not looked.ok:
         wrong = machine if not machine.ok else looked
-        raise RemoteFailed(f"the server could not be looked at: {_last_line(wrong.err)}", "see `inv test-connectivity`")
+        raise RemoteFailed(f"the server could not be checked: {_last_line(wrong.err)}", "see `inv test-connectivity`")
     rows = [line.split("\t") for line in looked.out.split("\n")]
     told = _host(machine)
     info, images, networks, volumes, ooms = _answers(answers)
     killed = {event["Actor"]["ID"] for event in ooms if event.get("time", 0) > told.now - OOM_SECONDS}
     logs = {row[1]: int(row[2]) for row in rows if row[0] == "log"}
-    containers = [parse_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
+    containers = [_container(json.loads(row[1]), killed, logs) for row in rows if row[0] == "container"]
     return Survey(
         host=told,
-        engine=_engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
-        containers=tuple(sorted(containers, key=lambda one: one.name)),
+        engine=replace(
+            _engine([row for row in rows if row[0] == "engine"], (info, images, networks, volumes)),
+            compose=_first(rows, "compose"),
+        ),
+        containers=tuple(sorted(containers, key=lambda container: container.name)),
         stacks=_with_certificates(
-            _stacks(rows, stacks, dict(line.split()[:2] for line in cut.out.splitlines())),
+            _stacks(rows, stacks, dict(line.split()[:2] for line in runs.out.splitlines())),
             {row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
             containers,
         ),
         disks=host.file_systems([row[1:] for row in rows if row[0] == "disk"]),
         names={row[1]: tuple(row[2:]) for row in rows if row[0] == "name"},
         listeners=parse_listening("\n".join(row[1] for row in rows if row[0] == "listen")),
-        compose=_first(rows, "compose"),
         skew=_skew(told.now, asked),
     )
+
+
+def _container(row: Mapping[str, Any], killed: set[str], logs: Mapping[str, int]) -> Container:
+    """killed: the ids of those that were killed for their memory; logs: path → bytes."""
+    container = parse_inspected(row)
+    log_bytes = logs.get(row["log_path"], 0)
+    return replace(container, log_bytes=log_bytes, oom=container.oom or container.id in killed)
 
 
 def _host(result: Result) -> HostFact:
@@ -161,7 +152,7 @@ def _host(result: Result) -> HostFact:
         return host.parse(result)
     except ValueError:
         raise RemoteFailed(
-            "the server does not tell what it is", "is there a POSIX sh with awk, sed and date?"
+            "the server did not answer with its description", "is there a POSIX sh with awk, sed and date?"
         ) from None
 
 
@@ -189,8 +180,8 @@ def _answers(result: Result) -> list[Any]:
     except ValueError:
         return [{}, [], [], {}, []]
     info, images, networks, volumes, events = found
-    one = [(answer or [default])[0] for answer, default in ((info, {}), (images, []), (networks, []), (volumes, {}))]
-    return [*one, events]
+    defaults: tuple[tuple[list[Any], Any], ...] = ((info, {}), (images, []), (networks, []), (volumes, {}))
+    return [*((documents or [default])[0] for documents, default in defaults), events]
 
 
 def _engine(trouble: Sequence[Sequence[str]], answers: tuple[Any, Any, Any, Any]) -> Engine:
@@ -202,12 +193,10 @@ def _engine(trouble: Sequence[Sequence[str]], answers: tuple[Any, Any, Any, Any]
     return Engine(
         version=info["ServerVersion"],
         driver=info["Driver"],
-        root=info["DockerRootDir"],
         images={name: image["Id"] for image in images for name in _names(image)},
         unnamed={image["Id"]: image["Size"] for image in images if not _names(image)},
         networks=frozenset(network["Name"] for network in networks),
         volumes=frozenset(volume["Name"] for volume in volumes.get("Volumes") or ()),
-        warnings=tuple(info.get("Warnings") or ()),
     )
 
 
@@ -215,7 +204,9 @@ def _names(image: Mapping[str, Any]) -> list[str]:
     return [name for name in image.get("RepoTags") or () if name != "<none>:<none>"]
 
 
-def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str, str]) -> dict[str, StackSurvey]:
+def _stacks(
+    rows: Sequence[list[str]], stacks: Sequence[Stack], interrupted: Mapping[str, str]
+) -> dict[str, StackSurvey]:
     projects = {stack.name: stack.project for stack in stacks}
     parts: dict[str, list[list[str]]] = {}
     for row in rows:
@@ -223,10 +214,10 @@ def _stacks(rows: Sequence[list[str]], stacks: Sequence[Stack], cut: Mapping[str
             parts[row[1]] = part = []
         elif parts:
             part.append(row)
-    return {name: _look(name, projects[name], part, cut.get(name, "")) for name, part in parts.items()}
+    return {name: _stack(name, projects[name], part, interrupted.get(name, "")) for name, part in parts.items()}
 
 
-def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> StackSurvey:
+def _stack(name: str, project: str, rows: Sequence[list[str]], interrupted: str) -> StackSurvey:
     meta = json.loads(_first(rows, "meta") or "{}")
     model = _first(rows, "model")
     return StackSurvey(
@@ -237,26 +228,27 @@ def _look(name: str, project: str, rows: Sequence[list[str]], cut: str) -> Stack
         digest=meta.get("digest", ""),
         at=meta.get("at", ""),
         model=parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None,
-        live=drift.from_rows(rows),
+        drift=drift.from_rows(rows),
         env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
-        cut=cut,
+        interrupted=interrupted,
     )
 
 
 def _with_certificates(
-    looks: Mapping[str, StackSurvey], certs: Mapping[str, bytes], containers: Sequence[Container]
+    stacks: Mapping[str, StackSurvey], certs: Mapping[str, bytes], containers: Sequence[Container]
 ) -> dict[str, StackSurvey]:
     """Each certificate with the stack in whose live folder it lies, else with those whose containers see it."""
-    own = {path: look for path in certs for look in looks.values() if _below(path, look.live_folder)}
-    found: dict[str, dict[str, bytes]] = {name: {} for name in looks}
-    for path, look in own.items():
-        found[look.name][path.removeprefix(f"{look.live_folder}/")] = certs[path]
-    for one in containers:
-        for look in looks.values():
-            if one.project == look.project:
-                seen = {path for path in certs.keys() - own for mount in one.mounts if _below(path, mount.source)}
-                found[look.name] |= {path: certs[path] for path in seen}
-    return {name: replace(look, certs=found[name]) for name, look in looks.items()}
+    owner = {path: stack for path in certs for stack in stacks.values() if _below(path, stack.live_folder)}
+    found: dict[str, dict[str, bytes]] = {name: {} for name in stacks}
+    for path, stack in owner.items():
+        found[stack.name][path.removeprefix(f"{stack.live_folder}/")] = certs[path]
+    mounted = certs.keys() - owner
+    for container in containers:
+        for stack in stacks.values():
+            if container.project == stack.project:
+                paths = {path for path in mounted for mount in container.mounts if _below(path, mount.source)}
+                found[stack.name] |= {path: certs[path] for path in paths}
+    return {name: replace(stack, certs=found[name]) for name, stack in stacks.items()}
 
 
 def _below(path: str, place: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from towline.facts.connectivity import MOST_SESSIONS, ConnectivityFact
-from towline.facts.engine import problem
+from towline.facts.engine import unusable
 from towline.project.settings import Host
 
 
@@ -43,7 +43,7 @@ def _sessions(many: str, found: int, host: Host) -> Row:
 
 
 def _docker(fact: ConnectivityFact, host: Host) -> tuple[Row, ...]:
-    wrong = problem(fact.engine, host.name)
+    wrong = unusable(fact.engine, host.name)
     versions = f"engine {fact.engine.version or 'none'}, compose {fact.engine.compose or 'none'}"
     if wrong:
         return (Row("docker", f"{versions}: {wrong.message.partition(': ')[2]}", "fail", wrong.hint),)

@@ -56,9 +56,9 @@ def lines(report: Report, *, verbose: bool = False) -> list[Text]:
     """What failed, warned or is waived, worst first; the skipped ones' reasons; the total. verbose: before that, all as a table."""
     hosts = {finding.host for finding in report.findings}
     wrong = groups(of_result(report.findings, "fail", "warn", "waived"))
-    told = [line for group in wrong for line in _group_lines(group, several=len(hosts) > 1)]
+    shown = [line for group in wrong for line in _group_lines(group, several=len(hosts) > 1)]
     table = [*_table(report), Text()] if verbose and report.findings else []
-    return [*table, *told, *_skipped(report), _total(report)]
+    return [*table, *shown, *_skipped(report), _total(report)]
 
 
 def _group_lines(group: Group, *, several: bool) -> Iterator[Text]:
@@ -97,8 +97,8 @@ def _table(report: Report) -> list[Text]:
 
 def _skipped(report: Report) -> list[Text]:
     skipped = [finding for group in groups(of_result(report.findings, "skip")) for finding in group.findings]
-    told = "; ".join(f"{count} {reason}" if count > 1 else reason for reason, count in reasons(skipped))
-    return [Text(f"skipped {len(skipped)}: {told}", "dim")] if skipped else []
+    shown = "; ".join(f"{count} {reason}" if count > 1 else reason for reason, count in reasons(skipped))
+    return [Text(f"skipped {len(skipped)}: {shown}", "dim")] if skipped else []
 
 
 def _total(report: Report) -> Text:

@@ -62,7 +62,7 @@ def _worst_first(findings: list[Finding]) -> list[Finding]:
         for place in _places(finding):
             bad, first = ranks.get(place, (len(RESULTS), at))
             ranks[place] = (min(bad, severity(finding)), first)
-    return sorted(findings, key=lambda one: (*(ranks[place] for place in _places(one)), severity(one)))
+    return sorted(findings, key=lambda finding: (*(ranks[place] for place in _places(finding)), severity(finding)))
 
 
 def _places(finding: Finding) -> tuple[tuple[str, ...], ...]:
@@ -98,8 +98,8 @@ def sentence(finding: Finding) -> str:
 
 def reason(finding: Finding) -> str:
     """Why it was skipped (the evidence, else the sentence) or waived (the hint, else the sentence), in a line."""
-    told = finding.hint if finding.result == "waived" else finding.evidence
-    return (told or finding.sentence).partition("\n")[0]
+    shown = finding.hint if finding.result == "waived" else finding.evidence
+    return (shown or finding.sentence).partition("\n")[0]
 
 
 def reasons(findings: Iterable[Finding]) -> list[tuple[str, int]]:
@@ -114,5 +114,5 @@ def total(report: Report) -> str:
     """
     found, number = counts(report.findings), len(report.findings)
     order: tuple[Result, ...] = ("pass", "fail", "warn", "waived", "skip")
-    told = ", ".join(f"{found[result]} {WORDS[result]}" for result in order if found[result] or result == "pass")
-    return f"{number} check{'' if number == 1 else 's'}: {told} in {report.seconds:.1f} s"
+    shown = ", ".join(f"{found[result]} {WORDS[result]}" for result in order if found[result] or result == "pass")
+    return f"{number} check{'' if number == 1 else 's'}: {shown} in {report.seconds:.1f} s"

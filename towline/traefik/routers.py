@@ -124,7 +124,7 @@ def _read(container: LabelledContainer, traefik: Traefik) -> _Read:
         keep = kept(container.labels, traefik.constraints)
         if keep is False:
             return _Read(container)
-        reason = "" if keep else "whether Traefik's constraints let its container in cannot be told"
+        reason = "" if keep else "whether Traefik's constraints accept its container is unknown"
         return _Read(container, parse_container(container, traefik.default_rule), reason=reason)
     except BadRule:  # constraints that are none let no container in; Traefik.problem says it
         return _Read(container)

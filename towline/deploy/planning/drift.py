@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from towline.facts.container import Container
 from towline.facts.drift import DriftFact
-from towline.facts.inventory import Inventory, Neighbour
+from towline.facts.inventory import Inventory
 
 MOST_FILES = 10
 
@@ -57,7 +58,7 @@ def _listed(paths: Sequence[str], what: str) -> Iterator[str]:
         yield f"and {more} more: each {what}"
 
 
-def _service(service: str, containers: Sequence[Neighbour], live: DriftFact) -> Iterator[str]:
+def _service(service: str, containers: Sequence[Container], live: DriftFact) -> Iterator[str]:
     """Containers that do not run, and those that were made in another way than compose would make them now."""
     if not containers:
         yield "it has no container"
@@ -69,7 +70,7 @@ def _service(service: str, containers: Sequence[Neighbour], live: DriftFact) -> 
             yield f"its container {one.name} was made from other settings than the live folder has"
 
 
-def _images(containers: Sequence[Neighbour], around: Inventory, kept: str) -> Iterator[str]:
+def _images(containers: Sequence[Container], around: Inventory, kept: str) -> Iterator[str]:
     for one in containers:
         if kept and one.image_id != kept:
             yield f"its container {one.name} runs another image than the release was deployed with"

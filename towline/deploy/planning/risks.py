@@ -12,7 +12,9 @@ from typing import Any
 from towline.deploy.planning.mount_risks import mounts
 from towline.deploy.planning.situation import Risk
 from towline.facts.compose_model import Model, replicas_of
-from towline.facts.inventory import WILDCARDS, Inventory, Neighbour, Port
+from towline.facts.container import Container
+from towline.facts.inventory import Inventory
+from towline.facts.port import WILDCARDS, Port, clashes, overlap
 from towline.facts.registry import Unpullable
 from towline.project.catalog import BUILTIN_NETWORKS
 from towline.project.variables import ALWAYS_SET
@@ -74,7 +76,7 @@ class _Want:
 
     def clashes(self, other: _Want) -> bool:
         same = self.proto == other.proto and len(self.ports) == len(other.ports) == 1 and self.ports == other.ports
-        return same and any(_overlap(a, b) for a in self.addresses for b in other.addresses)
+        return same and any(overlap(a, b) for a in self.addresses for b in other.addresses)
 
 
 def _wants(model: Model) -> Iterator[_Want]:
@@ -100,15 +102,9 @@ def _plain_address(text: str) -> str:
         return text
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Whether both cannot be bound at once: equal, or one is the wildcard of the other's family."""
-    same_family = (":" in one) == (":" in other)
-    return same_family and (one == other or one in WILDCARDS or other in WILDCARDS)
-
-
 def _ports_taken(new: Model, project: str, around: Inventory) -> Iterator[Risk]:
     """A container's listener on the host's own network cannot be told from another program's: then it is asked."""
-    ours = [one for one in around.containers if one.project == project and one.running]
+    ours = [one for one in around.containers if one.project == project and one.active]
     maybe_ours = any(one.host_network for one in ours)
     others = [one for one in around.containers if one.project != project]
     for want in _wants(new):
@@ -116,8 +112,8 @@ def _ports_taken(new: Model, project: str, around: Inventory) -> Iterator[Risk]:
         if not holders or not all(holders):
             continue
         holder = holders[0]
-        by = _who(holder) if isinstance(holder, Neighbour) else "another program (on the server: `ss -ltnp` as root)"
-        unsure = maybe_ours and not any(isinstance(one, Neighbour) for one in holders)
+        by = _who(holder) if isinstance(holder, Container) else "another program (on the server: `ss -ltnp` as root)"
+        unsure = maybe_ours and not any(isinstance(one, Container) for one in holders)
         sentence = f"{want.service}: port {want.shown} is taken by {by}"
         if unsure:
             yield Risk("port-taken", f"{sentence}, or by this stack's own container on the host's network", stops=False)
@@ -125,24 +121,19 @@ def _ports_taken(new: Model, project: str, around: Inventory) -> Iterator[Risk]:
             yield Risk("port-taken", f"{sentence}; stop that, or publish another port", stops=True)
 
 
-def _who(one: Neighbour) -> str:
+def _who(one: Container) -> str:
     return f"container {one.name} " + (f"of project {one.project}" if one.project else "that compose did not make")
 
 
-def _holder(want: _Want, port: int, others: list[Neighbour], around: Inventory) -> Neighbour | Port | None:
+def _holder(want: _Want, port: int, others: list[Container], around: Inventory) -> Container | Port | None:
+    wanted = [Port(address, port, want.proto) for address in want.addresses]
     for one in others:
-        for held in one.ports:
-            if (held.port, held.proto) == (port, want.proto) and any(_overlap(held.address, a) for a in want.addresses):
-                return one
+        if any(clashes(held, each) for held in one.host_ports for each in wanted):
+            return one
     for held in around.listeners:
-        if (held.port, held.proto) == (port, want.proto) and any(_program_overlap(held, a) for a in want.addresses):
+        if any(clashes(held, each, program=True) for each in wanted):
             return held
     return None
-
-
-def _program_overlap(held: Port, address: str) -> bool:
-    """A program on `::` has IPv4 too, unless it asked not to; Docker always asks not to."""
-    return held.address == "::" or _overlap(held.address, address)
 
 
 def _ports_wanted_twice(new: Model) -> Iterator[Risk]:
@@ -252,7 +243,7 @@ def _volume_name(key: str, volume: Mapping[str, Any] | None) -> str:
 
 def _anonymous_volumes(stack_name: str, project: str, around: Inventory) -> Iterator[Risk]:
     for one in around.containers:
-        if one.project != project or one.oneoff or not one.running:
+        if one.project != project or one.oneoff or not one.active:
             continue
         for mount in one.mounts:
             if mount.anonymous:
