@@ -12,7 +12,7 @@ import pytest
 
 from towline.errors import StackError
 from towline.project.catalog import Catalog, Stack, load_catalog
-from towline.project.compose_file import Service, compose_files, interpolate
+from towline.project.compose_file import Service, compose_files, interpolate_from
 from towline.project.declared_checks import Http, Waiver
 from towline.project.settings import Host, Settings
 
