@@ -71,11 +71,6 @@ def test_router_is_told_with_everything_that_it_says() -> None:
         entry_points=("web", "websecure"),
         tls_on=("websecure",),
         asks=(Ask("a.example"),),
-        target="s",
-        port=8080,
-        middlewares=("auth", "gzip@file"),
-        middleware_kinds=("basicauth", ""),
-        priority=7,
     )
 
 
@@ -95,10 +90,7 @@ def test_names_in_labels_have_no_case() -> None:
 
 def test_several_routers_of_one_container_are_several_routes() -> None:
     found = routes(container({**router("a", rule=HOST), **router("b", rule="PathPrefix(`/b`)")}))
-    assert [(one.router, one.target, one.asks) for one in found] == [
-        ("a", "web-shop", (Ask("a.example"),)),
-        ("b", "web-shop", (Ask("", "/b"),)),
-    ]
+    assert [(one.router, one.asks) for one in found] == [("a", (Ask("a.example"),)), ("b", (Ask("", "/b"),))]
 
 
 @pytest.mark.parametrize(
@@ -118,13 +110,7 @@ def test_several_routers_of_one_container_are_several_routes() -> None:
 )
 def test_tls_comes_from_the_router_or_from_its_entry_point(keys: dict[str, str], tls_on: tuple[str, ...]) -> None:
     route = the_route(container(router(rule=HOST, **keys)))
-    assert (route.tls_on, route.tls, route.problem) == (tls_on, bool(tls_on), "")
-
-
-def test_priority_is_the_rules_length_unless_it_is_given() -> None:
-    assert the_route(container(router(rule=HOST))).priority == len(HOST)
-    assert the_route(container(router(rule=HOST, priority="0"))).priority == len(HOST)
-    assert the_route(container(router(rule=HOST, priority="-5"))).priority == -5
+    assert (route.tls_on, route.problem) == (tls_on, "")
 
 
 def test_rule_of_v2_is_read_as_such() -> None:
@@ -166,19 +152,13 @@ def test_tcp_router_is_asked_by_server_name(
 ) -> None:
     route = the_route(container(router(of="tcp", **keys)))
     assert (route.protocol, list(route.asks), route.tls_on) == ("tcp", asks, tls_on)
-    assert route.passthrough is ("tls_passthrough" in keys)
     assert route.problem.startswith(problem)
     assert bool(route.problem) is bool(problem)
 
 
-def test_tcp_router_for_any_name_comes_last() -> None:
-    assert the_route(container(router(of="tcp", rule="HostSNI(`*`)"))).priority == -1
-    assert the_route(container(router(of="tcp", rule="HostSNI(`*`) && ClientIP(`::1`)"))).priority > 0
-
-
 def test_container_with_tcp_alone_has_no_http_route() -> None:
     labels = {**router(of="tcp", rule="HostSNI(`*`)"), "traefik.tcp.services.r.loadbalancer.server.port": "5432"}
-    assert [(one.protocol, one.port) for one in routes(container(labels))] == [("tcp", 5432)]
+    assert [one.protocol for one in routes(container(labels))] == ["tcp"]
     with_both = {**labels, "traefik.http.services.x.loadbalancer.server.port": "80"}
     assert [one.protocol for one in routes(container(with_both))] == ["http", "tcp"]
 
@@ -187,7 +167,7 @@ def test_udp_router_is_on_udp_entry_points_and_is_not_asked() -> None:
     route = the_route(
         container({"traefik.udp.services.r.loadbalancer.server.port": "53", **router(of="udp", service="r")})
     )
-    assert (route.protocol, route.entry_points, route.tls_on, route.asks, route.port) == ("udp", ("dns",), (), (), 53)
+    assert (route.protocol, route.entry_points, route.tls_on, route.asks) == ("udp", ("dns",), (), ())
     assert route.reasons == ("UDP has no request that anything would answer",)
     assert route.problem == ""
 
@@ -219,7 +199,7 @@ def test_constraints_leave_containers_out() -> None:
 
 def test_container_without_a_router_gets_the_default_rule() -> None:
     route = the_route(container({}, "my_web", "the.shop"))
-    assert (route.router, route.rule, route.target) == ("my-web-the-shop", "Host(`my-web-the-shop`)", "my-web-the-shop")
+    assert (route.router, route.rule) == ("my-web-the-shop", "Host(`my-web-the-shop`)")
     assert route.asks == (Ask("my-web-the-shop"),)
     alone = the_route(LabelledContainer("some_box", "", "", {}))
     assert (alone.router, alone.services, alone.asks) == ("some-box", (), (Ask("some-box"),))
@@ -270,11 +250,11 @@ def test_same_name_in_two_protocols_is_no_conflict() -> None:
     assert [(one.protocol, one.problem) for one in found] == [("http", ""), ("tcp", "")]
 
 
-def test_port_comes_from_the_container_that_declares_the_service() -> None:
+def test_service_may_be_declared_by_another_container() -> None:
     front = container(router(rule=HOST, service="s@docker"))
     back = container({"traefik.http.services.s.loadbalancer.server.port": "81"}, "back")
     found = {one.router: one for one in routes(front, back)}
-    assert (found["r"].port, found["r"].target, found["r"].problem) == (81, "s@docker", "")
+    assert found["r"].problem == ""
 
 
 def test_order_of_the_containers_makes_no_difference() -> None:
@@ -422,11 +402,6 @@ priority = 3
         entry_points=("web",),
         tls_on=("web",),
         asks=(Ask("a"),),
-        target="s",
-        middlewares=("m",),
-        middleware_kinds=("",),
-        priority=3,
-        provider="file",
     )
     assert parse_dynamic(yaml, TRAEFIK, project="edge") == (wanted,)
     assert parse_dynamic(toml, TRAEFIK, project="edge", name="edge.toml") == (wanted,)
@@ -435,7 +410,7 @@ priority = 3
 def test_file_with_tcp_and_udp_routers_gives_them_too() -> None:
     text = "tcp: {routers: {db: {rule: 'HostSNI(`db`)', service: s, tls: {passthrough: true}}}}\nudp: {routers: {q: {service: s}}}"
     db, q = parse_dynamic(text, TRAEFIK)
-    assert (db.protocol, db.asks, db.passthrough) == ("tcp", (Ask("db", "", ""),), True)
+    assert (db.protocol, db.asks) == ("tcp", (Ask("db", "", ""),))
     assert (q.protocol, q.entry_points, q.asks) == ("udp", ("dns",), ())
 
 
@@ -503,7 +478,7 @@ def test_shipped_traefik_has_its_three_entry_points() -> None:
         ("websecure", 443, True),
         ("traefik", 8080, False),
     ]
-    assert (found.docker, found.exposed_by_default, found.network, found.problem) == (True, False, "proxy", "")
+    assert (found.docker, found.exposed_by_default, found.problem) == (True, False, "")
 
 
 def test_shipped_stacks_have_one_route_each_by_http_and_https() -> None:
@@ -513,9 +488,9 @@ def test_shipped_stacks_have_one_route_each_by_http_and_https() -> None:
         for name, one in shipped(stack).items()
     ]
     found = parse_routes(containers, own_traefik())
-    assert [(one.router, one.project, one.services, one.port, one.asks) for one in found] == [
-        ("guestbook", "guestbook", ("web",), 80, (Ask("guestbook.localhost"),)),
-        ("whoami", "whoami", ("whoami",), 0, (Ask("whoami.localhost"),)),
+    assert [(one.router, one.project, one.services, one.asks) for one in found] == [
+        ("guestbook", "guestbook", ("web",), (Ask("guestbook.localhost"),)),
+        ("whoami", "whoami", ("whoami",), (Ask("whoami.localhost"),)),
     ]
     for one in found:
         assert (one.entry_points, one.tls_on, one.problem, one.reasons) == (
@@ -536,7 +511,4 @@ def test_shipped_dashboard_is_asked_on_the_internal_entry_point() -> None:
         rule="Host(`localhost`) || Host(`127.0.0.1`)",
         entry_points=("traefik",),
         asks=(Ask("localhost"), Ask("127.0.0.1")),
-        target="api@internal",
-        priority=38,
-        provider="file",
     )

@@ -55,20 +55,15 @@ class Router:
     by_default: bool = False
     rest: Options = ()
 
-    @property
-    def passthrough(self) -> bool:
-        return ("passthrough", "true") in (self.tls or ())
-
 
 @dataclass(frozen=True)
 class Part:
-    """A service or middleware. kind: a middleware's, as `basicauth`. port: a service's, 0 when the labels say none."""
+    """A service or middleware. kind: a middleware's, as `basicauth`."""
 
     name: str
     protocol: Protocol
     options: Options
     kind: str = ""
-    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,8 +145,7 @@ def _services(branch: Branch, protocol: Protocol) -> Iterator[Part]:
     """The services; their servers are no part of what has to be equal, as every container adds its own."""
     for one in branch.at("services").below.values():
         options = tuple(pair for pair in _options(one) if not pair[0].startswith("loadbalancer.server."))
-        port = one.at("loadBalancer", "server", "port").value
-        yield Part(one.name, protocol, options, port=int(port) if port.isdecimal() and port.isascii() else 0)
+        yield Part(one.name, protocol, options)
 
 
 def _middlewares(branch: Branch, protocol: Protocol) -> Iterator[Part]:

@@ -6,7 +6,7 @@ From Traefik's pkg/server (aggregator.go, router/router.go, router/tcp/manager.g
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from towline.errors import closest
 from towline.traefik.labels import Declared, Part, Provider, Router
@@ -26,19 +26,6 @@ class World:
         self.provider = provider
         self.services = _by_name(part for one in declared for part in one.services)
         self.middlewares = _by_name(part for one in declared for part in one.middlewares)
-
-    def service(self, protocol: Protocol, name: str) -> Part | None:
-        """The service of that name when it is declared here; of several containers' the one that says a port."""
-        found = self._here(self.services, protocol, name)
-        return next((part for part in found if part.port), found[0]) if found else None
-
-    def middleware(self, protocol: Protocol, name: str) -> Part | None:
-        return next(iter(self._here(self.middlewares, protocol, name)), None)
-
-    def _here(self, parts: _Parts, protocol: Protocol, name: str) -> list[Part]:
-        """The parts of that name: `auth` and `auth@docker` are here, `auth@file` is not."""
-        plain, _, provider = name.partition("@")
-        return parts.get((protocol, plain), []) if provider in ("", self.provider) else []
 
 
 def _by_name(parts: Iterable[Part]) -> _Parts:
@@ -68,13 +55,6 @@ def tls_on(router: Router, entry_points: tuple[str, ...], traefik: Traefik) -> t
         return entry_points if router.tls is not None else ()
     secured = {one.name for one in traefik.entry_points if one.tls}
     return tuple(name for name in entry_points if name in secured)
-
-
-def priority_of(router: Router) -> int:
-    """Of a router without a priority: its rule's length in bytes; a TCP router for any server name comes last."""
-    rule = router.rule or ""
-    any_name = router.protocol == "tcp" and [call.values for call in _calls(rule)] == [("*",)]
-    return -1 if any_name else len(rule.encode(errors="surrogatepass"))
 
 
 # ------------------------------------------------------------------------------------------------- how it is asked
@@ -143,7 +123,7 @@ def _parts_wrong(parts: _Parts, kind: str, names: Iterable[str], protocol: Proto
         if not found:
             known = [part for of, part in parts if of == protocol]
             yield f"no container's labels declare its {protocol} {kind} {name}; {closest(plain, known)}"
-        elif len({replace(part, port=0) for part in found}) > 1:
+        elif len(set(found)) > 1:
             yield f"its {kind} {plain} is declared differently by several containers, so Traefik drops it"
 
 

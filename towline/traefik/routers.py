@@ -15,7 +15,6 @@ from towline.traefik.labels import (
     PROTOCOLS,
     Declared,
     LabelledContainer,
-    Provider,
     Router,
     is_exposed,
     parse_container,
@@ -23,7 +22,7 @@ from towline.traefik.labels import (
 )
 from towline.traefik.matchers import Protocol
 from towline.traefik.requests import Ask
-from towline.traefik.resolve import World, asked_by, entry_points_of, priority_of, problem_of, tls_on
+from towline.traefik.resolve import World, asked_by, entry_points_of, problem_of, tls_on
 from towline.traefik.rules import BadRule
 from towline.traefik.settings_tree import Misread, parse_file
 from towline.traefik.static_configuration import Traefik, kept
@@ -37,9 +36,7 @@ class Route:
 
     rule: '' for UDP, and where it cannot be told. entry_points: those that exist, the defaults when none is named. tls_on:
     those of them that speak TLS. asks: example requests, none when there is a problem. reasons: why a part has no request.
-    problem: why Traefik does not serve it, else ''. target: Traefik's service; port: what its labels say, else 0.
-    middlewares as they are written; middleware_kinds beside them: `basicauth`, or '' when another place declares it.
-    priority: the label's, else the rule's length, as Traefik sorts by.
+    problem: why Traefik does not serve it, else ''.
     """
 
     router: str
@@ -52,18 +49,6 @@ class Route:
     asks: tuple[Ask, ...] = ()
     reasons: tuple[str, ...] = ()
     problem: str = ""
-    target: str = ""
-    port: int = 0
-    middlewares: tuple[str, ...] = ()
-    middleware_kinds: tuple[str, ...] = ()
-    priority: int = 0
-    passthrough: bool = False
-    provider: Provider = "docker"
-
-    @property
-    def tls(self) -> bool:
-        """Whether it is reached by TLS anywhere."""
-        return bool(self.tls_on)
 
 
 def parse_routes(containers: Iterable[LabelledContainer], traefik: Traefik) -> tuple[Route, ...]:
@@ -90,7 +75,7 @@ def parse_dynamic(text: str, traefik: Traefik, *, project: str = "", name: str =
     try:
         declared = parse_document(parse_file(text, name))
     except Misread as e:
-        return (Route("", "http", project, problem=_line(str(e)), provider="file"),)
+        return (Route("", "http", project, problem=_line(str(e))),)
     world = World(traefik, [declared], "file")
     return tuple(_route([_Found(router, LabelledContainer("", project, "", {}))], world) for router in declared.routers)
 
@@ -180,8 +165,6 @@ def _route(found: list[_Found], world: World, problem: str = "") -> Route:
     asked = asked_by(router, world.traefik, found[0].reason)
     entry_points, missing = entry_points_of(router, world.traefik)
     wrong = problem or problem_of(router, world) or asked.problem or ("" if entry_points else missing)
-    kinds = [world.middleware(router.protocol, name) for name in router.middlewares]
-    target = world.service(router.protocol, router.service)
     return Route(
         router=router.name,
         protocol=router.protocol,
@@ -195,11 +178,4 @@ def _route(found: list[_Found], world: World, problem: str = "") -> Route:
         asks=() if wrong else asked.asks,
         reasons=tuple(_line(reason) for reason in (*asked.reasons, missing if entry_points else "") if reason),
         problem=_line(wrong),
-        target=router.service,
-        port=target.port if target else 0,
-        middlewares=router.middlewares,
-        middleware_kinds=tuple(one.kind if one else "" for one in kinds),
-        priority=router.priority or priority_of(router),
-        passthrough=router.passthrough,
-        provider=world.provider,
     )

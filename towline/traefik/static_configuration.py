@@ -26,27 +26,25 @@ FILES = tuple(
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """Where Traefik listens. address: '' for every one of the machine; port: 0 when none can be told.
+    """Where Traefik listens. port: 0 when none can be told.
 
     tls: whether every HTTP router gets TLS here. redirect_to: the entry point, or `:port`, that every HTTP request is sent
-    on to, else ''. middlewares: what every HTTP router here has before its own.
+    on to, else ''.
     """
 
     name: str
-    address: str
     port: int
     proto: Protocol = "tcp"
     tls: bool = False
     redirect_to: str = ""
-    middlewares: tuple[str, ...] = ()
     as_default: bool = False
 
 
 @dataclass(frozen=True)
 class Traefik:
-    """docker: whether it looks at containers at all; the four after it are providers.docker's (or providers.swarm's).
+    """docker: whether it looks at containers at all; the three after it are providers.docker's (or providers.swarm's).
 
-    syntax: of rules that do not say. source: file, flags, environment or ''. problem: why it would not start or not work, else ''.
+    syntax: of rules that do not say. problem: why it would not start or not work, else ''.
     """
 
     entry_points: tuple[EntryPoint, ...]
@@ -54,9 +52,7 @@ class Traefik:
     exposed_by_default: bool = True
     constraints: str = ""
     default_rule: str = DEFAULT
-    network: str = ""
     syntax: Syntax = "v3"
-    source: str = ""
     problem: str = ""
 
     def listening(self, protocol: Protocol) -> tuple[str, ...]:
@@ -100,12 +96,11 @@ def parse_traefik(
 
     `image` tells v2 from v3 by its tag. Never raises: what Traefik would not start with is in `problem`.
     """
-    source = "file" if file else "flags" if any(word.startswith("-") for word in words) else "environment"
     try:
         branch = parse_file(file.text, file.name) if file else tree(_flags(words) or _variables(environment or {}))
-        return _traefik(branch, _syntax(branch, image), source if branch.below else "")
+        return _traefik(branch, _syntax(branch, image))
     except Misread as e:
-        return Traefik((EntryPoint("http", "", 80),), source=source, problem=str(e))
+        return Traefik((EntryPoint("http", 80),), problem=str(e))
 
 
 def _syntax(branch: Branch, image: str) -> Syntax:
@@ -127,8 +122,7 @@ def _flags(words: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
         key = next((key for key in pairs if key.lower() == name.lower()), name)
-        many = key.lower().endswith(".middlewares") and key in pairs
-        pairs[key] = f"{pairs[key]},{value}" if many else value
+        pairs[key] = value
     return [(tuple(name.split(".")), value) for name, value in pairs.items()]
 
 
@@ -147,7 +141,7 @@ def _variables(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], st
 # --------------------------------------------------------------------------------------------------- tree → value
 
 
-def _traefik(branch: Branch, syntax: Syntax, source: str) -> Traefik:
+def _traefik(branch: Branch, syntax: Syntax) -> Traefik:
     providers = branch.at("providers")
     docker = providers.at("docker") if providers.at("docker").on else providers.at("swarm")
     entry_points = tuple(_entry_points(branch))
@@ -157,9 +151,7 @@ def _traefik(branch: Branch, syntax: Syntax, source: str) -> Traefik:
         exposed_by_default=docker.flag("exposedByDefault", True),
         constraints=docker.at("constraints").value,
         default_rule=docker.at("defaultRule").value if docker.has("defaultRule") else DEFAULT,
-        network=docker.at("network").value,
         syntax=syntax,
-        source=source,
         problem=next(_problems(entry_points, docker.at("constraints").value), ""),
     )
 
@@ -170,9 +162,9 @@ def _entry_points(branch: Branch) -> Iterator[EntryPoint]:
     for one in sorted(given.values(), key=lambda one: one.name):
         yield _entry_point(one.name, one)
     if not given:
-        yield EntryPoint("http", "", 80)
+        yield EntryPoint("http", 80)
     if INTERNAL not in given and _own_pages(branch):
-        yield EntryPoint(INTERNAL, "", 8080)
+        yield EntryPoint(INTERNAL, 8080)
 
 
 def _own_pages(branch: Branch) -> bool:
@@ -191,16 +183,14 @@ def _own_page(part: Branch) -> bool:
 
 def _entry_point(name: str, branch: Branch) -> EntryPoint:
     address, _, proto = branch.at("address").value.partition("/")
-    host, colon, port = address.rpartition(":")
+    _, colon, port = address.rpartition(":")
     http = branch.at("http")
     return EntryPoint(
         name=name,
-        address=host.strip("[]"),
         port=_port(port) if colon else 0,
         proto=_proto(name, proto),
         tls=http.at("tls").on,
         redirect_to=http.at("redirections", "entryPoint", "to").value,
-        middlewares=http.at("middlewares").words,
         as_default=branch.flag("asDefault", False),
     )
 
