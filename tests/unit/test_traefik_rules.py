@@ -124,13 +124,13 @@ def test_deep_nesting_is_no_trouble(depth: int) -> None:
     ids=lambda text: text[:20].encode(errors="replace").decode(),
 )
 def test_huge_rule_is_looked_through_in_a_moment(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for syntax in ("v2", "v3"):
         try:
             assert len(asks_of(text, "http", syntax).asks) <= MOST  # type: ignore[arg-type]
         except BadRule as e:
             assert "\n" not in str(e)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_rule_longer_than_anyone_writes_is_refused() -> None:
