@@ -22,7 +22,7 @@ from towline.traefik.labels import (
 )
 from towline.traefik.matchers import Protocol
 from towline.traefik.requests import Ask
-from towline.traefik.resolve import World, asked_by, entry_points_of, problem_of, tls_on
+from towline.traefik.router_status import World, asked_by, entry_points_of, problem_of, tls_on
 from towline.traefik.rules import BadRule
 from towline.traefik.settings_tree import Misread, parse_file
 from towline.traefik.static_configuration import Traefik, kept
