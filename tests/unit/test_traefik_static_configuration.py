@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from towline.traefik.default_rule import DEFAULT, Named, normalize, rule_from
-from towline.traefik.rules import BadRule
-from towline.traefik.static_configuration import ConfigFile, EntryPoint, Traefik, config_paths, kept, parse_traefik
+from towline.traefik.default_rule import DEFAULT, TemplateData, normalize, rule_from
+from towline.traefik.rules import InvalidRule
+from towline.traefik.static_configuration import (
+    ConfigFile,
+    EntryPoint,
+    Traefik,
+    config_paths,
+    meets_constraints,
+    parse_traefik,
+)
 
 WEB = EntryPoint("web", 80)
 YAML = """
@@ -122,7 +129,7 @@ def test_without_entry_points_there_is_one_on_port_80() -> None:
 def test_internal_entry_point_is_there_when_a_page_needs_it_and_never_a_default(word: str, there: bool) -> None:
     found = parse_traefik(("--entrypoints.web.address=:80", word))
     assert [one.name for one in found.entry_points] == (["web", "traefik"] if there else ["web"])
-    assert found.defaults("http") == ("web",)
+    assert found.default_entry_points("http") == ("web",)
     assert EntryPoint("traefik", 8080) in found.entry_points or not there
 
 
@@ -147,9 +154,13 @@ def test_defaults_are_all_entry_points_of_the_protocol_or_those_marked() -> None
         f"--entrypoints.{name}.address=:{port}" for name, port in (("b", 1), ("a", 2), ("u", "3/udp"), ("traefik", 4))
     ]
     found = parse_traefik(words)
-    assert (found.defaults("http"), found.defaults("tcp"), found.defaults("udp")) == (("a", "b"), ("a", "b"), ("u",))
-    assert parse_traefik([*words, "--entrypoints.b.asdefault"]).defaults("http") == ("b",)
-    assert found.listening("http") == ("a", "b", "traefik")
+    assert (
+        found.default_entry_points("http"),
+        found.default_entry_points("tcp"),
+        found.default_entry_points("udp"),
+    ) == (("a", "b"), ("a", "b"), ("u",))
+    assert parse_traefik([*words, "--entrypoints.b.asdefault"]).default_entry_points("http") == ("b",)
+    assert found.entry_points_for("http") == ("a", "b", "traefik")
 
 
 @pytest.mark.parametrize(
@@ -277,13 +288,13 @@ def test_paths_of_the_file_begin_with_the_one_that_is_named() -> None:
     ],
 )
 def test_constraints_let_containers_in_by_their_labels(constraints: str, wanted: bool | None) -> None:
-    assert kept({"tier": "front"}, constraints) is wanted
+    assert meets_constraints({"tier": "front"}, constraints) is wanted
 
 
 @pytest.mark.parametrize("constraints", ["Label(`a`)", "label(`a`, `b`)", "Label(`a`, `b`", "Host(`a`)"])
 def test_constraints_that_are_none_are_refused(constraints: str) -> None:
-    with pytest.raises(BadRule):
-        kept({}, constraints)
+    with pytest.raises(InvalidRule):
+        meets_constraints({}, constraints)
 
 
 # ----------------------------------------------------------------------------------------------------- default rule
@@ -310,7 +321,7 @@ def test_constraints_that_are_none_are_refused(constraints: str) -> None:
     ],
 )
 def test_default_rule_is_made_where_its_template_can_be_told(template: str, rule: str | None) -> None:
-    assert rule_from(template, Named("web-shop", "shop-web-1", {"my.host": "h.example"})) == rule
+    assert rule_from(template, TemplateData("web-shop", "shop-web-1", {"my.host": "h.example"})) == rule
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def routes_in_files(front: Proxy, here: Here, survey: Survey) -> Iterator[Route]
         if path.endswith((".yml", ".yaml", ".toml")) and path not in config_paths(()):
             for route in parse_dynamic(text, front.traefik, project=front.stack.project, name=posixpath.basename(path)):
                 if route.router:
-                    yield route if deployed else replace(route, asks=(), reasons=(UNDEPLOYED,))
+                    yield route if deployed else replace(route, requests=(), reasons=(UNDEPLOYED,))
 
 
 def check_front(host: str, front: Proxy, bad: Mapping[tuple[str, str], str]) -> Finding:

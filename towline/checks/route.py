@@ -15,7 +15,7 @@ from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
 from towline.traefik.labels import LabelledContainer
-from towline.traefik.routers import Ask, Route, parse_routes
+from towline.traefik.routers import ExampleRequest, Route, parse_routes
 
 __all__ = ["Proxy", "ServedRoute", "because", "from_here", "fronts", "judge", "reached", "served"]
 
@@ -82,7 +82,7 @@ def _at_entry_points(stack: Stack, front: Proxy, route: Route) -> Iterator[Serve
         return
     points = {one.name: one for one in front.traefik.entry_points}
     for name in route.entry_points:
-        questions = tuple(_question(ask, route, name, front.where(points[name])) for ask in route.asks if ask.safe)
+        questions = tuple(_question(ask, route, name, front.where(points[name])) for ask in route.requests if ask.safe)
         yield ServedRoute(stack, front, route, name, tuple(one for one in questions if one.address))
 
 
@@ -101,7 +101,7 @@ def _name_or(name: str, address: str) -> str:
     return address if not name or name == "localhost" or name.endswith(".localhost") else name
 
 
-def _question(ask: Ask, route: Route, entry_point: str, where: tuple[str, int]) -> Probe:
+def _question(ask: ExampleRequest, route: Route, entry_point: str, where: tuple[str, int]) -> Probe:
     return Probe(
         *where,
         name=ask.host,
@@ -153,10 +153,10 @@ def _answers(
     if why := because(one, bad):
         return about.skip(name, f"see {why}")
     got = [(question, answers[question]) for question in one.questions if question in answers]
-    if not got and one.here and one.route.asks:
+    if not got and one.here and one.route.requests:
         return about.skip(name, "its entry point is published for the host alone")
     if not got:
-        unreached = NOWHERE if one.route.asks and not one.questions else UNTOLD
+        unreached = NOWHERE if one.route.requests and not one.questions else UNTOLD
         return about.skip(name, one.route.reasons[0] if one.route.reasons else unreached)
     point = one.front.point(one.entry_point)
     onward = point.redirect_to if point and one.route.protocol == "http" else ""
@@ -240,7 +240,7 @@ def _told_files(one: ServedRoute, survey: Survey) -> dict[str, str]:
 
 def _names(about: Subject, one: ServedRoute, survey: Survey) -> Iterator[Finding]:
     """Of the names that the host was asked to resolve: those in labels, but .localhost, which is every machine itself."""
-    hosts = sorted({ask.host for ask in one.route.asks} & survey.names.keys())
+    hosts = sorted({ask.host for ask in one.route.requests} & survey.names.keys())
     if not hosts:
         return
     name = f"{one.name.rpartition('.')[0]}.names"
