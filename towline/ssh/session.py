@@ -75,7 +75,7 @@ class Session:
                     self.send(chunk)
                     continue
                 return
-        except Exception as error:  # of the source: the command must not take what it got so far for the whole
+        except Exception as error:  # the source failed: the command must not take incomplete data as complete
             self._feed_error = error
             self._kill()
             self.channel.close()
