@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from towline.text import count_text, last_lines, limit, size_text
+from towline.text.amounts import count_text, last_lines, limit, size_text
 
 
 @pytest.mark.parametrize(
