@@ -19,7 +19,7 @@ from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Session
-from towline.text.amounts import last_lines
+from towline.text.lines import last_lines
 
 _Opener = Callable[[], AbstractContextManager[Session]]
 

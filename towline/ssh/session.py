@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import paramiko
 
 from towline.errors import ConnectionLost
-from towline.text.amounts import last_lines
+from towline.text.lines import last_lines
 
 BLOCK = 1 << 18  # bytes a read may return
 
