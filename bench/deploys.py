@@ -20,7 +20,8 @@ from towline import sandbox
 from towline.bundle.working_tree import load_working_tree
 from towline.deploy.planning.plan import Options
 from towline.deploy.prepare import prepare
-from towline.deploy.runner import Outcome, carry_out, send_release
+from towline.deploy.runner import Outcome, run_plan
+from towline.deploy.upload import upload_release
 from towline.project.catalog import Catalog, load_catalog
 from towline.project.settings import load_settings
 from towline.ssh.connection import Connection
@@ -55,10 +56,10 @@ def deploy_and_measure(connection: Connection, catalog: Catalog, name: str) -> t
     planned = time.perf_counter() - start
     start = time.perf_counter()
     if plan.new_release:
-        send_release(connection, tree.stack, tree.manifest, plan, Silent())  # type: ignore[arg-type]
+        upload_release(connection, tree, plan)
     sent = time.perf_counter() - start
     size = connection.ledger.bytes_up - before
-    outcome: Outcome = carry_out(connection, plan, Options(), Silent())  # type: ignore[arg-type]
+    outcome: Outcome = run_plan(connection, plan, Options(), Silent())  # type: ignore[arg-type]
     assert outcome.result == "deployed", outcome
     return planned, sent, size
 

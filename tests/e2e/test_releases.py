@@ -159,8 +159,8 @@ def test_an_unchanged_stack_sends_no_tarball(project: Project) -> None:
     write(project, "one\n")
     deploy(project)
     err = deploy(project)
-    assert "files as they are there" in err
-    assert " put " not in err
+    assert "files unchanged" in err
+    assert " upload " not in err
     assert "1 login · 3 sessions" in err
     assert len(releases(project)) == 1
 
@@ -182,7 +182,7 @@ def test_a_file_changed_there_by_hand_is_said_and_kept_beside(project: Project) 
     deploy(project)
     (project.live() / "index.html").write_text("by hand\n")
     err = deploy(project)
-    assert "index.html was changed there; kept beside as index.html.before-" in err
+    assert "index.html was changed on the server; kept as index.html.before-" in err
     (kept,) = project.live().glob("index.html.before-*")
     assert kept.read_text() == "by hand\n"
     assert (project.live() / "index.html").read_text() == "one\n"
@@ -194,7 +194,7 @@ def test_a_file_that_a_container_wrote_where_a_release_wants_one_is_kept_beside(
     (project.live() / "data" / "seed").write_text("the container's\n")
     (folder / "data").mkdir()
     (folder / "data" / "seed").write_text("the release's\n")
-    assert "data/seed was changed there" in deploy(project)
+    assert "data/seed was changed on the server" in deploy(project)
     (kept,) = (project.live() / "data").glob("seed.before-*")
     assert kept.read_text() == "the container's\n"
     assert (project.live() / "data" / "seed").read_text() == "the release's\n"

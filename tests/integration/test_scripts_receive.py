@@ -50,7 +50,7 @@ def test_second_release_has_only_what_changed_sent_and_the_rest_linked(server: S
     first = server.send(TREE)
     before = read_tree(server.files(first.release))
     second = server.send(TREE | {"conf/b.txt": "new", "more.txt": "more"})
-    assert sorted(entry.path for entry in second.send) == ["conf/b.txt", "more.txt"]
+    assert sorted(entry.path for entry in second.uploads) == ["conf/b.txt", "more.txt"]
     old, new = server.files(first.release), server.files(second.release)
     assert inode(old / "conf/a.txt") == inode(new / "conf/a.txt")
     assert inode(old / "conf/b.txt") != inode(new / "conf/b.txt")
@@ -210,7 +210,7 @@ def test_flipped_bit_on_the_way_is_refused(server: Server, sent: Sent) -> None:
 def test_wrong_sum_is_refused(server: Server) -> None:
     server.send(TREE)
     plan, manifest = server.plan(NEW)
-    send = (replace(entry, sha256="0" * 64) if entry.path == "more.txt" else entry for entry in plan.send)
+    send = (replace(entry, sha256="0" * 64) if entry.path == "more.txt" else entry for entry in plan.uploads)
     wrong = server.stream(replace(plan, send=tuple(send)), manifest)
     assert refused_without_a_trace(server, plan, manifest, wrong)
 
@@ -218,7 +218,7 @@ def test_wrong_sum_is_refused(server: Server) -> None:
 def test_file_missing_from_the_tar_and_its_sums_is_refused(server: Server) -> None:
     server.send(TREE)
     plan, manifest = server.plan(NEW)
-    fewer = tuple(entry for entry in plan.send if entry.path != "more.txt")
+    fewer = tuple(entry for entry in plan.uploads if entry.path != "more.txt")
     assert refused_without_a_trace(server, plan, manifest, server.stream(replace(plan, send=fewer), manifest))
 
 

@@ -101,7 +101,7 @@ def test_what_comes_after_the_last_frame_is_not_waited_for() -> None:
     assert read(Said(b"z\n", code=None)) == ([], b"")
 
 
-def test_silence_is_a_cut_line() -> None:
+def test_silence_is_a_lost_connection() -> None:
     with pytest.raises(ConnectionLost, match="silent"):
         read(Said(b"k\n", code=None))
 

@@ -38,7 +38,7 @@ def test_deploy_that_succeeded_is_no_error() -> None:
     ("result", "plan", "kind", "code", "words"),
     [
         ("kept", SECOND, DeployRolledBack, 5, ["failed at 'build'", "r1", "never touched"]),
-        ("restored", SECOND, DeployRolledBack, 5, ["failed at 'build'", "r1", "was put back"]),
+        ("restored", SECOND, DeployRolledBack, 5, ["failed at 'build'", "r1", "was restored"]),
         ("down", SECOND, DeployFailed, 6, ["failed at 'build'", "r1", "down"]),
         ("died", SECOND, DeployFailed, 6, ["killed", "'build'"]),
         ("kept", FIRST, DeployFailed, 6, ["failed at 'build'", "none runs now"]),

@@ -94,7 +94,7 @@ def go_back(release: str, timeout: int = 120) -> tuple[Step, ...]:
 def test_first_deploy_sends_everything_and_goes_back_to_nothing() -> None:
     made = plan(OLD, FRESH)
     assert (made.run, made.release, made.previous, made.new_release) == ("20261123-120000", "20261123-120000", "", True)
-    assert (made.send, made.links, made.drop) == (OLD.entries, {}, ())
+    assert (made.uploads, made.links, made.drop) == (OLD.entries, {}, ())
     assert made.steps == recreate("20261123-120000")
     assert made.undo == (Step("down", DOWN), Step("apply", ("apply", "")))
 
@@ -102,7 +102,7 @@ def test_first_deploy_sends_everything_and_goes_back_to_nothing() -> None:
 def test_unchanged_stack_has_no_new_release_and_sends_nothing() -> None:
     made = plan(OLD)
     assert (made.release, made.previous, made.new_release) == ("20261101-000000", "20261101-000000", False)
-    assert (bool(made.changes), made.send, made.links, made.drop) == (False, (), {}, ())
+    assert (bool(made.changes), made.uploads, made.links, made.drop) == (False, (), {}, ())
     assert made.run == "20261123-120000"
 
 
@@ -113,7 +113,7 @@ def test_unchanged_stack_is_still_recreated_as_its_strategy_says() -> None:
 def test_changed_stack_sends_what_changed_and_goes_back_to_the_live_release() -> None:
     new = manifest(file("compose.yaml", "v2"), file("conf/a", "a"), file("more", "more"))
     made = plan(new)
-    assert [entry.path for entry in made.send] == ["more", "compose.yaml"]
+    assert [entry.path for entry in made.uploads] == ["more", "compose.yaml"]
     assert made.drop == ("compose.yaml", "conf/b")
     assert (made.release, made.previous) == ("20261123-120000", "20261101-000000")
     assert made.steps == recreate("20261123-120000")
@@ -209,7 +209,7 @@ def test_renamed_file_of_another_mode_is_sent() -> None:
 
 def test_file_whose_mode_alone_changed_is_sent_and_never_linked() -> None:
     made = plan(manifest(*OLD.entries[:2], file("conf/b", "b", 0o600)))
-    assert ([entry.path for entry in made.send], made.links, made.drop) == (["conf/b"], {}, ("conf/b",))
+    assert ([entry.path for entry in made.uploads], made.links, made.drop) == (["conf/b"], {}, ("conf/b",))
 
 
 def test_folder_whose_last_file_goes_is_dropped_with_it() -> None:
@@ -251,7 +251,7 @@ def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
     kept = (Step("mounts", ("mounts",)), Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
     assert made.steps == (*go_back("20261001-000000"), *kept)
     assert made.undo == go_back("20261101-000000")
-    assert (made.send, made.drop) == ((), ())
+    assert (made.uploads, made.drop) == ((), ())
 
 
 def test_rollback_passes_over_releases_that_were_never_good() -> None:

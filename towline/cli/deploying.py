@@ -9,7 +9,7 @@ from towline.bundle.secret_texts import SecretTexts, pick_secret_texts, read_sec
 from towline.bundle.working_tree import WorkingTree
 from towline.cli.options import DeployFlags, RunFlags, deploy_options, required_stack
 from towline.cli.output import say, show
-from towline.deploy.deploy import deploy, deploy_in_order, join, rollback
+from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback
 from towline.errors import ChangesPending, DeployedInPart
@@ -97,7 +97,7 @@ def roll_back(workspace: Workspace, stack: Stack, release: str, flags: RunFlags,
 def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
     """Show the stack's running deploy, or the last one, from its start to its end. Raises its error."""
     with view_of(read_secret_texts(stack), RunFlags(verbose=verbose)) as view:
-        join(workspace.connection(stack), stack, view)
+        attach(workspace.connection(stack), stack, view)
 
 
 def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:

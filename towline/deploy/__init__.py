@@ -1,1 +1,1 @@
-"""A deploy: plan.py decides, run.py carries out."""
+"""Deploys: prepare.py reads, planning/ decides, runner.py runs the plan on the server and follows it."""

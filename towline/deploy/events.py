@@ -1,4 +1,4 @@
-"""What a runner writes, as it comes: events and output, whichever session they come through."""
+"""The events and the output of a runner, as follow.sh frames them; another session can go on where one ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SILENCE = 20  # seconds; the follower says at least `k` every second
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the runner's events. at: the server's uptime in seconds; values: what belongs to the event."""
+    """One line of the runner's events. at: the server's uptime in seconds; values: the event's own."""
 
     name: str
     at: float
@@ -24,7 +24,7 @@ class Event:
 
 @dataclass
 class FollowPosition:
-    """How far the reading has come, so that another session can go on from there. `ended`: the runner has finished."""
+    """How many bytes have been read, so that another session can go on from there. ended: the runner has finished."""
 
     events: int = 0
     output: int = 0
@@ -35,17 +35,17 @@ class FollowPosition:
 def frames(session: Session) -> Iterator[tuple[str, bytes]]:
     """The frames of follow.sh: a letter and its bytes.
 
-    Raises ConnectionLost when the line breaks or stays silent, RemoteFailed when the script ends without its last frame.
+    Raises ConnectionLost when the connection is lost or stays silent, RemoteFailed when the script ends without its last frame.
     """
     buffer = bytearray()
     chunks = session.chunks(until=time.monotonic() + SILENCE)
     while True:
-        frame = _take(buffer)
+        frame = _take_frame(buffer)
         if frame is None:
             try:
                 chunk = next(chunks, b"")
             except TimeoutError as error:
-                raise ConnectionLost("the line has been silent") from error
+                raise ConnectionLost("the connection has been silent") from error
             if not chunk:
                 break
             buffer += chunk
@@ -60,7 +60,8 @@ def frames(session: Session) -> Iterator[tuple[str, bytes]]:
     )
 
 
-def _take(buffer: bytearray) -> tuple[str, bytes] | None:
+def _take_frame(buffer: bytearray) -> tuple[str, bytes] | None:
+    """The first frame, taken out of the buffer; None when it is not whole yet."""
     head, newline, _ = buffer.partition(b"\n")
     if not newline:
         return None
@@ -73,21 +74,21 @@ def _take(buffer: bytearray) -> tuple[str, bytes] | None:
     return letter, body
 
 
-def follow(session: Session, followed: FollowPosition) -> Iterator[Event | bytes]:
-    """Events, and output as bytes, from where `followed` stands; moves it on. Ends when the runner has ended."""
+def follow(session: Session, position: FollowPosition) -> Iterator[Event | bytes]:
+    """Events, and output as bytes, from `position` on, which is moved. Ends when the runner has ended."""
     for letter, body in frames(session):
         if letter == "o":
-            followed.output += len(body)
+            position.output += len(body)
             yield body
         elif letter == "e":
-            followed.events += len(body)
-            yield from _events(body, followed)
+            position.events += len(body)
+            yield from _events(body, position)
         elif letter in "xz":
-            followed.ended = True
+            position.ended = True
 
 
-def _events(body: bytes, followed: FollowPosition) -> Iterator[Event]:
-    *lines, followed._event_tail = (followed._event_tail + body).split(b"\n")
+def _events(body: bytes, position: FollowPosition) -> Iterator[Event]:
+    *lines, position._event_tail = (position._event_tail + body).split(b"\n")
     for line in lines:
         row = json.loads(line)
         yield Event(row.pop("event"), row.pop("t"), {name: str(value) for name, value in row.items()})

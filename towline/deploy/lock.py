@@ -1,4 +1,4 @@
-"""A person's lock on a stack: a line of text that every deploy reads and stops at."""
+"""A person's lock on a stack: a line of text in a file on the host; a deploy that finds one does not start."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ _UNLOCK = 'cat "$1/held" 2>/dev/null; rm -f "$1/held"'
 
 
 def lock(connection: Connection, stack: str, message: str, note: Callable[[str], None]) -> str:
-    """The text that the lock holds now: who, since when, the message. Raises LockHeld with the other's text."""
+    """Lock the stack; the lock's text: who, since when, the message. One session.
+
+    `note` is told of interrupted deploys. Raises LockHeld with the text of a lock that is there, RemoteFailed.
+    """
     at = datetime.now(UTC).isoformat(timespec="seconds")
     text = " ".join(f"by {sender()} since {at}: {message or 'no message'}".split())
     result = _run(connection, script(_LOCK, StackPaths(connection.host.root, stack).home, text), note)
     if result.code == LockHeld.exit_code:
-        raise LockHeld(f"{stack}: locked already: {result.out.strip()}", f"`inv unlock --stack={stack}` takes it off")
+        raise LockHeld(f"{stack}: locked already: {result.out.strip()}", f"`inv unlock --stack={stack}` removes it")
     if not result.ok:
         raise RemoteFailed(f"{stack}: the lock could not be written: {result.err.strip()}")
     return text
 
 
 def unlock(connection: Connection, stack: str, note: Callable[[str], None]) -> str:
-    """What the lock said; '' when there was none."""
+    """Remove the lock; its text, '' when there was none. One session."""
     return _run(connection, script(_UNLOCK, StackPaths(connection.host.root, stack).home), note).out.strip()
 
 
 def _run(connection: Connection, command: Command, note: Callable[[str], None]) -> Result:
-    result, found = connection.batch([command, interrupted.command(connection.host.root)], name="lock")
-    interrupted.tell(found, note)
+    result, interruptions = connection.batch([command, interrupted.command(connection.host.root)], name="lock")
+    interrupted.tell(interruptions, note)
     return result

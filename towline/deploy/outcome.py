@@ -1,4 +1,4 @@
-"""What an outcome means for who asked: nothing when the new release runs, else the error with its exit code."""
+"""The error that an outcome stands for, with its exit code; none when the new release runs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
         return locked(plan.stack, outcome.named("locked")[0].values["holder"])
     if outcome.result == "stale":
         return LockHeld(f"{plan.stack}: others deployed it each time this deploy got the lock", "try again later")
-    what = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
+    failure = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
     if outcome.result == "died":
         return DeployFailed(
-            f"{plan.stack}: the runner on the server was killed in mid-sequence (at {_last_step(outcome)!r})",
-            f"`inv deploy --stack={plan.stack}` looks at what stands and mends it",
+            f"{plan.stack}: the runner on the server was killed at {_last_step(outcome)!r}",
+            f"`inv deploy --stack={plan.stack}` reads the current state and repairs it",
         )
     if outcome.result == "down":
         return DeployFailed(
-            f"{plan.stack}: {what}, and putting release {plan.previous or 'none'} back failed too: the stack is down",
-            "the output above tells why; mend it, then deploy again",
+            f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too: the stack is down",
+            "the output above has the reason; repair it, then deploy again",
         )
     if not plan.previous:
-        return DeployFailed(f"{plan.stack}: {what}; no release ran before, and none runs now")
-    how = "runs on, it was never touched" if outcome.result == "kept" else "was put back and runs"
-    return DeployRolledBack(f"{plan.stack}: {what}; the release before, {plan.previous}, {how}")
+        return DeployFailed(f"{plan.stack}: {failure}; no release ran before, and none runs now")
+    state = "runs on, it was never touched" if outcome.result == "kept" else "was restored and runs"
+    return DeployRolledBack(f"{plan.stack}: {failure}; the release before, {plan.previous}, {state}")
 
 
 def locked(stack: str, holder: str) -> LockHeld:

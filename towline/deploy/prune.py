@@ -1,4 +1,4 @@
-"""Disk freed on a host: releases that going back does not need, the tags of their images, the build cache."""
+"""Free disk space on a host: releases that no rollback needs, the tags of their images, the build cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from towline.ssh.connection import Connection
 
 @dataclass(frozen=True)
 class Pruned:
-    """releases: (stack, id) pairs; bytes: what their files took; cache: the build cache, as docker words its size."""
+    """releases: (stack, id) pairs; bytes: what their files took; cache: the size of the build cache, as docker writes it."""
 
     releases: tuple[tuple[str, str], ...]
     bytes: int
@@ -24,11 +24,11 @@ class Pruned:
 
 
 def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
-    """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is deployed."""
-    words = "yes" if really else "no"
+    """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is being deployed."""
+    answer = "yes" if really else "no"
     commands = [
         docker.disk_use(),
-        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, words) for stack in stacks),
+        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer) for stack in stacks),
         *([docker.prune_cache()] if really else []),
     ]
     use, *pruned = connection.batch(commands, name="prune")

@@ -1,4 +1,4 @@
-"""A release on its way to the server: the tarball of what the release before lacks, and the files of the run."""
+"""What a deploy uploads: the tarball of what the previous release lacks, and the files of the run."""
 
 from __future__ import annotations
 
@@ -8,24 +8,54 @@ import json
 import socket
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from towline.bundle.manifest import Entry, Manifest
 from towline.bundle.tarball import tar_stream
-from towline.commands.shell import assignments
+from towline.bundle.working_tree import WorkingTree
+from towline.commands import shell
 from towline.deploy.planning.plan import Options, Plan
+from towline.errors import RemoteFailed
 from towline.project.catalog import Stack
 from towline.remote import script
+from towline.ssh.connection import Connection
+from towline.text.lines import last_lines
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an upload took. size: bytes that went over the connection."""
+
+    size: int
+    seconds: float
+
+
+def upload_release(connection: Connection, tree: WorkingTree, plan: Plan) -> Upload:
+    """Upload the release in one session; it is unpacked, verified and named on the server, beside the live folder.
+
+    Raises RemoteFailed when what arrived is not what was sent or the disk is full: nothing has changed then.
+    """
+    before, start = connection.ledger.bytes_up, time.monotonic()
+    words = (connection.host.root, plan.stack, plan.release, plan.previous or "-", tree.manifest.digest)
+    command = shell.script(script("receive"), *words)
+    result = connection.upload(release_stream(tree.stack, tree.manifest, plan), command)
+    if not result.ok:
+        raise RemoteFailed(
+            f"{plan.stack}: the release could not be uploaded to {connection.host.name}; nothing has changed there",
+            hint=" / ".join(last_lines(result.err, 3)) or f"exit code {result.code}",
+        )
+    return Upload(connection.ledger.bytes_up - before, time.monotonic() - start)
 
 
 def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[bytes]:
-    """The gzip tar that receive.sh takes, in pieces: the lists first, then the files."""
-    sums = "".join(f"{entry.sha256}  {entry.path}\n" for entry in plan.send if entry.kind == "f")
+    """The gzip tar that receive.sh takes, in chunks: the lists first, then the files."""
+    sums = "".join(f"{entry.sha256}  {entry.path}\n" for entry in plan.uploads if entry.kind == "f")
     lists = {
-        "lines": Manifest(plan.send).text(),
+        "lines": Manifest(plan.uploads).text(),
         "meta.json": json.dumps(release_meta(stack, manifest, plan)) + "\n",
         "sums": sums,
         "drop": "".join(f"{path}\n" for path in plan.drop),
@@ -34,7 +64,7 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
     folder = f"{plan.release}.part"
     contents = {f"{folder}/{name}": text.encode() for name, text in lists.items()}
     members = [Entry("f", 0o600, len(content), "-", path) for path, content in contents.items()]
-    members += [replace(entry, path=f"{folder}/new/{entry.path}") for entry in plan.send]
+    members += [replace(entry, path=f"{folder}/new/{entry.path}") for entry in plan.uploads]
     return tar_stream(members, {f"{folder}/new/{path}": target for path, target in plan.links.items()}, contents)
 
 
@@ -48,7 +78,7 @@ def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, obje
         "git": git_commit(stack.folder),
         "strategy": plan.strategy,
         "digest": manifest.digest,
-        "bytes": sum(entry.size for entry in manifest.entries),
+        "bytes": manifest.size,
     }
 
 
@@ -86,7 +116,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
     texts = {
         **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "roll", "keep", "follow")},
         "drift.sh": script("seen", "drift"),
-        "settings": assignments(dict(settings)),
+        "settings": shell.assignments(dict(settings)),
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),
     }

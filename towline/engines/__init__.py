@@ -1,1 +1,1 @@
-"""How a stack is brought up: the same plan on one machine (compose) or on a cluster (swarm)."""
+"""The steps that bring a stack up, for each engine: Docker Compose on one machine (swarm is to come)."""

@@ -1,4 +1,4 @@
-"""The sequences for one machine with Docker Compose. Pure: names in, steps out."""
+"""The sequences of steps for one machine with Docker Compose. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from towline.engines.steps import Step
 
 @dataclass(frozen=True)
 class Sequence:
-    """What the steps are made from.
+    """What the steps of one run are made from.
 
-    roll: services whose new containers start beside the old, in their order, and how many. signals: service → signal, for those
-    that read changed files again by themselves. restarts: service → the one that it has to be started after. max_downtime:
-    seconds, None for no limit. cache: the rehearsal may use the build cache.
+    roll: services whose new containers start beside the old, in their order, and how many. signals: service and signal, for
+    those that read changed files again by themselves. restarts: service and the one that it has to be started after.
+    max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache.
     """
 
     project: str
@@ -29,57 +29,57 @@ class Sequence:
     max_downtime: float | None = None
 
 
-def recreate(of: Sequence) -> tuple[Step, ...]:
+def recreate(sequence: Sequence) -> tuple[Step, ...]:
     """down → build → up, with everything that can fail or take long rehearsed before the down.
 
     The rehearsal builds in the release's own folder, from scratch unless `cache`; the build between down and up then comes
     from the cache that it filled. `stage` makes the copies that `apply` only has to rename.
     """
     return (
-        *_networks(of),
-        Step("rehearse", ("in_release", *compose.build(of.project, cache=of.cache))),
+        *_networks(sequence),
+        Step("rehearse", ("in_release", *compose.build(sequence.project, cache=sequence.cache))),
         Step("pull", ("pull",)),
-        Step("stage", ("stage", of.release)),
-        Step("down", ("in_live_if_any", *compose.down(of.project))),
-        Step("apply", ("apply", of.release)),
-        Step("build", ("in_live", *compose.build(of.project))),
-        Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
-        *_settle(of),
+        Step("stage", ("stage", sequence.release)),
+        Step("down", ("in_live_if_any", *compose.down(sequence.project))),
+        Step("apply", ("apply", sequence.release)),
+        Step("build", ("in_live", *compose.build(sequence.project))),
+        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        *_settle(sequence),
     )
 
 
-def update(of: Sequence) -> tuple[Step, ...]:
+def update(sequence: Sequence) -> tuple[Step, ...]:
     """build → up: compose recreates the services whose image, configuration or mounted files changed, and no other."""
     return (
-        *_networks(of),
-        Step("build", ("in_release", *compose.build(of.project))),
+        *_networks(sequence),
+        Step("build", ("in_release", *compose.build(sequence.project))),
         Step("pull", ("pull",)),
-        Step("stage", ("stage", of.release)),
-        Step("apply", ("apply", of.release)),
-        *_rolls(of),
-        Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
-        *_restarts(of),
-        *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in of.signals),
-        *_settle(of),
+        Step("stage", ("stage", sequence.release)),
+        Step("apply", ("apply", sequence.release)),
+        *_rolls(sequence),
+        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        *_restarts(sequence),
+        *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in sequence.signals),
+        *_settle(sequence),
     )
 
 
-def _networks(of: Sequence) -> tuple[Step, ...]:
-    return tuple(Step("network", ("need_network", name)) for name in sorted(of.networks))
+def _networks(sequence: Sequence) -> tuple[Step, ...]:
+    return tuple(Step("network", ("need_network", name)) for name in sorted(sequence.networks))
 
 
-def _rolls(of: Sequence) -> tuple[Step, ...]:
-    """What needs no new containers is left as it is."""
-    return tuple(Step(f"roll {name}", ("roll", name, str(count))) for name, count in of.roll.items())
+def _rolls(sequence: Sequence) -> tuple[Step, ...]:
+    """A step for each service that is rolled; a service that needs no new containers is left alone by it."""
+    return tuple(Step(f"roll {name}", ("roll", name, str(count))) for name, count in sequence.roll.items())
 
 
-def _restarts(of: Sequence) -> tuple[Step, ...]:
-    """Compose restarts some of them itself; then these do nothing."""
-    return tuple(Step(f"restart {name}", ("restart_after", name, other)) for name, other in of.restarts)
+def _restarts(sequence: Sequence) -> tuple[Step, ...]:
+    """A step for each service that has to be restarted; it does nothing where compose has done so itself."""
+    return tuple(Step(f"restart {name}", ("restart_after", name, other)) for name, other in sequence.restarts)
 
 
-def _settle(of: Sequence) -> tuple[Step, ...]:
-    limit = "" if of.max_downtime is None else f"{of.max_downtime:g}"
+def _settle(sequence: Sequence) -> tuple[Step, ...]:
+    limit = "" if sequence.max_downtime is None else f"{sequence.max_downtime:g}"
     return (
         Step("health", ("health",)),
         Step("mounts", ("mounts",)),
@@ -88,31 +88,31 @@ def _settle(of: Sequence) -> tuple[Step, ...]:
     )
 
 
-def go_back(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
+def go_back(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """The steps that make `release`, one that ran before, run again with the images it had.
 
     down=False leaves containers alone that are as that release has them; those of `signals` read its files again.
     """
     return (
-        Step("stage", ("stage", of.release)),
-        *([Step("down", ("in_live_if_any", *compose.down(of.project)))] if down else []),
-        Step("apply", ("apply", of.release)),
-        Step("images", ("restore_images", of.release)),
-        *_rolls(of),
-        Step("up", ("in_live", *compose.up(of.project)), seconds=of.timeout),
-        *_restarts(of),
-        *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in of.signals),
+        Step("stage", ("stage", sequence.release)),
+        *([Step("down", ("in_live_if_any", *compose.down(sequence.project)))] if down else []),
+        Step("apply", ("apply", sequence.release)),
+        Step("images", ("restore_images", sequence.release)),
+        *_rolls(sequence),
+        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        *_restarts(sequence),
+        *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in sequence.signals),
         Step("health", ("health",)),
     )
 
 
-def rollback(of: Sequence, *, down: bool = True) -> tuple[Step, ...]:
+def rollback(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """go_back as a run of its own: measured, and kept as the live release."""
-    return (*go_back(of, down=down), *_settle(of)[1:])
+    return (*go_back(sequence, down=down), *_settle(sequence)[1:])
 
 
 def clear_away(project: str) -> tuple[Step, ...]:
-    """The steps after which nothing of a first deploy that failed is left but its volumes and what containers wrote."""
+    """The steps that undo a first deploy that failed: only its volumes and what containers wrote are left."""
     return (
         Step("down", ("in_live_if_any", *compose.down(project))),
         Step("apply", ("apply", "")),

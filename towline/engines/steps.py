@@ -1,4 +1,4 @@
-"""A step: what the runner on the server carries out as one line of the sequence."""
+"""A step: what the runner on the server does as one line of its sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deploy as a person watches it: a line per step with its seconds, the live output of the step that runs, and the end."""
+"""The progress view of a deploy: a line per step with its seconds, the live output of the step that runs, and the outcome."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from towline.deploy.events import Event
 from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
+from towline.deploy.upload import Upload
 from towline.report.diffs import Diffs, file_lines, text_lines
 from towline.text.amounts import count_text, size_text
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
-
-
-DOWN = 0.05  # seconds; shorter is none
-DEAR = 5  # seconds of downtime from which the other strategies are held beside it
+LEAST_DOWNTIME = 0.05  # seconds; shorter counts as none
+LONG_DOWNTIME = 5  # seconds from which the cheaper strategies are named
 
 
 def service_lines(plan: Plan) -> list[str]:
     """A line per service that something happens to, and one for those that nothing does."""
-    width = max((len(one.name) for one in plan.services), default=0)
-    changing = [one for one in plan.services if one.action != "unchanged"]
-    lines = [f"{one.name:<{width}}  {one.action}" + _reasons(one) for one in changing]
-    same = [one.name for one in plan.services if one.action == "unchanged"]
+    width = max((len(service.name) for service in plan.services), default=0)
+    changing = [service for service in plan.services if service.action != "unchanged"]
+    lines = [f"{service.name:<{width}}  {service.action}" + _reasons(service) for service in changing]
+    same = _unchanged(plan)
     return lines + ([f"unchanged: {', '.join(same)}"] if same and plan.previous else [])
+
+
+def _unchanged(plan: Plan) -> list[str]:
+    return [service.name for service in plan.services if service.action == "unchanged"]
 
 
 def addition_lines(plan: Plan) -> list[str]:
     """What is not on the host yet: images to pull, networks and volumes to create."""
-    more = plan.additions
-    created = [*(f"network {name}" for name in more.networks), *(f"volume {name}" for name in more.volumes)]
-    kinds = {"pull": more.images, "create": created}
+    new = plan.additions
+    created = [*(f"network {name}" for name in new.networks), *(f"volume {name}" for name in new.volumes)]
+    kinds = {"pull": new.images, "create": created}
     return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
 
 
@@ -45,10 +48,11 @@ def _reasons(service: ServicePlan) -> str:
     return f" ({'; '.join(service.reasons)})" if service.reasons else ""
 
 
-def cheaper(plan: Plan, outcome: Outcome) -> str:
-    """What `update` would have left alone, and that `rolling` would have cost nothing where it can be done."""
-    alone = sorted(one.name for one in plan.services if one.action == "unchanged")
-    changing = {one.name for one in plan.services if one.action not in ("unchanged", "reload", "remove")}
+def cheaper_strategies(plan: Plan, outcome: Outcome) -> str:
+    """The downtime that `update` would have cost, and that `rolling` costs none where it can be done."""
+    alone = sorted(_unchanged(plan))
+    kept = ("unchanged", "reload", "remove")
+    changing = {service.name for service in plan.services if service.action not in kept}
     longest = max((seconds for name, seconds in outcome.downtime.items() if name in changing), default=0.0)
     spared = f", none for {', '.join(alone)}" if alone else ""
     return f"`strategy: update` would have cost about {longest:.1f} s{spared}; `rolling` none where it can be done"
@@ -63,12 +67,11 @@ class DeployView:
         self._redact = redact
         self._verbose = verbose
         self._status: Status | None = None
-        self._all = bytearray()
-        self._partial = b""
-        self._from = 0
-        self._step = ""
-        self._begun = 0.0
-        self._undoing = False
+        self._output = bytearray()
+        self._partial = b""  # the output's last line, as far as it came
+        self._step, self._step_start, self._step_output = "", 0.0, 0
+        self._failed = (0, 0)  # where in the output that of the failed step begins and ends
+        self._restoring = False
 
     def __enter__(self) -> DeployView:
         return self
@@ -76,23 +79,23 @@ class DeployView:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # what run.Watch asks for ---------------------------------------------------------------------------------------
+    # the interface of runner.ProgressView ----------------------------------------------------------------------------
 
     def planned(self, plan: Plan) -> None:
         changes = plan.changes
         kinds = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
         counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in kinds.items() if entries)
-        files = f"files: {counts}" if changes else "files as they are there"
+        files = f"files: {counts}" if changes else "files unchanged"
         if plan.strategy == "rollback":
-            files = "files as that release has them"
+            files = "files of that release"
         took = f" ({plan.last_seconds:.1f} s)" if plan.last_seconds else ""
         before = f"live: {plan.previous}{took}" if plan.previous else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
         for line in (*service_lines(plan), *addition_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
         for drift in plan.drift:
-            whose = f"{drift.service}: " if drift.service else ""
-            self._say(f"  [yellow]≠[/] {escape(self._redact(f'{whose}{drift.sentence}'))}")
+            subject = f"{drift.service}: " if drift.service else ""
+            self._say(f"  [yellow]≠[/] {escape(self._redact(f'{subject}{drift.sentence}'))}")
         for risk in plan.risks:
             self._say(
                 f"  [{'red' if risk.stops else 'yellow'}]![/] {escape(self._redact(f'{risk.name}: {risk.sentence}'))}"
@@ -109,16 +112,16 @@ class DeployView:
         if not plan.empty:
             self._say(f"  steps: {escape(', '.join(step.name for step in plan.steps))}")
 
-    def agreed(self, plan: Plan) -> bool:
-        """The person's answer; without a terminal, or with --yes, the risks have been shown and that is all."""
+    def confirm(self, plan: Plan) -> bool:
+        """Whether the person takes the risks; True without a terminal or with --yes: then they have only been shown."""
         if self._yes or not sys.stdin.isatty():
             return True
         question = f"  {escape(plan.stack)}: go on all the same? [y/N] "
         return self.console.input(question).strip().lower() in ("y", "yes")
 
-    def sent(self, plan: Plan, size: int, seconds: float) -> None:
-        what = f"{count_text(len(plan.send), 'file')}, {size_text(size)}"
-        self._say(f"  {MARKS['done']} {'put':<10} {seconds:6.1f} s  {what}")
+    def uploaded(self, plan: Plan, upload: Upload) -> None:
+        what = f"{count_text(len(plan.uploads), 'file')}, {size_text(upload.size)}"
+        self._say(f"  {MARKS['done']} {'upload':<10} {upload.seconds:6.1f} s  {what}")
 
     def event(self, event: Event) -> None:
         show = getattr(self, f"_on_{event.name}", None)
@@ -126,7 +129,7 @@ class DeployView:
             show(event)
 
     def output(self, text: bytes) -> None:
-        self._all += text
+        self._output += text
         *lines, self._partial = (self._partial + text).split(b"\n")
         for line in lines:
             self._output_line(self._redact(line.decode(errors="replace").rstrip()))
@@ -135,54 +138,53 @@ class DeployView:
         self._say(f"  [yellow]![/] {escape(self._redact(text))}")
 
     def cancelling(self) -> None:
-        self.note("cancelling, and putting things back; Ctrl-C again leaves that to the server")
+        self.note("cancelling and restoring what ran before; Ctrl-C again leaves that to the server")
 
     def ended(self, plan: Plan, outcome: Outcome) -> None:
         self.close()
         if outcome.result == "deployed":
             first, last = outcome.events[0].at, outcome.events[-1].at
-            down = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.downtime.items() if seconds >= DOWN)
+            down = ", ".join(
+                f"{name} {seconds:.1f} s" for name, seconds in outcome.downtime.items() if seconds >= LEAST_DOWNTIME
+            )
             self._say(
                 f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s"
                 + (f"; down: {escape(down)}" if down else "")
             )
-            if plan.strategy == "recreate" and max(outcome.downtime.values(), default=0) > DEAR:
-                self._say(f"  {escape(cheaper(plan, outcome))}")
+            if plan.strategy == "recreate" and max(outcome.downtime.values(), default=0) > LONG_DOWNTIME:
+                self._say(f"  {escape(cheaper_strategies(plan, outcome))}")
         elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
-            failed = bytes(self._all[slice(*self._failed)]).decode(errors="replace")
+            failed = bytes(self._output[slice(*self._failed)]).decode(errors="replace")
             for line in [line for line in failed.splitlines() if line.strip()][-TAIL:]:
                 self._say(f"    [dim]│[/] {escape(self._redact(line.rstrip()))}")
 
     # events ----------------------------------------------------------------------------------------------------------
 
-    _failed = (0, 0)  # where in all output the step that failed stands
-
     def _on_step(self, event: Event) -> None:
         name, state = event.values["name"], event.values["state"]
         self.close()
         if state == "begin":
-            self._step, self._begun = name, event.at
-            self._from = int(event.values["output"])
+            self._step, self._step_start, self._step_output = name, event.at, int(event.values["output"])
             self._status = self.console.status(f"{name} …", spinner="dots")
             self._status.start()
             return
-        if state != "done" and not self._undoing:
-            self._failed = (self._from, int(event.values["output"]))
-        shown = f"{name:<10}" if not self._undoing else f"↩ {name:<8}"
-        self._say(f"  {MARKS[state]} {shown} {event.at - self._begun:6.1f} s" + _why(event))
+        if state != "done" and not self._restoring:
+            self._failed = (self._step_output, int(event.values["output"]))
+        shown = f"{name:<10}" if not self._restoring else f"↩ {name:<8}"
+        self._say(f"  {MARKS[state]} {shown} {event.at - self._step_start:6.1f} s" + _failure(event))
 
     def _on_restore(self, event: Event) -> None:
-        self._undoing = True
-        self.note(f"{event.values['after']} failed: putting back {event.values['release']}")
+        self._restoring = True
+        self.note(f"{event.values['after']} failed: restoring {event.values['release']}")
 
     def _on_stale(self, event: Event) -> None:
-        self.note(f"{event.values['service']} still saw old content of a mounted file: made anew")
+        self.note(f"{event.values['service']} still saw old content of a mounted file: recreated")
 
     def _on_rebuild(self, event: Event) -> None:
         self.note(f"the image that was kept for {event.values['service']} is gone; building it again")
 
     def _on_aside(self, event: Event) -> None:
-        self.note(f"{event.values['path']} was changed there; kept beside as {event.values['kept']}")
+        self.note(f"{event.values['path']} was changed on the server; kept as {event.values['kept']}")
 
     def _on_network(self, event: Event) -> None:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
@@ -217,7 +219,7 @@ class DeployView:
             self._status = None
 
 
-def _why(event: Event) -> str:
+def _failure(event: Event) -> str:
     match event.values:
         case {"state": "failed", "code": code}:
             return f"  exit code {code}"

@@ -49,7 +49,7 @@ class Plan:
     previous: str
     strategy: str = ""
     changes: Changes = field(default_factory=Changes)
-    send: tuple[Entry, ...] = ()
+    uploads: tuple[Entry, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     services: tuple[ServicePlan, ...] = ()
@@ -109,7 +109,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         changes=changes,
         services=services,
         lists=_lists(stack, new),
-        send=(*changes.added, *changes.changed),
+        uploads=(*changes.added, *changes.changed),
         links=_links(fact, new.manifest, changes),
         drop=_paths_to_drop(fact.manifest, changes),
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
@@ -227,7 +227,7 @@ def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:
     disk, fact = current.disk, current.stack
     if disk is None:
         return ""
-    files = 2 * sum(entry.size for entry in plan.send if entry.path not in plan.links)
+    files = 2 * sum(entry.size for entry in plan.uploads if entry.path not in plan.links)
     images = next((release.built for release in fact.releases if release.id == fact.current), 0)
     needs = [("stacks and images", files + images, min(disk.root, disk.engine))] if disk.shared else []
     needs = needs or [("stacks", files, disk.root), ("images", images, disk.engine)]
