@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.slow_proxy import slow_proxy
 from towline import sandbox
 from towline.bundle.working_tree import load_working_tree
-from towline.checks.baseline import read_baseline
+from towline.checks.baseline import baseline_of
 from towline.checks.run import run_checks
 from towline.checks.scope import Scope
 from towline.deploy.deploy import deploy
@@ -78,7 +78,7 @@ def bench_slow_connection(host: Host, scope: Scope, folder: Path) -> None:
 
 def main() -> None:
     catalog = load_catalog(load_settings(TOP))
-    scope = Scope(catalog.order(), {stack.name: read_baseline(stack) for stack in catalog.stacks})
+    scope = Scope(catalog.order(), {stack.name: baseline_of(load_working_tree(stack)) for stack in catalog.stacks})
     with tempfile.TemporaryDirectory(prefix="towline-bench-") as place:
         folder = Path(place)
         box = sandbox.up(folder=folder / "box", images=images.shipped_images(TOP))

@@ -25,7 +25,7 @@ from towline.deploy.upload import upload_release
 from towline.project.catalog import Catalog, load_catalog
 from towline.project.settings import load_settings
 from towline.ssh.connection import Connection
-from towline.text import size_text
+from towline.text.amounts import size_text
 
 COMPOSE = 'services: {idle: {image: "busybox:1.37", init: true, command: sleep 3600}}\n'
 BIG = 500 << 20  # bytes

@@ -1,4 +1,4 @@
-"""Commands on the configured host, as scripts of the older system call them; on the one connection that towline keeps.
+"""Commands on the configured host, with the functions that scripts of the older system call; all over one connection.
 
     from towline import ssh_manager
 
@@ -9,14 +9,13 @@
         session.add_command("df -h")
         ok, out, err = session.execute()
 
-Every call answers `(success, stdout, stderr)` and is one session. The host is the default one of towline.yaml (or of .env,
-or the sandbox), found from the working folder; it is logged in to at the first call and logged out of when the program
-ends. Raises what towline.errors names when the settings are wrong or the host cannot be reached.
+Each call returns `(success, stdout, stderr)` and takes one session. The host is that of `Workspace().host()`: the default one of
+the working folder's towline.yaml, else that of .env, else the sandbox. The first call logs in; the end of the program logs out.
+Raises a TowlineError when the settings are wrong or the host cannot be reached.
 """
 
 from __future__ import annotations
 
-import atexit
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,13 +25,12 @@ from typing import NamedTuple
 
 from towline.commands.shell import joined_by_and, login_shell
 from towline.errors import UsageError
-from towline.hosts import choose_host
-from towline.project.settings import load_settings
-from towline.ssh.connection import TIMED_OUT, Connection, Connections
+from towline.ssh.connection import TIMED_OUT, Connection
+from towline.workspace import Workspace
 
 
 class Answer(NamedTuple):
-    """What a call answers, unpacked as `(success, stdout, stderr)`. Bytes that are no text are replaced."""
+    """The result of a call, unpacked as `(success, stdout, stderr)`. Bytes that are not UTF-8 are replaced."""
 
     success: bool
     stdout: str
@@ -40,40 +38,40 @@ class Answer(NamedTuple):
 
 
 def run_ssh_command(cmd: str, timeout: float = 30) -> Answer:
-    """Run `cmd` in the login's shell. After `timeout` seconds it is ended on the server: no success then."""
+    """Run `cmd` in the login's shell. After `timeout` seconds it is ended on the server, without success."""
     result = connection().run(login_shell(cmd), timeout=timeout, name="ssh_manager")
     note = f"timed out after {timeout:g} s\n" if result.code == TIMED_OUT else ""
     return Answer(result.ok, result.out, result.err + note)
 
 
 def run_multiple_commands(commands: Iterable[str], timeout: float = 60) -> Answer:
-    """Run the commands one after the other in one shell, stopping at the first that fails, as `&&` does.
+    """Run the commands one after the other in one shell, up to the first that fails, as with `&&`.
 
-    A `cd` or a variable holds for the commands after it. `timeout` is for all of them together. No command: success.
+    A `cd` or a variable holds for the commands after it. `timeout` is for all commands together. No commands: success, no session.
     """
     texts = list(commands)
     return run_ssh_command(joined_by_and(texts), timeout) if texts else Answer(True, "", "")
 
 
 class Commands:
-    """Commands that are collected and then run in one session."""
+    """Collects commands and runs them in one session."""
 
     def __init__(self) -> None:
         self._commands: list[str] = []
 
     def add_command(self, cmd: str) -> None:
-        """Put `cmd` behind those that are there."""
+        """Add `cmd` to those that the next `execute` runs."""
         self._commands.append(cmd)
 
     def execute(self, timeout: float = 60) -> Answer:
-        """Run what was added since the last time, as run_multiple_commands does."""
+        """Run the commands that were added since the last call, as run_multiple_commands does."""
         commands, self._commands = self._commands, []
         return run_multiple_commands(commands, timeout)
 
 
 @contextmanager
 def ssh_session() -> Iterator[Commands]:
-    """Groups commands. Raises UsageError for what was added and not executed by the end of the block."""
+    """Groups commands. Raises UsageError at the end of the block when commands were added and not executed."""
     session = Commands()
     yield session
     if session._commands:
@@ -83,9 +81,7 @@ def ssh_session() -> Iterator[Commands]:
 @cache
 def connection() -> Connection:
     """The connection that all calls share."""
-    holder = Connections(note=lambda text: print(text, file=sys.stderr))
-    atexit.register(holder.close)
-    return holder.to(choose_host(load_settings()))
+    return Workspace().connection()
 
 
 # Older scripts write `from ssh_manager import ssh_manager`.

@@ -1,77 +1,40 @@
-"""What a test of a server works with: a host, a stack on it, a service of that. The pytest plugin's fixtures give them.
+"""What a test of a server works with: a host, a stack on it, a service of that stack. The pytest plugin's fixtures return them.
 
     def test_whoami_is_up(towline_stack):
         assert towline_stack("whoami").service("whoami").running
 
-Whatever asks the server asks it anew, in one session of the host's one login. What cannot be asked raises a TowlineError.
+Nothing is cached: each query is one session, over the host's one login. A query that fails raises a TowlineError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from towline.commands import docker
 from towline.commands.shell import Command, login_shell
 from towline.errors import RemoteFailed, StackError, UsageError, closest
 from towline.facts import container_list
 from towline.facts.container import Container
-from towline.hosts import choose_host
-from towline.project.catalog import Catalog, Stack, load_catalog
-from towline.project.settings import Settings, find_top, load_settings
+from towline.project.catalog import Stack
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection, Connections
+from towline.ssh.connection import Connection
 from towline.ssh.session import Result
+from towline.workspace import Workspace
 
-SECONDS = 60  # that a command may take, unless the test says otherwise
+SECONDS = 60  # timeout of a command, unless the test sets another
 
 
-class ProjectUnderTest:
-    """A project's settings, stacks and connections, each read or opened at first need.
-
-    folders: where the project is looked for; the first that is in one. host, config: as the options of `inv`, '' for none.
-    """
-
-    def __init__(self, folders: Sequence[Path], host: str, config: str) -> None:
-        self._folders, self._host, self._config = folders, host, config
-        self._notes: list[str] = []
-        self._connections = Connections(note=self._notes.append)
-
-    @cached_property
-    def settings(self) -> Settings:
-        start = next((folder for folder in self._folders if find_top(folder)), self._folders[0])
-        return load_settings(start, self._config or None)
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        return load_catalog(self.settings)
-
-    def host(self, stack: Stack | None = None) -> HostUnderTest:
-        """The host that was named, else the stack's own, else the default one, else the sandbox. Connects to nothing."""
-        host = choose_host(self.settings, self._host or (stack.host if stack else None))
-        return HostUnderTest(self._connections.to(host))
-
-    def stack(self, name: str) -> StackUnderTest:
-        """The stack of that name. Connects to nothing. Raises StackError when there is none."""
-        stack = self.catalog.stack(name)
-        return StackUnderTest(self.host(stack), stack)
-
-    def lines(self) -> list[str]:
-        """What the connections had to say, and then the ledger's line of each host that was logged in to."""
-        return [*self._notes, *(ledger.line() for ledger in self._connections.ledgers)]
-
-    def close(self) -> None:
-        self._connections.close()
-
-    def __repr__(self) -> str:
-        return f"<project of {self._folders[0]}>"
+def stack_under_test(workspace: Workspace, name: str) -> StackUnderTest:
+    """The stack of that name. Connects to nothing. Raises StackError when there is none, and as Workspace.host does."""
+    stack = workspace.stack(name)
+    return StackUnderTest(HostUnderTest(workspace.connection(stack)), stack)
 
 
 @dataclass(frozen=True, repr=False)
 class HostUnderTest:
-    """A host; `connection` is its towline.ssh.connection.Connection, for all that is not here."""
+    """A host; `connection` is its towline.ssh.connection.Connection, for everything else."""
 
     connection: Connection
 
@@ -80,16 +43,16 @@ class HostUnderTest:
         return self.connection.host.name
 
     def run(self, command: str | Sequence[str], timeout: float = SECONDS) -> Result:
-        """What the command left (ok, code, out, err), from one session. After `timeout` seconds it is ended: code 124.
+        """The result of the command (ok, code, out, err); one session. After `timeout` seconds it is ended, with code 124.
 
-        A text is read by the login's own shell, as with `ssh host TEXT`; a list is words, and no shell sees them.
+        A text is read by the login's own shell, as with `ssh host TEXT`; the words of a list are run without a shell.
         """
         return self.connection.run(_words(command), timeout=timeout, name="run")
 
     def batch(self, commands: Sequence[str | Sequence[str]], timeout: float = SECONDS) -> list[Result]:
-        """The commands one after the other in one session, the result of each. `timeout` is for each of them."""
-        asked = [_words(command) for command in commands]
-        return self.connection.batch(asked, timeout=timeout) if asked else []
+        """The results of the commands, run one after the other in one session. `timeout` is for each of them."""
+        batch = [_words(command) for command in commands]
+        return self.connection.batch(batch, timeout=timeout) if batch else []
 
     def __repr__(self) -> str:
         return f"<host {self.name}>"
@@ -97,7 +60,7 @@ class HostUnderTest:
 
 @dataclass(frozen=True, repr=False)
 class StackUnderTest:
-    """A stack of the project, as it is on its host."""
+    """A stack of the project on its host."""
 
     host: HostUnderTest
     stack: Stack
@@ -108,21 +71,21 @@ class StackUnderTest:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The names of the services in the compose file here."""
+        """The names of the services in the local compose file."""
         return tuple(service.name for service in self.stack.services)
 
     def service(self, name: str) -> ServiceUnderTest:
-        """The service of that name. Asks nothing of the server. Raises StackError when there is none."""
+        """The service of that name. No session. Raises StackError when there is none."""
         if name not in self.services:
             raise StackError(f"{self.stack.label}: no service {name!r}; {closest(name, self.services)}")
         return ServiceUnderTest(self, name)
 
     def containers(self) -> tuple[Container, ...]:
-        """The stack's containers, running or not, by service and name."""
+        """The stack's containers, running or not, by service and name. One session."""
         return container_list.read_project(self.host.connection, self.stack.project)
 
     def read_file(self, path: str) -> str:
-        """The text of a file of the live folder, `path` relative to it. Raises RemoteFailed when it cannot be read."""
+        """The text of a file, `path` relative to the live folder. One session. Raises RemoteFailed when it cannot be read."""
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise UsageError(f"{path!r}: expected a path in the live folder of {self.name}, such as compose.yaml")
         live = StackPaths(self.host.connection.host.root, self.name).live
@@ -136,63 +99,65 @@ class StackUnderTest:
 
 
 class ServiceUnderTest:
-    """A service of a stack. Its repr, which pytest shows of a failed assertion, tells what was seen at the last look."""
+    """A service of a stack. Its repr, which pytest shows with a failed assertion, has the containers of the last query."""
 
     def __init__(self, stack: StackUnderTest, name: str) -> None:
         self.stack, self.name = stack, name
-        self._seen: tuple[Container, ...] | None = None
+        self._last: tuple[Container, ...] | None = None
 
     @property
     def running(self) -> bool:
-        """Whether it has a container and all that it has run."""
-        facts = self.containers()
-        return bool(facts) and all(fact.state == "running" for fact in facts)
+        """Whether the service has containers and all of them run. One session."""
+        containers = self.containers()
+        return bool(containers) and all(container.state == "running" for container in containers)
 
     @property
     def healthy(self) -> bool:
-        """Whether it has a container and the health check of each passes. Without a health check it is not healthy."""
-        facts = self.containers()
-        return bool(facts) and all((fact.state, fact.health) == ("running", "healthy") for fact in facts)
+        """Whether the service has containers and the health check of each passes; false without a health check. One session."""
+        containers = self.containers()
+        return bool(containers) and all(
+            (container.state, container.health) == ("running", "healthy") for container in containers
+        )
 
     def containers(self) -> tuple[Container, ...]:
-        """The service's containers, running or not, by name."""
-        return self._see(self.stack.containers())
+        """The service's containers, running or not, by name. One session."""
+        return self._keep(self.stack.containers())
 
     def exec(self, command: str | Sequence[str], *words: str, timeout: float = SECONDS) -> Result:
-        """What the command left that was run in the service's newest running container; one session.
+        """The result of a command in the service's newest running container; one session.
 
-        A text alone is read by the container's `sh`; words (`exec("nginx", "-t")`, or a list) are run as they are.
-        After `timeout` seconds it is given up, code 124; in the container it may go on.
+        A text alone is read by the container's `sh`; words (`exec("nginx", "-t")`, or a list) are run without a shell.
+        After `timeout` seconds the code is 124; in the container the command may go on.
         Raises RemoteFailed when no container of the service runs.
         """
         inside = _words([command, *words] if words and isinstance(command, str) else command, ("sh", "-c"))
         project, connection = self.stack.stack.project, self.stack.host.connection
-        asked = [docker.containers(project), docker.execute(project, self.name, inside)]
-        listed, result = connection.batch(asked, timeout=timeout, name="exec")
-        facts = self._see(container_list.parse_answer(listed, connection.host.name))
-        if not any(fact.state == "running" for fact in facts):
+        batch = [docker.containers(project), docker.execute(project, self.name, inside)]
+        listing, result = connection.batch(batch, timeout=timeout, name="exec")
+        containers = self._keep(container_list.parse_answer(listing, connection.host.name))
+        if not any(container.state == "running" for container in containers):
             raise RemoteFailed(f"{self!r}: no container runs that {inside[0]!r} could be run in")
         return result
 
-    def _see(self, facts: Sequence[Container]) -> tuple[Container, ...]:
-        self._seen = tuple(fact for fact in facts if fact.service == self.name)
-        return self._seen
+    def _keep(self, containers: Sequence[Container]) -> tuple[Container, ...]:
+        self._last = tuple(container for container in containers if container.service == self.name)
+        return self._last
 
     def __repr__(self) -> str:
-        states = ", ".join(f"{fact.name} {_state(fact)}" for fact in self._seen or ())
-        looked = "" if self._seen is None else f": {states or 'no container'}"
-        return f"<service {self.name} of {self.stack.name} on {self.stack.host.name}{looked}>"
+        states = ", ".join(f"{container.name} {_state(container)}" for container in self._last or ())
+        shown = "" if self._last is None else f": {states or 'no container'}"
+        return f"<service {self.name} of {self.stack.name} on {self.stack.host.name}{shown}>"
 
 
-def _state(fact: Container) -> str:
-    checked = fact.health or fact.state != "running"
-    return fact.status if checked else f"{fact.status}, no health check"
+def _state(container: Container) -> str:
+    unchecked = container.state == "running" and not container.health
+    return f"{container.status}, no health check" if unchecked else container.status
 
 
 def _words(command: str | Sequence[str], shell: Command = ()) -> Command:
-    """The command of a test as words: a text is for a shell, the login's own when none is given."""
+    """A command of a test as words: a text becomes an argument of `shell`, by default the login's own."""
     if isinstance(command, str):
         return (*shell, command) if shell else login_shell(command)
     if not command:
-        raise UsageError("an empty list was to be run; a command has a word or more")
+        raise UsageError("an empty list cannot be run; a command has a word or more")
     return tuple(str(word) for word in command)

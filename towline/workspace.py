@@ -1,160 +1,142 @@
-"""What a task works with: the settings and the catalogue, read at first use, the hosts, and their connections."""
+"""A project and its hosts: settings, stacks, the host of each, one connection to each host.
+
+The tasks, ssh_manager and the pytest fixtures use it; scripts and tasks of your own can, too:
+
+    from towline.workspace import Workspace
+
+    workspace = Workspace()
+    result = workspace.connection(workspace.stack("web")).run(("uptime",))
+    print(result.out.strip())
+
+Files are read at first need, and a host is logged in to by the first command that runs there. All workspaces of a process share
+one login per host. What is wrong is raised as an error of towline.errors.
+"""
 
 from __future__ import annotations
 
+import atexit
+import copy
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from towline.errors import UsageError, closest
+from towline.errors import UsageError
 
 if TYPE_CHECKING:
     from towline.bundle.working_tree import WorkingTree
-    from towline.checks.finding import Report
-    from towline.deploy.planning.plan import Options
     from towline.project.catalog import Catalog, Stack
     from towline.project.settings import Host, Settings
     from towline.ssh.connection import Connection, Connections
 
 
-class Work:
-    """One task's. Holds no connection: `connections` gives the one holder of them. dry: only tell what would be done."""
+@functools.cache
+def shared_connections() -> Connections:
+    """The connections that all workspaces of this process share, closed when it ends. What they have to say goes to stderr.
+
+    A value of the module: what a task runner keeps in its configuration is copied for each task, and each copy would log in anew.
+    """
+    from towline.ssh.connection import Connections
+
+    connections = Connections(note=lambda text: print(text, file=sys.stderr, flush=True))
+    atexit.register(connections.close)
+    return connections
+
+
+class Workspace:
+    """The project that the working folder is in.
+
+    host: name of a host for all stacks, in place of their own and the default one. config: settings file in place of towline.yaml.
+    folders: where to look for the project in place of the working folder; the first that is in a project is taken.
+    connections: in place of the shared ones; whoever passes them closes them.
+    """
 
     def __init__(
         self,
-        connections: Callable[[], Connections],
-        say: Callable[[str], None],
         *,
         host: str = "",
         config: str = "",
-        ledger: str = "",
-        dry: bool = False,
+        folders: Sequence[Path] = (),
+        connections: Connections | None = None,
     ) -> None:
-        self._connections, self._say = connections, say
-        self._host, self._config, self._ledger, self.dry = host, config, ledger, dry
-
-    def check(self, **options: Any) -> None:
-        """Bad options end here, before any connection. Raises UsageError."""
-        for flag in ("junit", "json", "html"):
-            _check_writable(f"--{flag}", options.get(flag, ""))
-        _check_writable("--ledger", self._ledger)
-        if options.get("format", "table") not in ("table", "json"):
-            raise UsageError(f"--format={options['format']}: known: json, table")
+        self._host, self._config, self._folders, self._connections = host, config, folders, connections
 
     @functools.cached_property
     def settings(self) -> Settings:
-        from towline.project.settings import load_settings
+        """The project's folder (`top`), hosts and defaults. Raises SettingsError, also where there is no project."""
+        from towline.project.settings import find_top, load_settings
 
-        return load_settings(config=self._config or None)
+        inside = (folder for folder in self._folders if find_top(folder.absolute()))
+        start = next(inside, self._folders[0] if self._folders else None)
+        return load_settings(start, self._config or None)
 
     @functools.cached_property
     def catalog(self) -> Catalog:
+        """All stacks of the project. Raises StackError for the first that is wrong."""
         from towline.project.catalog import load_catalog
 
         return load_catalog(self.settings)
 
-    def use_host(self, name: str) -> None:
-        self._host = name
-
     def stack(self, name: str) -> Stack:
-        """The stack of that name. Raises UsageError without one or for an unknown one."""
-        if not name:
-            known = closest("", (stack.name for stack in self.catalog.stacks))
-            raise UsageError(f"--stack=NAME is missing; {known}")
+        """The stack of that name, or in that folder. Raises StackError, which offers the nearest name."""
         return self.catalog.stack(name)
 
-    def stacks(self, name: str) -> list[Stack]:
-        """The one of that name; all, in the order in which they are deployed, where there is none."""
-        return [self.stack(name)] if name else list(self.catalog.order())
-
-    def working_tree(self, name: str) -> WorkingTree:
-        """The files of the stack of that name, read and hashed. Raises UsageError."""
+    def working_tree(self, stack: Stack) -> WorkingTree:
+        """The files of the stack, read and hashed now. Raises StackError."""
         from towline.bundle.working_tree import load_working_tree
 
-        stack = self.stack(name)
         return load_working_tree(stack, self.catalog.missing_networks(stack))
 
     def host(self, stack: Stack | None = None) -> Host:
-        """The host that --host names, else the stack's own, else the default one, else the sandbox."""
-        from towline.hosts import choose_host
+        """The host that was chosen, else the stack's own, else the default one; the sandbox where no host is configured.
 
-        return choose_host(self.settings, self._host or (stack.host if stack else None))
+        Raises SettingsError for an unknown host and where none of several is chosen, UsageError for a sandbox that does not run.
+        """
+        from towline.project.settings import SANDBOX
 
-    def host_name(self, stack: Stack) -> str:
-        """Its name without asking whether it runs; '-' when several hosts are configured and none is the default."""
-        named = self._host or stack.host or self.settings.default_host
-        return named or ("-" if self.settings.hosts else "sandbox")
+        name = self.host_name(stack)
+        if name == SANDBOX and SANDBOX not in self.settings.hosts:
+            return _sandbox_host(self.settings)
+        return self.settings.host(name)
 
-    def hosts(self) -> list[Host]:
-        """The one that --host names, else every host that a stack is for."""
-        hosts = [self.host(stack) for stack in self.catalog.stacks] or [self.host()]
-        return list({host.name: host for host in hosts}.values())
+    def host_name(self, stack: Stack | None = None) -> str:
+        """The name of that host, configured or not; '' where none of several is chosen."""
+        from towline.project.settings import SANDBOX
+
+        named = self._host or (stack.host if stack else None) or self.settings.default_host
+        return named or ("" if self.settings.hosts else SANDBOX)
+
+    def by_host(self, stacks: Iterable[Stack]) -> dict[Host, list[Stack]]:
+        """Host → those of the stacks that are for it. Raises as `host` does."""
+        groups: dict[Host, list[Stack]] = {}
+        for stack in stacks:
+            groups.setdefault(self.host(stack), []).append(stack)
+        return groups
+
+    def on_host(self, name: str) -> Workspace:
+        """The same project with this host for all stacks."""
+        workspace = copy.copy(self)
+        workspace._host = name
+        return workspace
 
     def connection(self, stack: Stack | None = None) -> Connection:
-        return self.to(self.host(stack))
+        """The connection to `host(stack)`, the same one at each call. Raises as `host` does."""
+        return self.connection_to(self.host(stack))
 
-    def to(self, host: Host) -> Connection:
-        return self._connections().to(host)
+    def connection_to(self, host: Host) -> Connection:
+        """The connection to a host of this project."""
+        return (self._connections or shared_connections()).to(host)
 
-    def options(self, *, timeout: str, cache: bool, lock_wait: str, max_downtime: str = "") -> Options:
-        """How a deploy is to be done, from the words of the command line. Raises UsageError."""
-        from towline.deploy.planning.plan import Options
 
-        defaults = self.settings.defaults
-        return Options(
-            timeout=seconds("--timeout", timeout, least=1) if timeout else defaults.timeout,
-            keep_releases=defaults.keep_releases,
-            cache=cache,
-            lock_wait=seconds("--lock-wait", lock_wait, least=0),
-            strategy=defaults.strategy,
-            max_downtime=seconds("--max-downtime", max_downtime, least=0) if max_downtime else None,
+def _sandbox_host(settings: Settings) -> Host:
+    from towline import sandbox
+
+    running = sandbox.read_status()
+    if running is None:
+        why = "it is what is meant" if settings.hosts else "no other host is configured"
+        raise UsageError(
+            f"the sandbox does not run, and {why}",
+            "`inv sandbox.up` starts a server here to try towline on; a real one is named in towline.yaml",
         )
-
-    def looker(self, stack: str, **how: Any) -> Callable[[], Report]:
-        """Looks once at every host concerned. What lies here is read now, before any connection."""
-        from towline.checks.baseline import read_baseline
-        from towline.checks.proxy import is_traefik
-        from towline.checks.run import check_hosts
-        from towline.checks.scope import Scope
-        from towline.report.secrets import redacted
-
-        chosen = self.stacks(stack)
-        at_front = [one for one in self.catalog.stacks if any(is_traefik(it.image or "") for it in one.services)]
-        around = [one for one in at_front if one not in chosen]
-        baselines = {one.name: read_baseline(one) for one in (*chosen, *around)}
-        hosts = {self.host(one).name: self.host(one) for one in chosen} or {self.host().name: self.host()}
-
-        def on(name: str, stacks: list[Stack]) -> list[Stack]:
-            return [one for one in stacks if self.host_name(one) == name]
-
-        places = [
-            (self.to(host), Scope(on(name, chosen), baselines, on(name, around), machine=not stack, **how))
-            for name, host in hosts.items()
-        ]
-        return lambda: redacted(check_hosts(places), [*chosen, *around])
-
-    def end(self) -> None:
-        """The ledger's line for each connection, and the file that --ledger names."""
-        if "towline.ssh.connection" not in sys.modules:
-            return
-        ledgers = self._connections().ledgers
-        for ledger in ledgers:
-            self._say(ledger.line())
-        if self._ledger:
-            Path(self._ledger).write_text("".join(ledger.json_lines() for ledger in ledgers))
-
-
-def seconds(flag: str, text: str, least: int) -> int:
-    """Whole seconds, a day at most. Raises UsageError."""
-    if not text.isdecimal() or not least <= int(text) <= 86400:
-        raise UsageError(f"{flag}={text}: expected whole seconds from {least} to 86400, such as {flag}=60")
-    return int(text)
-
-
-def _check_writable(flag: str, name: str) -> None:
-    file = Path(name)
-    if name and (file.is_dir() or not file.absolute().parent.is_dir()):
-        wrong = "is a folder" if file.is_dir() else f"there is no folder {file.parent}"
-        raise UsageError(f"{flag}={name}: {wrong}; expected the name of a file to write")
+    return running.host()

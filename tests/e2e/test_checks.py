@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.conftest import TOP, running_box
 from tests.e2e.conftest import BASE, Project, docker, free_port, new_project
 from tests.e2e.faults import wait_for
-from towline.checks.baseline import read_baseline
+from towline.bundle.working_tree import load_working_tree
+from towline.checks.baseline import baseline_of
 from towline.checks.finding import Finding, Report
 from towline.checks.run import run_checks
 from towline.checks.scope import Scope
@@ -209,7 +210,7 @@ def standing(project: Project) -> Iterator[Yard]:
     settings = load_settings(project.folder)
     catalog = load_catalog(settings)
     connection = Connection(settings.host(), print)
-    scope = Scope(catalog.order(), {stack.name: read_baseline(stack) for stack in catalog.stacks})
+    scope = Scope(catalog.order(), {stack.name: baseline_of(load_working_tree(stack)) for stack in catalog.stacks})
     yield Yard(project, connection, scope, ports)
     connection.close()
     project.clear()

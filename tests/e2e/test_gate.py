@@ -1,4 +1,4 @@
-"""The gate: a stack's checks before and after its deploy, and what new failures lead to."""
+"""The gate: a stack is checked before and after its deploy; what new failures lead to."""
 
 from __future__ import annotations
 
@@ -52,13 +52,15 @@ def test_a_waived_failure_is_shown_as_such_until_its_day(project: Project) -> No
         write(project, "hello\n", waiver.format(until=until))
         project.tow("deploy", f"--stack={project.name('web')}", "--cache")
         ran = project.tow("test-services", "--json=found.json")
-        found = {one["id"]: one for one in json.loads((project.folder / "found.json").read_text())["findings"]}
+        found = {
+            finding["id"]: finding for finding in json.loads((project.folder / "found.json").read_text())["findings"]
+        }
         backup = found[f"stack.{project.name('web')}.check.backup"]
         assert (ran.code, backup["result"]) == (code, result), ran.out
         assert "the new disk comes next week" in backup["hint"]
 
 
-def test_wait_looks_until_all_is_good(project: Project) -> None:
+def test_wait_checks_again_until_nothing_fails(project: Project) -> None:
     write(project, "hello\n")
     assert project.tow("deploy", f"--stack={project.name('web')}", "--cache").code == 0
     short = project.tow("test-services")

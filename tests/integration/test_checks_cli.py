@@ -33,7 +33,7 @@ class Project:
         login = f"ssh: {self.box.user}@127.0.0.1:{self.box.port}, identity: {self.box.identity}, root: {self.root}"
         lines = [
             f"  shed: {{{login}, known_hosts: {self.box.known_hosts}}}",
-            *(f"  {it}: {{{login}}}" for it in unknown),
+            *(f"  {name}: {{{login}}}" for name in unknown),
         ]
         (self.top / "towline.yaml").write_text("\n".join(["default_host: shed", "hosts:", *lines, ""]))
 
@@ -42,7 +42,7 @@ class Project:
         return self.top.parent / "root"
 
     def deployed(self, stack: str = "web") -> None:
-        """As a deploy leaves it, as far as it is looked at: a release without services."""
+        """As a deploy leaves it, as far as the checks read it: a release without services."""
         home = self.root / ".towline" / stack
         home.mkdir(parents=True)
         (home / "current").write_text("20270101-120000\n")
@@ -59,7 +59,8 @@ class Project:
         """The run, and id → result and sentence of what --json has."""
         ran = self.towline(*words, "--json=found.json")
         found = json.loads((self.top / "found.json").read_text())["findings"]
-        return ran, {it["id"]: it["result"] for it in found}, {it["id"]: it["sentence"] for it in found}
+        results = {finding["id"]: finding["result"] for finding in found}
+        return ran, results, {finding["id"]: finding["sentence"] for finding in found}
 
     def counts(self) -> sshd.Counts:
         return sshd.count(self.box.log, self.since)
@@ -97,7 +98,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "says"), WRONG, ids=lambda it: " ".join(it) if isinstance(it, tuple) else "")
+@pytest.mark.parametrize(
+    ("words", "says"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
 def test_wrong_usage_is_one_line_and_no_connection(project: Project, words: tuple[str, ...], says: str) -> None:
     ran = project.towline(*words)
     assert (ran.code, ran.out) == (2, "")
@@ -167,7 +170,7 @@ def test_known_failure_counts_again_after_its_day(project: Project, until: str, 
     assert (ran.code, results) == (code, {"stack.web.check.users": "pass", "stack.web.check.backup": result})
 
 
-def test_services_of_a_stack_that_is_not_there_do_not_pass(project: Project) -> None:
+def test_services_of_a_stack_that_is_not_deployed_do_not_pass(project: Project) -> None:
     project.stack("web", "{tcp: 'web:80', name: open}")
     ran, results, sentences = project.report("test-services")
     assert ran.code == 1
@@ -185,15 +188,15 @@ def test_host_that_cannot_be_logged_in_to_is_exit_code_3(project: Project) -> No
 
 def test_of_several_hosts_one_that_cannot_be_logged_in_to_is_a_finding(project: Project) -> None:
     project.settings("far")
-    project.stack("there")
-    compose = project.top / "stacks/there/compose.yaml"
+    project.stack("other")
+    compose = project.top / "stacks/other/compose.yaml"
     compose.write_text(compose.read_text().replace("x-towline: {", "x-towline: {host: far, "))
     ran = project.towline("test-infra", "--json=found.json")
     found = json.loads((project.top / "found.json").read_text())["findings"]
-    reached = {it["host"]: it["result"] for it in found if it["id"] == "host.reachable"}
+    reached = {finding["host"]: finding["result"] for finding in found if finding["id"] == "host.reachable"}
     assert (ran.code, reached) == (1, {"shed": "pass", "far": "fail"})
-    assert {it["stack"] for it in found if it["host"] == "far"} == {""}
-    assert "stack.web.deployed" in {it["id"] for it in found if it["host"] == "shed"}
+    assert {finding["stack"] for finding in found if finding["host"] == "far"} == {""}
+    assert "stack.web.deployed" in {finding["id"] for finding in found if finding["host"] == "shed"}
 
 
 def test_fail_fast_tells_nothing_after_the_first_failure(project: Project) -> None:
@@ -202,8 +205,8 @@ def test_fail_fast_tells_nothing_after_the_first_failure(project: Project) -> No
     assert list(results.values())[-1] == "fail"
 
 
-def test_waiting_looks_until_nothing_fails(project: Project, tmp_path: Path) -> None:
-    """The check holds at the second look: the first one makes the file."""
+def test_waiting_checks_again_until_nothing_fails(project: Project, tmp_path: Path) -> None:
+    """The declared check passes the second time: the first run of it makes the file."""
     project.deployed()
     flag = tmp_path / "flag"
     (project.top / "stacks/web/compose.yaml").write_text(
@@ -225,7 +228,7 @@ def test_reports_tell_the_same(project: Project) -> None:
     assert ran.code == 1
 
 
-def test_secrets_of_a_stack_s_env_are_blotted_out(project: Project) -> None:
+def test_secrets_of_a_stack_s_env_are_redacted(project: Project) -> None:
     project.deployed()
     project.stack("web", "{command: 'echo say hunter22; false', name: talks}")
     (project.top / "stacks/web/.env").write_text("DB_PASSWORD=hunter22\n")

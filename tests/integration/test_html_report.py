@@ -18,7 +18,7 @@ from towline.checks.finding import RESULTS, Report
 from towline.cli import suite
 from towline.report import findings_json, html
 from towline.report.groups import total
-from towline.report.printable import printable
+from towline.text.printable import printable
 
 pytestmark = pytest.mark.xdist_group("browser")
 

@@ -17,6 +17,7 @@ from towline import ssh_manager
 from towline.errors import SettingsError, UsageError
 from towline.sandbox import Sandbox, sshd
 from towline.sandbox.wait import wait_until
+from towline.workspace import shared_connections
 
 SETTINGS = """
 hosts:
@@ -31,10 +32,16 @@ def manager(tight: Sandbox, home: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "towline.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TOWLINE_CONFIG", raising=False)
-    ssh_manager.connection.cache_clear()
+    forget_connections()
     yield ssh_manager
-    if ssh_manager.connection.cache_info().currsize:
-        ssh_manager.connection().close()
+    forget_connections()
+
+
+def forget_connections() -> None:
+    """As in a new process."""
+    if shared_connections.cache_info().currsize:
+        shared_connections().close()
+    shared_connections.cache_clear()
     ssh_manager.connection.cache_clear()
 
 

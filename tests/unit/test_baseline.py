@@ -1,4 +1,4 @@
-"""What the checks hold a server against: a stack as it lies here."""
+"""The baseline that the checks compare a server with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from towline.checks.baseline import MOST_TEXT, Baseline, read_baseline
+from towline.bundle.working_tree import MOST_TEXT, load_working_tree
+from towline.checks.baseline import Baseline, baseline_of
 from towline.errors import StackError
 from towline.project.catalog import Stack
+from towline.project.compose_file import parse_services
+from towline.project.yaml_file import Place, load_yaml
 
 COMPOSE = """
 services:
@@ -26,7 +29,8 @@ def here(folder: Path, files: dict[str, str | bytes]) -> Baseline:
     for name, text in {"compose.yaml": COMPOSE, **files}.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_baseline(Stack("web", "web", "stack", place, folder, ("compose.yaml",), ()))
+    services = parse_services(load_yaml(place / "compose.yaml")["services"], Place("compose.yaml"))  # type: ignore[index]
+    return baseline_of(load_working_tree(Stack("web", "web", "stack", place, folder, ("compose.yaml",), services)))
 
 
 def test_variables_without_a_default_are_their_service_s(tmp_path: Path) -> None:
@@ -44,7 +48,13 @@ def test_example_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_small_configuration_files_are_kept_as_text(tmp_path: Path) -> None:
-    files = {"conf/a.yml": "a: 1", "b.toml": "b = 1", "c.txt": "c", "large.yaml": "#" * MOST_TEXT, "odd.yaml": b"\xff"}
+    files = {
+        "conf/a.yml": "a: 1",
+        "b.toml": "b = 1",
+        "c.txt": "c",
+        "large.yaml": "#" * (MOST_TEXT + 1),
+        "odd.yaml": b"\xff",
+    }
     texts = here(tmp_path, files).texts
     assert set(texts) == {"compose.yaml", "conf/a.yml", "b.toml", "odd.yaml"}
     assert texts["conf/a.yml"] == "a: 1"

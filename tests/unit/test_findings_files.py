@@ -14,7 +14,7 @@ from junitparser import Failure, JUnitXml, Skipped, TestCase
 from tests.example_report import AT, HOSTILE, healthy, hostile, one, report, two_hosts
 from towline.checks.finding import Report, counts
 from towline.report import findings_json, html, junit
-from towline.report.printable import printable
+from towline.text.printable import printable
 
 REPORTS = [report(), two_hosts(), healthy(), hostile(), Report((), 0.0)]
 

@@ -1,4 +1,4 @@
-"""The gate: what fails after a deploy and did not before puts the release before back; nothing else does."""
+"""The gate: new failures after a deploy restore the previous release; nothing else does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from towline.checks import run
 from towline.checks.finding import Finding, Report, Subject
 from towline.cli import gate
-from towline.cli.gate import new_failures, pass_through
+from towline.cli.gate import deploy_with_gate, new_failures
 from towline.deploy.planning.plan import Plan
 from towline.errors import DeployFailed, DeployRolledBack, TowlineError
 
@@ -25,21 +25,19 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "PAUSE", 0.001)
 
 
-class Looks:
-    """What each look finds; the last one again and again."""
+class Checks:
+    """What each check finds; the last one again and again."""
 
-    def __init__(self, *looks: Sequence[Finding]) -> None:
-        self.looks, self.rolled_back, self.said = (
-            [Report(tuple(found), 0.0) for found in looks],
-            list[str](),
-            list[str](),
-        )
+    def __init__(self, *checks: Sequence[Finding]) -> None:
+        self.reports = [Report(tuple(findings), 0.0) for findings in checks]
+        self.rolled_back: list[str] = []
+        self.said: list[str] = []
 
-    def look(self) -> Report:
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+    def check(self) -> Report:
+        return self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
 
     def run(self, plan: Plan = PLAN) -> None:
-        pass_through(self.look, lambda: plan, self.rolled_back.append, self.said.append)
+        deploy_with_gate(self.check, lambda: plan, self.rolled_back.append, self.said.append)
 
 
 @pytest.mark.parametrize(
@@ -47,47 +45,47 @@ class Looks:
     [([FINE], [FINE]), ([OLD, FINE], [OLD, FINE]), ([OLD, FINE], [FINE]), ([FINE], [WARN]), ([NEW], [NEW]), ([], [])],
 )
 def test_without_a_new_failure_the_release_stays(before: list[Finding], after: list[Finding]) -> None:
-    looks = Looks(before, after)
-    looks.run()
-    assert looks.rolled_back == []
-    assert len(looks.said) == 1
+    checks = Checks(before, after)
+    checks.run()
+    assert checks.rolled_back == []
+    assert len(checks.said) == 1
 
 
 @pytest.mark.parametrize("before", [[FINE], [WARN], [OLD], [], [ABOUT.skip("new", "see other")]])
-def test_new_failure_puts_the_release_before_back(before: list[Finding]) -> None:
-    looks = Looks(before, [OLD, NEW] if OLD in before else [NEW])
+def test_new_failure_restores_the_previous_release(before: list[Finding]) -> None:
+    checks = Checks(before, [OLD, NEW] if OLD in before else [NEW])
     with pytest.raises(DeployRolledBack, match="web: 1 new failure after the deploy") as caught:
-        looks.run()
+        checks.run()
     assert caught.value.exit_code == 5
-    assert looks.rolled_back == ["20270101-110000"]
-    assert "it is broken" in looks.said[1]
-    assert "it was broken" not in looks.said[1]
+    assert checks.rolled_back == ["20270101-110000"]
+    assert "it is broken" in checks.said[1]
+    assert "it was broken" not in checks.said[1]
 
 
-def test_failure_that_passes_by_is_none() -> None:
-    looks = Looks([FINE], [NEW], [NEW], [FINE])
-    looks.run()
-    assert looks.rolled_back == []
+def test_failure_that_disappears_by_itself_is_none() -> None:
+    checks = Checks([FINE], [NEW], [NEW], [FINE])
+    checks.run()
+    assert checks.rolled_back == []
 
 
 @pytest.mark.parametrize(("release", "previous"), [("20270101-120000", ""), ("20270101-120000", "20270101-120000")])
 def test_without_another_release_there_is_nothing_to_go_back_to(release: str, previous: str) -> None:
-    looks = Looks([FINE], [NEW])
+    checks = Checks([FINE], [NEW])
     with pytest.raises(TowlineError, match="there is no other release to go back to") as caught:
-        looks.run(Plan("web", "web", "run", release=release, previous=previous))
+        checks.run(Plan("web", "web", "run", release=release, previous=previous))
     assert caught.value.exit_code == 1
-    assert looks.rolled_back == []
+    assert checks.rolled_back == []
 
 
-def test_deploy_that_failed_is_not_looked_at_again() -> None:
-    looks = Looks([FINE], [NEW])
+def test_deploy_that_failed_is_not_checked_again() -> None:
+    checks = Checks([FINE], [NEW])
 
     def deploy() -> Plan:
         raise DeployFailed("web: down")
 
     with pytest.raises(DeployFailed):
-        pass_through(looks.look, deploy, looks.rolled_back.append, looks.said.append)
-    assert (looks.rolled_back, looks.said, len(looks.looks)) == ([], [], 1)
+        deploy_with_gate(checks.check, deploy, checks.rolled_back.append, checks.said.append)
+    assert (checks.rolled_back, checks.said, len(checks.reports)) == ([], [], 1)
 
 
 def test_same_failure_on_another_host_is_a_new_one() -> None:

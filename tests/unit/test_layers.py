@@ -20,11 +20,12 @@ LAYERS = (
     ("bundle", "commands"),
     ("ssh",),
     ("remote",),
-    ("sandbox", "hosts"),
+    ("sandbox",),
     ("facts", "traefik"),
     ("deploy", "engines", "checks"),
     ("report",),
-    ("ssh_manager", "testing", "workspace"),
+    ("workspace",),
+    ("ssh_manager", "testing"),
     ("pytest_plugin", "cli"),
     ("tasks",),
 )
@@ -88,8 +89,18 @@ def test_only_ssh_imports_fabric_and_paramiko() -> None:
     assert importing("fabric", "paramiko") == {"ssh"}
 
 
-def test_only_the_tasks_and_the_console_import_invoke() -> None:
-    assert importing("invoke") <= {"tasks", "cli"}
+def test_only_the_tasks_and_the_command_line_import_invoke() -> None:
+    assert importing("invoke") == {"tasks", "cli"}
+
+
+def test_the_workspace_knows_settings_stacks_hosts_and_connections_alone() -> None:
+    known = {part(name) for name in IMPORTS["towline.workspace"] if name.startswith("towline.")}
+    assert known == {"bundle", "errors", "project", "sandbox", "ssh"}
+
+
+def test_what_is_given_a_connection_looks_none_up() -> None:
+    users = {part(module) for module, names in IMPORTS.items() if "towline.workspace" in names}
+    assert users == {"tasks", "cli", "ssh_manager", "testing", "pytest_plugin"}
 
 
 def test_only_the_plugin_imports_pytest() -> None:

@@ -1,4 +1,4 @@
-"""What a test of a server sees of a stack, from what docker answers; no server is there."""
+"""What a test of a server gets of a stack, from recorded answers of docker; without a server."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def test_a_service_is_healthy_when_all_its_health_checks_pass(rows: tuple[str, .
     assert web(*rows).healthy is healthy
 
 
-def test_a_service_tells_what_was_seen_of_it_last() -> None:
+def test_a_service_shows_the_containers_of_the_last_query() -> None:
     service = web(OTHER, UP, HEALTHY, EXITED)
     assert repr(service) == "<service web of shop on prod>"
     service.containers()
-    seen = "web-1 Up 2 hours, no health check, web-2 Up 1 hour (healthy), web-4 Exited (1) 3 minutes ago"
-    assert repr(service) == f"<service web of shop on prod: {seen}>"
+    shown = "web-1 Up 2 hours, no health check, web-2 Up 1 hour (healthy), web-4 Exited (1) 3 minutes ago"
+    assert repr(service) == f"<service web of shop on prod: {shown}>"
 
 
-def test_each_look_is_a_new_one() -> None:
+def test_each_query_is_a_new_one() -> None:
     service = stack(Result(0, UP.encode()), Result(0, EXITED.encode())).service("web")
     assert (service.running, service.running) == (True, False)
 
@@ -105,7 +105,7 @@ def test_a_command_without_words_is_refused() -> None:
         stack().host.run([])
 
 
-def test_containers_of_one_project_are_asked_for_by_its_label() -> None:
+def test_containers_of_one_project_are_listed_by_its_label() -> None:
     assert "label=com.docker.compose.project=shop" in docker.containers("shop")
     assert "label=com.docker.compose.project" in docker.containers()
 

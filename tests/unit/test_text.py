@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from towline.text import count_text, last_lines, limit, size_text
+from towline.text.amounts import count_text, limit, size_text
+from towline.text.lines import last_lines
 
 
 @pytest.mark.parametrize(

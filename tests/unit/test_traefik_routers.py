@@ -12,7 +12,7 @@ import pytest
 
 from towline.project.yaml_file import load_yaml
 from towline.traefik.labels import LabelledContainer
-from towline.traefik.requests import Ask
+from towline.traefik.requests import ExampleRequest
 from towline.traefik.routers import Route, parse_dynamic, parse_routes
 from towline.traefik.static_configuration import Traefik, parse_traefik
 
@@ -70,12 +70,7 @@ def test_router_is_told_with_everything_that_it_says() -> None:
         rule=HOST,
         entry_points=("web", "websecure"),
         tls_on=("websecure",),
-        asks=(Ask("a.example"),),
-        target="s",
-        port=8080,
-        middlewares=("auth", "gzip@file"),
-        middleware_kinds=("basicauth", ""),
-        priority=7,
+        requests=(ExampleRequest("a.example"),),
     )
 
 
@@ -95,9 +90,9 @@ def test_names_in_labels_have_no_case() -> None:
 
 def test_several_routers_of_one_container_are_several_routes() -> None:
     found = routes(container({**router("a", rule=HOST), **router("b", rule="PathPrefix(`/b`)")}))
-    assert [(one.router, one.target, one.asks) for one in found] == [
-        ("a", "web-shop", (Ask("a.example"),)),
-        ("b", "web-shop", (Ask("", "/b"),)),
+    assert [(one.router, one.requests) for one in found] == [
+        ("a", (ExampleRequest("a.example"),)),
+        ("b", (ExampleRequest("", "/b"),)),
     ]
 
 
@@ -118,26 +113,23 @@ def test_several_routers_of_one_container_are_several_routes() -> None:
 )
 def test_tls_comes_from_the_router_or_from_its_entry_point(keys: dict[str, str], tls_on: tuple[str, ...]) -> None:
     route = the_route(container(router(rule=HOST, **keys)))
-    assert (route.tls_on, route.tls, route.problem) == (tls_on, bool(tls_on), "")
-
-
-def test_priority_is_the_rules_length_unless_it_is_given() -> None:
-    assert the_route(container(router(rule=HOST))).priority == len(HOST)
-    assert the_route(container(router(rule=HOST, priority="0"))).priority == len(HOST)
-    assert the_route(container(router(rule=HOST, priority="-5"))).priority == -5
+    assert (route.tls_on, route.problem) == (tls_on, "")
 
 
 def test_rule_of_v2_is_read_as_such() -> None:
     labels = router(rule="Host(`a`, `b`)")
     assert "one value since Traefik 3" in the_route(container(labels)).problem
-    assert the_route(container({**labels, **router(rulesyntax="v2")})).asks == (Ask("a"), Ask("b"))
+    assert the_route(container({**labels, **router(rulesyntax="v2")})).requests == (
+        ExampleRequest("a"),
+        ExampleRequest("b"),
+    )
     old = parse_traefik(FLAGS, image="traefik:v2.11")
-    assert the_route(container(labels), traefik=old).asks == (Ask("a"), Ask("b"))
+    assert the_route(container(labels), traefik=old).requests == (ExampleRequest("a"), ExampleRequest("b"))
 
 
 def test_part_of_a_rule_without_a_request_says_why() -> None:
     route = the_route(container(router(rule=f"{HOST} || PathRegexp(`^/[a-z]+$`)")))
-    assert route.asks == (Ask("a.example"),)
+    assert route.requests == (ExampleRequest("a.example"),)
     assert route.problem == ""
     assert "regular expression" in route.reasons[0]
 
@@ -146,13 +138,18 @@ def test_part_of_a_rule_without_a_request_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "asks", "tls_on", "problem"),
+    ("keys", "requests", "tls_on", "problem"),
     [
-        ({"rule": "HostSNI(`*`)", "entrypoints": "web"}, [Ask("", "", "")], (), ""),
-        ({"rule": "HostSNI(`db.example`)", "tls": "true"}, [Ask("db.example", "", "")], ("web", "websecure"), ""),
+        ({"rule": "HostSNI(`*`)", "entrypoints": "web"}, [ExampleRequest("", "", "")], (), ""),
+        (
+            {"rule": "HostSNI(`db.example`)", "tls": "true"},
+            [ExampleRequest("db.example", "", "")],
+            ("web", "websecure"),
+            "",
+        ),
         (
             {"rule": "HostSNI(`db.example`)", "tls_passthrough": "true"},
-            [Ask("db.example", "", "")],
+            [ExampleRequest("db.example", "", "")],
             ("web", "websecure"),
             "",
         ),
@@ -162,23 +159,17 @@ def test_part_of_a_rule_without_a_request_says_why() -> None:
     ],
 )
 def test_tcp_router_is_asked_by_server_name(
-    keys: dict[str, str], asks: list[Ask], tls_on: tuple[str, ...], problem: str
+    keys: dict[str, str], requests: list[ExampleRequest], tls_on: tuple[str, ...], problem: str
 ) -> None:
     route = the_route(container(router(of="tcp", **keys)))
-    assert (route.protocol, list(route.asks), route.tls_on) == ("tcp", asks, tls_on)
-    assert route.passthrough is ("tls_passthrough" in keys)
+    assert (route.protocol, list(route.requests), route.tls_on) == ("tcp", requests, tls_on)
     assert route.problem.startswith(problem)
     assert bool(route.problem) is bool(problem)
 
 
-def test_tcp_router_for_any_name_comes_last() -> None:
-    assert the_route(container(router(of="tcp", rule="HostSNI(`*`)"))).priority == -1
-    assert the_route(container(router(of="tcp", rule="HostSNI(`*`) && ClientIP(`::1`)"))).priority > 0
-
-
 def test_container_with_tcp_alone_has_no_http_route() -> None:
     labels = {**router(of="tcp", rule="HostSNI(`*`)"), "traefik.tcp.services.r.loadbalancer.server.port": "5432"}
-    assert [(one.protocol, one.port) for one in routes(container(labels))] == [("tcp", 5432)]
+    assert [one.protocol for one in routes(container(labels))] == ["tcp"]
     with_both = {**labels, "traefik.http.services.x.loadbalancer.server.port": "80"}
     assert [one.protocol for one in routes(container(with_both))] == ["http", "tcp"]
 
@@ -187,7 +178,7 @@ def test_udp_router_is_on_udp_entry_points_and_is_not_asked() -> None:
     route = the_route(
         container({"traefik.udp.services.r.loadbalancer.server.port": "53", **router(of="udp", service="r")})
     )
-    assert (route.protocol, route.entry_points, route.tls_on, route.asks, route.port) == ("udp", ("dns",), (), (), 53)
+    assert (route.protocol, route.entry_points, route.tls_on, route.requests) == ("udp", ("dns",), (), ())
     assert route.reasons == ("UDP has no request that anything would answer",)
     assert route.problem == ""
 
@@ -211,29 +202,34 @@ def test_traefik_that_reads_no_docker_has_no_routes() -> None:
 def test_constraints_leave_containers_out() -> None:
     front = container({**router(rule=HOST), "tier": "front"})
     assert routes(front, traefik=replace(TRAEFIK, constraints="Label(`tier`, `back`)")) == ()
-    assert the_route(front, traefik=replace(TRAEFIK, constraints="Label(`tier`, `front`)")).asks
+    assert the_route(front, traefik=replace(TRAEFIK, constraints="Label(`tier`, `front`)")).requests
     untold = the_route(front, traefik=replace(TRAEFIK, constraints="LabelRegex(`tier`, `(x+)+`)"))
-    assert (untold.asks, untold.reasons) == ((), ("whether Traefik's constraints accept its container is unknown",))
+    assert (untold.requests, untold.reasons) == (
+        (),
+        ("whether its container meets Traefik's constraints cannot be determined",),
+    )
     assert routes(front, traefik=replace(TRAEFIK, constraints="no constraint")) == ()
 
 
 def test_container_without_a_router_gets_the_default_rule() -> None:
     route = the_route(container({}, "my_web", "the.shop"))
-    assert (route.router, route.rule, route.target) == ("my-web-the-shop", "Host(`my-web-the-shop`)", "my-web-the-shop")
-    assert route.asks == (Ask("my-web-the-shop"),)
+    assert (route.router, route.rule) == ("my-web-the-shop", "Host(`my-web-the-shop`)")
+    assert route.requests == (ExampleRequest("my-web-the-shop"),)
     alone = the_route(LabelledContainer("some_box", "", "", {}))
-    assert (alone.router, alone.services, alone.asks) == ("some-box", (), (Ask("some-box"),))
+    assert (alone.router, alone.services, alone.requests) == ("some-box", (), (ExampleRequest("some-box"),))
 
 
 def test_router_without_a_rule_gets_the_default_rule() -> None:
     traefik = replace(TRAEFIK, default_rule="Host(`{{ .Name }}.example`)")
-    assert the_route(container(router(entrypoints="web")), traefik=traefik).asks == (Ask("web-shop.example"),)
+    assert the_route(container(router(entrypoints="web")), traefik=traefik).requests == (
+        ExampleRequest("web-shop.example"),
+    )
 
 
 def test_default_rule_that_cannot_be_told_is_a_reason() -> None:
     route = the_route(container({}), traefik=replace(TRAEFIK, default_rule="{{ if true }}Host(`a`){{ end }}"))
-    assert (route.rule, route.asks, route.problem) == ("", (), "")
-    assert route.reasons == ("what the rule's template gives cannot be told",)
+    assert (route.rule, route.requests, route.problem) == ("", (), "")
+    assert route.reasons == ("what the rule's template yields cannot be determined",)
 
 
 # --------------------------------------------------------------------------------------------- several containers
@@ -252,7 +248,7 @@ def test_services_that_declare_the_same_router_carry_it_together() -> None:
 def test_router_declared_differently_is_a_problem_of_every_project_concerned() -> None:
     one, other = container(router(rule=HOST)), container(router(rule="Host(`b`)"), "app", "blog")
     found = routes(one, other)
-    assert [(route.project, route.services, route.asks) for route in found] == [
+    assert [(route.project, route.services, route.requests) for route in found] == [
         ("blog", ("app",), ()),
         ("shop", ("web",), ()),
     ]
@@ -270,11 +266,11 @@ def test_same_name_in_two_protocols_is_no_conflict() -> None:
     assert [(one.protocol, one.problem) for one in found] == [("http", ""), ("tcp", "")]
 
 
-def test_port_comes_from_the_container_that_declares_the_service() -> None:
+def test_service_may_be_declared_by_another_container() -> None:
     front = container(router(rule=HOST, service="s@docker"))
     back = container({"traefik.http.services.s.loadbalancer.server.port": "81"}, "back")
     found = {one.router: one for one in routes(front, back)}
-    assert (found["r"].port, found["r"].target, found["r"].problem) == (81, "s@docker", "")
+    assert found["r"].problem == ""
 
 
 def test_order_of_the_containers_makes_no_difference() -> None:
@@ -336,12 +332,12 @@ def port(of: str) -> dict[str, str]:
 def test_what_traefik_would_not_serve_is_a_problem(labels: dict[str, str], problem: str) -> None:
     found = {one.router: one for one in routes(container(labels))}
     assert found["r"].problem.startswith(problem)
-    assert found["r"].asks == ()
+    assert found["r"].requests == ()
 
 
 def test_one_entry_point_that_is_missing_leaves_the_others() -> None:
     route = the_route(container(router(rule=HOST, entrypoints="web,https")))
-    assert (route.entry_points, route.asks, route.problem) == (("web",), (Ask("a.example"),), "")
+    assert (route.entry_points, route.requests, route.problem) == (("web",), (ExampleRequest("a.example"),), "")
     assert route.reasons == ("there is no http entry point https; known: web, websecure",)
 
 
@@ -421,12 +417,7 @@ priority = 3
         rule="Host(`a`)",
         entry_points=("web",),
         tls_on=("web",),
-        asks=(Ask("a"),),
-        target="s",
-        middlewares=("m",),
-        middleware_kinds=("",),
-        priority=3,
-        provider="file",
+        requests=(ExampleRequest("a"),),
     )
     assert parse_dynamic(yaml, TRAEFIK, project="edge") == (wanted,)
     assert parse_dynamic(toml, TRAEFIK, project="edge", name="edge.toml") == (wanted,)
@@ -435,8 +426,8 @@ priority = 3
 def test_file_with_tcp_and_udp_routers_gives_them_too() -> None:
     text = "tcp: {routers: {db: {rule: 'HostSNI(`db`)', service: s, tls: {passthrough: true}}}}\nudp: {routers: {q: {service: s}}}"
     db, q = parse_dynamic(text, TRAEFIK)
-    assert (db.protocol, db.asks, db.passthrough) == ("tcp", (Ask("db", "", ""),), True)
-    assert (q.protocol, q.entry_points, q.asks) == ("udp", ("dns",), ())
+    assert (db.protocol, db.requests) == ("tcp", (ExampleRequest("db", "", ""),))
+    assert (q.protocol, q.entry_points, q.requests) == ("udp", ("dns",), ())
 
 
 @pytest.mark.parametrize(
@@ -459,7 +450,7 @@ def test_broken_dynamic_file_is_one_route_with_a_problem(text: str, name: str, p
 def test_dynamic_router_with_a_bad_rule_leaves_the_others() -> None:
     text = "http: {routers: {a: {rule: 'Host(', service: s}, b: {rule: 'Host(`b`)', service: s}, c: {service: s}}}"
     found = parse_dynamic(text, TRAEFIK)
-    assert [(one.router, bool(one.asks)) for one in found] == [("a", False), ("b", True), ("c", False)]
+    assert [(one.router, bool(one.requests)) for one in found] == [("a", False), ("b", True), ("c", False)]
     assert [bool(one.problem) for one in found] == [True, False, True]
 
 
@@ -471,8 +462,8 @@ http:
     c: {rule: "Path(`/x`)", service: s, parentRefs: [t]}
 """
     t, c = parse_dynamic(text, TRAEFIK)
-    assert (t.asks, t.reasons) == ((), ("what the rule's template gives cannot be told",))
-    assert (c.asks, c.reasons) == ((), ("it is asked through its parent, t",))
+    assert (t.requests, t.reasons) == ((), ("what the rule's template yields cannot be determined",))
+    assert (c.requests, c.reasons) == ((), ("it is reached through its parent, t",))
 
 
 # ------------------------------------------------------------------------------------------------- shipped stacks
@@ -503,7 +494,7 @@ def test_shipped_traefik_has_its_three_entry_points() -> None:
         ("websecure", 443, True),
         ("traefik", 8080, False),
     ]
-    assert (found.docker, found.exposed_by_default, found.network, found.problem) == (True, False, "proxy", "")
+    assert (found.docker, found.exposed_by_default, found.problem) == (True, False, "")
 
 
 def test_shipped_stacks_have_one_route_each_by_http_and_https() -> None:
@@ -513,9 +504,9 @@ def test_shipped_stacks_have_one_route_each_by_http_and_https() -> None:
         for name, one in shipped(stack).items()
     ]
     found = parse_routes(containers, own_traefik())
-    assert [(one.router, one.project, one.services, one.port, one.asks) for one in found] == [
-        ("guestbook", "guestbook", ("web",), 80, (Ask("guestbook.localhost"),)),
-        ("whoami", "whoami", ("whoami",), 0, (Ask("whoami.localhost"),)),
+    assert [(one.router, one.project, one.services, one.requests) for one in found] == [
+        ("guestbook", "guestbook", ("web",), (ExampleRequest("guestbook.localhost"),)),
+        ("whoami", "whoami", ("whoami",), (ExampleRequest("whoami.localhost"),)),
     ]
     for one in found:
         assert (one.entry_points, one.tls_on, one.problem, one.reasons) == (
@@ -535,8 +526,5 @@ def test_shipped_dashboard_is_asked_on_the_internal_entry_point() -> None:
         project="traefik",
         rule="Host(`localhost`) || Host(`127.0.0.1`)",
         entry_points=("traefik",),
-        asks=(Ask("localhost"), Ask("127.0.0.1")),
-        target="api@internal",
-        priority=38,
-        provider="file",
+        requests=(ExampleRequest("localhost"), ExampleRequest("127.0.0.1")),
     )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from towline.traefik.default_rule import DEFAULT, Named, normalize, rule_from
-from towline.traefik.rules import BadRule
-from towline.traefik.static_configuration import ConfigFile, EntryPoint, Traefik, config_paths, kept, parse_traefik
+from towline.traefik.default_rule import DEFAULT, TemplateData, normalize, rule_from
+from towline.traefik.rules import InvalidRule
+from towline.traefik.static_configuration import (
+    ConfigFile,
+    EntryPoint,
+    Traefik,
+    config_paths,
+    meets_constraints,
+    parse_traefik,
+)
 
-WEB = EntryPoint("web", "", 80)
+WEB = EntryPoint("web", 80)
 YAML = """
 entryPoints:
   web:
@@ -19,7 +26,7 @@ entryPoints:
   websecure:
     address: ":443"
     asDefault: true
-    http: {tls: {}, middlewares: [secure@file, gzip@file]}
+    http: {tls: {}}
 providers:
   docker: {exposedByDefault: false, network: proxy}
 """
@@ -31,8 +38,6 @@ to = "websecure"
 [entryPoints.websecure]
 address = ":443"
 asDefault = true
-[entryPoints.websecure.http]
-middlewares = ["secure@file", "gzip@file"]
 [entryPoints.websecure.http.tls]
 [providers.docker]
 exposedByDefault = false
@@ -44,8 +49,6 @@ FLAGS = (
     "--entryPoints.websecure.address=:443",
     "--entrypoints.websecure.asdefault",
     "--ENTRYPOINTS.websecure.HTTP.TLS=true",
-    "--entrypoints.websecure.http.middlewares=secure@file",
-    "--entrypoints.websecure.http.middlewares=gzip@file",
     "--providers.docker",
     "--providers.docker.exposedbydefault=false",
     "--providers.docker.network",
@@ -58,33 +61,30 @@ VARIABLES = {
     "TRAEFIK_ENTRYPOINTS_WEBSECURE_ADDRESS": ":443",
     "TRAEFIK_ENTRYPOINTS_WEBSECURE_ASDEFAULT": "true",
     "TRAEFIK_ENTRYPOINTS_WEBSECURE_HTTP_TLS": "true",
-    "TRAEFIK_ENTRYPOINTS_WEBSECURE_HTTP_MIDDLEWARES": "secure@file, gzip@file",
     "TRAEFIK_PROVIDERS_DOCKER_EXPOSEDBYDEFAULT": "false",
     "TRAEFIK_PROVIDERS_DOCKER_NETWORK": "proxy",
 }
 
 
 @pytest.mark.parametrize(
-    ("found", "source"),
+    "found",
     [
-        (parse_traefik(FLAGS), "flags"),
-        (parse_traefik(("/entrypoint.sh", "traefik", *FLAGS)), "flags"),
-        (parse_traefik(environment=VARIABLES), "environment"),
-        (parse_traefik(file=ConfigFile("traefik.yml", YAML)), "file"),
-        (parse_traefik(file=ConfigFile("/etc/traefik/traefik.toml", TOML)), "file"),
+        parse_traefik(FLAGS),
+        parse_traefik(("/entrypoint.sh", "traefik", *FLAGS)),
+        parse_traefik(environment=VARIABLES),
+        parse_traefik(file=ConfigFile("traefik.yml", YAML)),
+        parse_traefik(file=ConfigFile("/etc/traefik/traefik.toml", TOML)),
     ],
+    ids=["flags", "flags behind a script", "environment", "YAML", "TOML"],
 )
-def test_the_same_settings_come_from_flags_variables_and_files(found: Traefik, source: str) -> None:
-    middlewares = ("secure@file", "gzip@file")
+def test_the_same_settings_come_from_flags_variables_and_files(found: Traefik) -> None:
     assert found == Traefik(
         entry_points=(
-            EntryPoint("web", "", 80, redirect_to="websecure"),
-            EntryPoint("websecure", "", 443, tls=True, middlewares=middlewares, as_default=True),
+            EntryPoint("web", 80, redirect_to="websecure"),
+            EntryPoint("websecure", 443, tls=True, as_default=True),
         ),
         docker=True,
         exposed_by_default=False,
-        network="proxy",
-        source=source,
     )
 
 
@@ -107,7 +107,7 @@ def test_variables_that_are_not_traefiks_are_no_settings() -> None:
 
 
 def test_without_entry_points_there_is_one_on_port_80() -> None:
-    assert parse_traefik().entry_points == (EntryPoint("http", "", 80),)
+    assert parse_traefik().entry_points == (EntryPoint("http", 80),)
     assert parse_traefik().docker is False
 
 
@@ -129,24 +129,24 @@ def test_without_entry_points_there_is_one_on_port_80() -> None:
 def test_internal_entry_point_is_there_when_a_page_needs_it_and_never_a_default(word: str, there: bool) -> None:
     found = parse_traefik(("--entrypoints.web.address=:80", word))
     assert [one.name for one in found.entry_points] == (["web", "traefik"] if there else ["web"])
-    assert found.defaults("http") == ("web",)
-    assert EntryPoint("traefik", "", 8080) in found.entry_points or not there
+    assert found.default_entry_points("http") == ("web",)
+    assert EntryPoint("traefik", 8080) in found.entry_points or not there
 
 
 @pytest.mark.parametrize(
     ("address", "wanted"),
     [
-        (":80", ("", 80, "tcp")),
-        (":80/tcp", ("", 80, "tcp")),
-        (":53/UDP", ("", 53, "udp")),
-        ("127.0.0.1:8080", ("127.0.0.1", 8080, "tcp")),
-        ("[::1]:8080", ("::1", 8080, "tcp")),
-        (":https", ("", 443, "tcp")),
+        (":80", (80, "tcp")),
+        (":80/tcp", (80, "tcp")),
+        (":53/UDP", (53, "udp")),
+        ("127.0.0.1:8080", (8080, "tcp")),
+        ("[::1]:8080", (8080, "tcp")),
+        (":https", (443, "tcp")),
     ],
 )
-def test_address_is_read_in_its_parts(address: str, wanted: tuple[str, int, str]) -> None:
+def test_port_and_protocol_come_from_the_address(address: str, wanted: tuple[int, str]) -> None:
     (found,) = parse_traefik((f"--entrypoints.x.address={address}",)).entry_points
-    assert (found.address, found.port, found.proto) == wanted
+    assert (found.port, found.proto) == wanted
 
 
 def test_defaults_are_all_entry_points_of_the_protocol_or_those_marked() -> None:
@@ -154,9 +154,13 @@ def test_defaults_are_all_entry_points_of_the_protocol_or_those_marked() -> None
         f"--entrypoints.{name}.address=:{port}" for name, port in (("b", 1), ("a", 2), ("u", "3/udp"), ("traefik", 4))
     ]
     found = parse_traefik(words)
-    assert (found.defaults("http"), found.defaults("tcp"), found.defaults("udp")) == (("a", "b"), ("a", "b"), ("u",))
-    assert parse_traefik([*words, "--entrypoints.b.asdefault"]).defaults("http") == ("b",)
-    assert found.listening("http") == ("a", "b", "traefik")
+    assert (
+        found.default_entry_points("http"),
+        found.default_entry_points("tcp"),
+        found.default_entry_points("udp"),
+    ) == (("a", "b"), ("a", "b"), ("u",))
+    assert parse_traefik([*words, "--entrypoints.b.asdefault"]).default_entry_points("http") == ("b",)
+    assert found.entry_points_for("http") == ("a", "b", "traefik")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +253,7 @@ def test_broken_file_is_a_problem_and_no_exception(name: str, text: str, problem
     [("--",), ("-",), ("---x",), ("--=",), ("--a", "--b"), ("--" + ".".join("a" * 50_000),), ("--..=x",), ("",)],
 )
 def test_strange_words_are_no_exception(words: tuple[str, ...]) -> None:
-    assert parse_traefik(words).entry_points == (EntryPoint("http", "", 80),)
+    assert parse_traefik(words).entry_points == (EntryPoint("http", 80),)
 
 
 def test_toml_may_be_nested_deeply() -> None:
@@ -284,13 +288,13 @@ def test_paths_of_the_file_begin_with_the_one_that_is_named() -> None:
     ],
 )
 def test_constraints_let_containers_in_by_their_labels(constraints: str, wanted: bool | None) -> None:
-    assert kept({"tier": "front"}, constraints) is wanted
+    assert meets_constraints({"tier": "front"}, constraints) is wanted
 
 
 @pytest.mark.parametrize("constraints", ["Label(`a`)", "label(`a`, `b`)", "Label(`a`, `b`", "Host(`a`)"])
 def test_constraints_that_are_none_are_refused(constraints: str) -> None:
-    with pytest.raises(BadRule):
-        kept({}, constraints)
+    with pytest.raises(InvalidRule):
+        meets_constraints({}, constraints)
 
 
 # ----------------------------------------------------------------------------------------------------- default rule
@@ -317,7 +321,7 @@ def test_constraints_that_are_none_are_refused(constraints: str) -> None:
     ],
 )
 def test_default_rule_is_made_where_its_template_can_be_told(template: str, rule: str | None) -> None:
-    assert rule_from(template, Named("web-shop", "shop-web-1", {"my.host": "h.example"})) == rule
+    assert rule_from(template, TemplateData("web-shop", "shop-web-1", {"my.host": "h.example"})) == rule
 
 
 @pytest.mark.parametrize(

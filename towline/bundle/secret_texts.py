@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from towline.project.catalog import Stack
-from towline.text import as_text
+from towline.text.lines import as_text
 
 LARGEST = 256 << 10  # bytes; no secret is larger
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+")

@@ -16,7 +16,7 @@ from towline.bundle.walk import list_files
 from towline.project.catalog import Stack
 from towline.project.compose_file import interpolate
 from towline.project.env_file import read_env
-from towline.text import as_text
+from towline.text.lines import as_text
 
 MOST_TEXT = 1 << 17  # bytes; larger files are not kept
 _TEXT_NAMES = r"(.*/)?(\.env[^/]*|[^/]*\.(env|ya?ml|toml|dockerignore)|[^/]*(docker|container)file[^/]*)"

@@ -9,7 +9,7 @@ from towline.checks.finding import Finding, Subject, listed
 from towline.facts.container import Container
 from towline.facts.survey import Survey
 from towline.project.settings import Host
-from towline.text import size_text
+from towline.text.amounts import size_text
 
 SLOW_DRIVERS = {"vfs", "devicemapper", "aufs", "overlay"}  # deprecated, or a copy of each layer
 OLDEST_COMPOSE = (2, 20)

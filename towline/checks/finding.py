@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from towline.text import limit
+from towline.text.amounts import limit
 
 Result = Literal["pass", "fail", "warn", "skip", "waived"]
 RESULTS: tuple[Result, ...] = ("fail", "warn", "waived", "skip", "pass")  # worst first

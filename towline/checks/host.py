@@ -8,7 +8,7 @@ from towline.checks.finding import Finding, Subject
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.survey import Survey
 from towline.project.settings import Host
-from towline.text import size_text
+from towline.text.amounts import size_text
 
 LEAST_FREE, LITTLE_FREE = 0.03, 0.10  # of a file system or of its inodes: fail, warn
 LEAST_BYTES = 1 << 30  # no warning while so much is free: a tenth of a large disk is a lot

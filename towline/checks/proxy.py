@@ -117,7 +117,7 @@ def routes_in_files(proxy: Proxy, baseline: Baseline, survey: Survey) -> Iterato
         if path.endswith((".yml", ".yaml", ".toml")) and path not in config_paths(()):
             for route in parse_dynamic(text, proxy.traefik, project=proxy.stack.project, name=posixpath.basename(path)):
                 if route.router:
-                    yield route if deployed else replace(route, asks=(), reasons=(UNDEPLOYED,))
+                    yield route if deployed else replace(route, requests=(), reasons=(UNDEPLOYED,))
 
 
 def check_proxy(host: str, proxy: Proxy, causes: Causes) -> Finding:

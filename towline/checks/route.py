@@ -17,7 +17,7 @@ from towline.facts.survey import Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
 from towline.traefik.labels import LabelledContainer
-from towline.traefik.routers import Ask, Route, parse_routes
+from towline.traefik.routers import ExampleRequest, Route, parse_routes
 
 OWN_404 = b"404 page not found"
 UNTOLD = "no example request follows from its rule"
@@ -91,7 +91,7 @@ def _at_entry_points(stack: Stack, proxy: Proxy, route: Route) -> Iterator[Serve
     points = {point.name: point for point in proxy.traefik.entry_points}
     for name in route.entry_points:
         address = proxy.address_of(points[name])
-        probes = tuple(_probe(ask, route, name, address) for ask in route.asks if ask.safe)
+        probes = tuple(_probe(request, route, name, address) for request in route.requests if request.safe)
         yield ServedRoute(stack, proxy, route, name, tuple(probe for probe in probes if probe.address))
 
 
@@ -110,15 +110,15 @@ def _name_or(name: str, address: str) -> str:
     return address if not name or name == "localhost" or name.endswith(".localhost") else name
 
 
-def _probe(ask: Ask, route: Route, entry_point: str, address: tuple[str, int]) -> Probe:
+def _probe(request: ExampleRequest, route: Route, entry_point: str, address: tuple[str, int]) -> Probe:
     return Probe(
         *address,
-        name=ask.host,
+        name=request.host,
         tls=entry_point in route.tls_on,
         http=route.protocol == "http",
-        method=ask.method or "GET",
-        path=ask.path or "/",
-        headers=dict(ask.headers),
+        method=request.method or "GET",
+        path=request.path or "/",
+        headers=dict(request.headers),
     )
 
 
@@ -198,11 +198,11 @@ class RouteChecks:
 def _unprobed(served: ServedRoute, missing: str) -> str:
     """Why a route has no answer."""
     route = served.route
-    if served.local and route.asks:
+    if served.local and route.requests:
         return "its entry point is published for the host alone"
     if served.probes:
         return missing
-    return route.reasons[0] if route.reasons else NOWHERE if route.asks else UNTOLD
+    return route.reasons[0] if route.reasons else NOWHERE if route.requests else UNTOLD
 
 
 def _hint(served: ServedRoute) -> str:
@@ -243,7 +243,7 @@ def _certificate_files(served: ServedRoute, survey: Survey) -> dict[str, str]:
 
 def _names(subject: Subject, served: ServedRoute, survey: Survey) -> Iterator[Finding]:
     """Of the names that the host was asked to resolve: those in labels, but .localhost, which every machine resolves to itself."""
-    hosts = sorted({ask.host for ask in served.route.asks} & survey.names.keys())
+    hosts = sorted({request.host for request in served.route.requests} & survey.names.keys())
     if not hosts:
         return
     name = f"{served.name.rpartition('.')[0]}.names"

@@ -1,1 +1,1 @@
-"""The command line: tasks' options, errors in one line, and the order in which a task calls the rest."""
+"""The command line: the options of the tasks, errors in one line, and what each task calls. With tasks.py all that knows Invoke."""

@@ -1,4 +1,4 @@
-"""The console command `towline`: the same tasks as `inv`, in any folder that has stacks/ or infrastructure/."""
+"""The command `towline`: the tasks of `inv`, in any folder that has stacks/ or infrastructure/."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from towline.errors import UsageError
 
 
 def main() -> None:
-    """Run the tasks that the command line names; exits with the code of the error tree."""
+    """Run the tasks that the command line names. Exits with a code of towline.errors."""
     OneLineErrors(name="towline", version=__version__, namespace=load_tasks().namespace).run()
 
 
 class OneLineErrors(Program):
-    """invoke's Program, but a command line that cannot be read is one `error:` line and exit code 2."""
+    """Invoke's Program, but a command line that cannot be parsed is one `error:` line and exit code 2."""
 
     def parse_core(self, argv: list[str] | None) -> None:
         with _usage_errors():
@@ -42,7 +42,7 @@ def _usage_errors() -> Iterator[None]:
 
 
 def load_tasks() -> ModuleType:
-    """tasks.py: the wheel carries it inside the package, a checkout beside it."""
+    """The module tasks.py, which a wheel has inside the package and a checkout beside it."""
     package = Path(__file__).parents[1]
     file = next(path for path in (package / "tasks.py", package.parent / "tasks.py") if path.is_file())
     spec = importlib.util.spec_from_file_location("towline_tasks", file)

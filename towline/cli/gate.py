@@ -1,4 +1,4 @@
-"""The gate: a stack's checks before and after its deploy; what fails after and did not before puts the release before back."""
+"""The gate: a stack is checked before and after its deploy, and new failures restore the previous release."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from towline.deploy.planning.plan import Plan
 from towline.errors import DeployRolledBack, TowlineError
 from towline.report.findings import side_by_side, text
 
-SETTLE = 5.0  # seconds that a new failure has to pass by: a proxy takes a moment to see new containers
+SETTLE = 5.0  # seconds for a new failure to disappear by itself: a proxy takes a moment to see new containers
 
 
-def pass_through(
-    look: Callable[[], Report],
+def deploy_with_gate(
+    check: Callable[[], Report],
     deploy: Callable[[], Plan],
     rollback: Callable[[str], object],
     say: Callable[[str], None],
 ) -> None:
-    """Deploy between two looks. rollback is called with the release to go back to.
+    """Check, deploy, check again; rollback is called with the previous release when there are new failures.
 
-    Raises what `deploy` and `rollback` raise; DeployRolledBack for new failures, TowlineError when there is nothing to go back to.
+    Raises what `deploy` and `rollback` raise; DeployRolledBack for new failures, TowlineError when there is no release to restore.
     """
-    before = look()
+    before = check()
     plan = deploy()
-    after = until_good(look, SETTLE, lambda report: bool(new_failures(before, report)))
+    after = until_good(check, SETTLE, lambda report: bool(new_failures(before, report)))
     say(side_by_side(before, after))
-    new = new_failures(before, after)
-    if not new:
+    failures = new_failures(before, after)
+    if not failures:
         return
-    say(text(Report(new, after.seconds)))
-    count = f"{len(new)} new failure{'' if len(new) == 1 else 's'}"
+    say(text(Report(failures, after.seconds)))
+    count = f"{len(failures)} new failure{'' if len(failures) == 1 else 's'}"
     if not plan.previous or not plan.new_release:
         raise TowlineError(f"{plan.stack}: deployed, and {count} since; there is no other release to go back to")
     rollback(plan.previous)
@@ -39,11 +39,17 @@ def pass_through(
 
 
 def new_failures(before: Report, after: Report) -> tuple[Finding, ...]:
-    """What fails in `after` and did not in `before`; what was skipped there since something else failed did not hold either.
+    """The failures of `after` that `before` does not have, neither as a failure nor skipped because of one.
 
     >>> new_failures(Report((), 0.0), Report((), 0.0))
     ()
     """
-    failed = {one.id for one in before.findings if one.result == "fail" and not one.id.endswith(".deployed")}
-    had = {(one.host, one.id) for one in before.findings if one.id in failed or one.because in failed}
-    return tuple(one for one in after.findings if one.result == "fail" and (one.host, one.id) not in had)
+    failed = {
+        finding.id for finding in before.findings if finding.result == "fail" and not finding.id.endswith(".deployed")
+    }
+    known = {
+        (finding.host, finding.id) for finding in before.findings if finding.id in failed or finding.because in failed
+    }
+    return tuple(
+        finding for finding in after.findings if finding.result == "fail" and (finding.host, finding.id) not in known
+    )

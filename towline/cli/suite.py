@@ -1,4 +1,4 @@
-"""towline's own tests, run by `inv test`: what they need is installed and started first."""
+"""`inv test`: installs and starts what towline's own tests need, then runs them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 
-# Any one of them will do for the tests of the HTML report
+# Any of these serves for the tests of the HTML report
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 TEST_PACKAGES = ("pytest", "xdist", "testinfra", "playwright")
 
-# program → Debian's package; beside sshd and the engine, which the sandbox installs
+# program → Debian package; sshd and the engine are installed by the sandbox
 TOOLS = {
     "busybox": "busybox-static",
     "git": "git",
@@ -33,9 +33,9 @@ TOOLS = {
 
 
 def run(top: Path, only: str, say: Callable[[str], None]) -> int:
-    """pytest's exit code. only: one of the folders below tests/, or a test's name as pytest takes it; '' for all.
+    """pytest's exit code. only: a folder of tests/, or the name of a test as pytest takes it; '' for all tests.
 
-    Raises UsageError outside of a checkout, TowlineError with the lines to run when something cannot be installed.
+    Raises UsageError outside a checkout, TowlineError with the commands to run when something cannot be installed.
     """
     if not (top / "tests" / "conftest.py").is_file():
         raise UsageError(f"{top}: no tests here: `inv test` runs in a checkout of towline")
@@ -49,7 +49,7 @@ def run(top: Path, only: str, say: Callable[[str], None]) -> int:
 
 def _install_packages(top: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # --group came with pip 25.1; the one that venv brings along can be older
+    # --group came with pip 25.1; the pip that venv installs can be older
     for words in (["--upgrade", "pip>=25.1"], ["--group", f"{top}/pyproject.toml:dev"]):
         if subprocess.run([*pip, *words], check=False).returncode:
             raise TowlineError("the test tools could not be installed", f"{' '.join(pip)} --group dev")
@@ -84,18 +84,19 @@ def find_browser() -> str | None:
 
 
 def missing_browser() -> packages.Recipe | None:
-    """How to install a Chromium that needs no display: Debian's package is two thirds of what the whole browser brings along.
+    """How to install a Chromium that needs no display; None when nothing is missing.
 
-    Ubuntu has Chromium only as a snap: there it is the one that its driver brings.
+    Debian's headless package is two thirds the size of the full browser. Ubuntu has Chromium only as a snap: there the driver
+    installs its own.
     """
     from towline.sandbox import packages
 
-    lacking = [] if find_library("atomic") else ["libatomic1"]  # the driver's own Node.js (playwright 1.65) wants it
-    found = find_browser()
+    libraries = [] if find_library("atomic") else ["libatomic1"]  # for the driver's own Node.js (playwright 1.65)
+    browser = find_browser()
     ubuntu = packages.read_system().id == "ubuntu"
-    wanted = lacking if found or ubuntu else [BROWSERS[0], *lacking]
-    commands: tuple[tuple[str, ...], ...] = (packages.UPDATE, (*packages.INSTALL, *wanted)) if wanted else ()
-    if ubuntu and not found:
+    missing = libraries if browser or ubuntu else [BROWSERS[0], *libraries]
+    commands: tuple[tuple[str, ...], ...] = (packages.UPDATE, (*packages.INSTALL, *missing)) if missing else ()
+    if ubuntu and not browser:
         commands += ((sys.executable, "-m", "playwright", "install", "--with-deps", "--only-shell", "chromium"),)
-    what = ", ".join(wanted) or "Chromium's headless shell"
-    return packages.Recipe(what, commands=commands) if commands else None
+    name = ", ".join(missing) or "Chromium's headless shell"
+    return packages.Recipe(name, commands=commands) if commands else None

@@ -34,7 +34,7 @@ from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
-from towline.text import size_text
+from towline.text.amounts import size_text
 
 
 def read_current_state(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> CurrentState:

@@ -23,7 +23,7 @@ from towline.errors import RemoteFailed
 from towline.project.catalog import Stack
 from towline.remote import script
 from towline.ssh.connection import Connection
-from towline.text import last_lines
+from towline.text.lines import last_lines
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed, TowlineError
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
-from towline.text import last_lines
+from towline.text.lines import last_lines
 
 Section = Mapping[str, Mapping[str, Any]]
 

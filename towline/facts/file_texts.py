@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from towline.bundle.manifest import Entry
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
-from towline.text import as_text
+from towline.text.lines import as_text
 
 LARGEST = 256 << 10  # bytes; larger files are not compared
 MOST = 50  # files

@@ -10,7 +10,7 @@ from towline.commands.shell import Command, script
 from towline.facts.compose_model import Model
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
-from towline.text import last_lines
+from towline.text.lines import last_lines
 
 ANSWER_IN = 15  # seconds; all registries are asked at once
 

@@ -16,6 +16,7 @@ from typing import Any
 from towline.errors import StackError
 from towline.project.compose_paths import NamedFiles, PathChecker
 from towline.project.env_file import read_env
+from towline.project.variables import variables_in
 from towline.project.yaml_file import Place, Tagged, describe, list_at, load_yaml, mapping_at, text_at
 
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -24,12 +25,16 @@ OVERRIDE_FILES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-
 
 @dataclass(frozen=True)
 class Service:
-    """One service of a compose file. image None: it is built, or comes from `extends`. builds: has a `build`."""
+    """One service of a compose file. image None: it is built, or comes from `extends`. builds: has a `build`.
+
+    variables: those that it uses and that have no default.
+    """
 
     name: str
     image: str | None = None
     builds: bool = False
     profiles: tuple[str, ...] = ()
+    variables: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def _parse_service(name: object, raw: object, place: Place) -> Service:
     builds = keys.get("build") is not None
     if not (image or builds or keys.get("extends") or keys.get("provider")):
         raise place.wrong("has neither image nor build")
-    return Service(name, image, builds, tuple(map(str, profiles)))
+    return Service(name, image, builds, tuple(map(str, profiles)), variables_in(keys))
 
 
 def parse_networks(keys: Mapping[str, Any], project: str, env_file: Path, place: Place) -> Networks:

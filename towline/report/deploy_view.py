@@ -15,7 +15,7 @@ from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
 from towline.deploy.upload import Upload
 from towline.report.diffs import Diffs, file_lines, text_lines
-from towline.text import count_text, size_text
+from towline.text.amounts import count_text, size_text
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}

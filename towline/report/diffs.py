@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from towline.bundle.manifest import Changes
-from towline.text import limit
+from towline.text.amounts import limit
 
 MOST_FILES = 30
 Diffs = Mapping[str, Sequence[str]]

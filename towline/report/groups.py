@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from towline.checks.finding import RESULTS, Finding, Report, Result, counts
-from towline.report.printable import printable
+from towline.text.printable import printable
 
 WORDS: dict[Result, str] = {
     "pass": "passed",

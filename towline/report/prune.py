@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from towline.deploy.prune import Pruned
-from towline.text import count_text, size_text
+from towline.text.amounts import count_text, size_text
 
 
 def sentence(host: str, pruned: Pruned, *, really: bool) -> str:

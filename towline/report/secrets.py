@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from towline.bundle.secret_texts import SecretTexts, read_secret_texts
+from towline.bundle.secret_texts import SecretTexts
 from towline.checks.finding import Report
-from towline.project.catalog import Stack
 from towline.project.env_file import read_env
 
 _TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)
@@ -31,9 +30,8 @@ def redactor(*held: SecretTexts) -> Callable[[str], str]:
     return lambda text: pattern.sub(HIDDEN, text)
 
 
-def redacted(report: Report, stacks: Iterable[Stack]) -> Report:
-    """The report without the stacks' secrets: what a health check or a command printed may hold one."""
-    redact = redactor(*map(read_secret_texts, stacks))
+def redacted(report: Report, redact: Callable[[str], str]) -> Report:
+    """The report without secrets: what a health check or a command printed may hold one."""
     findings = (
         replace(finding, sentence=redact(finding.sentence), evidence=redact(finding.evidence))
         for finding in report.findings

@@ -271,13 +271,13 @@ class Connections:
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self._by_host: dict[str, Connection] = {}
+        self._by_host: dict[Host, Connection] = {}
 
     def to(self, host: Host) -> Connection:
         """The host's connection, the same object each time; nothing is opened before its first use."""
-        if host.name not in self._by_host:
-            self._by_host[host.name] = Connection(host, self._note)
-        return self._by_host[host.name]
+        if host not in self._by_host:
+            self._by_host[host] = Connection(host, self._note)
+        return self._by_host[host]
 
     @property
     def ledgers(self) -> list[Ledger]:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from towline.text import count_text, size_text
+from towline.text.amounts import count_text, size_text
 
 
 @dataclass

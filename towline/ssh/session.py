@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import paramiko
 
 from towline.errors import ConnectionLost
-from towline.text import last_lines
+from towline.text.lines import last_lines
 
 BLOCK = 1 << 18  # bytes a read may return
 
@@ -75,7 +75,7 @@ class Session:
                     self.send(chunk)
                     continue
                 return
-        except Exception as error:  # of the source: the command must not take what it got so far for the whole
+        except Exception as error:  # the source failed: the command must not take incomplete data as complete
             self._feed_error = error
             self._kill()
             self.channel.close()

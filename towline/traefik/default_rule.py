@@ -15,7 +15,7 @@ DEFAULT = "Host(`{{ normalize .Name }}`)"  # pkg/provider/docker: DefaultTemplat
 
 
 @dataclass(frozen=True)
-class Named:
+class TemplateData:
     """What a template can name: name: Traefik's own for the service, container: the container's."""
 
     name: str
@@ -33,22 +33,22 @@ def normalize(name: str) -> str:
     return "-".join("".join(group) for is_word, group in letters if is_word)
 
 
-def rule_from(template: str, named: Named) -> str | None:
+def rule_from(template: str, data: TemplateData) -> str | None:
     """The rule that the template gives; None when it has something in it that is not told here."""
     parts = re.split(r"\{\{(.*?)\}\}", template, flags=re.DOTALL)
-    told = [_action(part, named) if i % 2 else part for i, part in enumerate(parts)]
+    told = [_action(part, data) if i % 2 else part for i, part in enumerate(parts)]
     return None if None in told else "".join(part or "" for part in told)
 
 
-def _action(text: str, named: Named) -> str | None:
+def _action(text: str, data: TemplateData) -> str | None:
     """What one `{{ … }}` gives: each function of a pipe takes what came before as its last argument."""
     value: str | None = None
     for i, (name, *words) in enumerate(_stages(text)):
-        given = [_word(word, named) for word in words] + [value] * (i > 0)
+        given = [_word(word, data) for word in words] + [value] * (i > 0)
         if (name, words[:1], len(given)) == ("index", [".Labels"], 2):
-            value = named.labels.get(given[1] or "", "")
+            value = data.labels.get(given[1] or "", "")
         else:
-            value = _call(name, given) if given else _word(name, named)
+            value = _call(name, given) if given else _word(name, data)
         if value is None:
             return None
     return value
@@ -65,11 +65,11 @@ def _call(name: str, given: list[str | None]) -> str | None:
     return function(*given) if function and None not in given else None
 
 
-def _word(word: str, named: Named) -> str | None:
+def _word(word: str, data: TemplateData) -> str | None:
     """A text in quotes, or one of the names."""
     if word[0] in '"`' and len(word) > 1 and "\\" not in word:
         return word[1:-1]
-    return {".Name": named.name, ".ContainerName": named.container}.get(word)
+    return {".Name": data.name, ".ContainerName": data.container}.get(word)
 
 
 _FUNCTIONS: Mapping[tuple[str, int], Callable[..., str]] = {

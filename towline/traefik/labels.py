@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from towline.errors import closest
-from towline.traefik.default_rule import Named, normalize, rule_from
+from towline.traefik.default_rule import TemplateData, normalize, rule_from
 from towline.traefik.matchers import Protocol
-from towline.traefik.settings_tree import Branch, Misread, parse_labels
+from towline.traefik.settings_tree import InvalidSettings, Node, parse_labels
 
-Provider = Literal["docker", "file"]
 PROTOCOLS: tuple[Protocol, ...] = ("http", "tcp", "udp")
 
 Options = tuple[tuple[str, str], ...]
@@ -55,134 +53,128 @@ class Router:
     by_default: bool = False
     rest: Options = ()
 
-    @property
-    def passthrough(self) -> bool:
-        return ("passthrough", "true") in (self.tls or ())
-
 
 @dataclass(frozen=True)
-class Part:
-    """A service or middleware. kind: a middleware's, as `basicauth`. port: a service's, 0 when the labels say none."""
+class Component:
+    """A service or middleware. kind: a middleware's, as `basicauth`."""
 
     name: str
     protocol: Protocol
     options: Options
     kind: str = ""
-    port: int = 0
 
 
 @dataclass(frozen=True)
-class Declared:
+class Declarations:
     """What one container or file declares."""
 
     routers: tuple[Router, ...] = ()
-    services: tuple[Part, ...] = ()
-    middlewares: tuple[Part, ...] = ()
+    services: tuple[Component, ...] = ()
+    middlewares: tuple[Component, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------------ containers
 
 
 def is_exposed(container: LabelledContainer, by_default: bool) -> bool:
-    """Whether the container is for Traefik. Raises Misread for labels for which Traefik would skip it."""
-    branch = parse_labels(container.labels, "traefik.docker.", "traefik.enable")
-    _check(branch, ("enable", "docker"), "traefik")
-    _check(branch.at("docker"), ("network", "lbswarm", "allowNonRunning"), "traefik.docker")
-    return branch.flag("enable", by_default)
+    """Whether the container is for Traefik. Raises InvalidSettings for labels for which Traefik would skip it."""
+    node = parse_labels(container.labels, "traefik.docker.", "traefik.enable")
+    _check(node, ("enable", "docker"), "traefik")
+    _check(node.at("docker"), ("network", "lbswarm", "allowNonRunning"), "traefik.docker")
+    return node.boolean("enable", by_default)
 
 
-def parse_container(container: LabelledContainer, default_rule: str) -> Declared:
-    """What the container's labels declare. Raises Misread when one label makes Traefik leave all of them unread."""
-    branch = parse_labels(container.labels, *(f"traefik.{protocol}" for protocol in PROTOCOLS))
-    _check(branch, PROTOCOLS, "traefik")
+def parse_container(container: LabelledContainer, default_rule: str) -> Declarations:
+    """What the container's labels declare. Raises InvalidSettings when one label makes Traefik leave all of them unread."""
+    node = parse_labels(container.labels, *(f"traefik.{protocol}" for protocol in PROTOCOLS))
+    _check(node, PROTOCOLS, "traefik")
     for protocol in PROTOCOLS:
-        _check_known(branch.at(protocol), protocol)
-    named = Named(container.own_name, container.name, container.labels)
+        _check_known(node.at(protocol), protocol)
+    named = TemplateData(container.own_name, container.name, container.labels)
     default = rule_from(default_rule, named)
-    made = [_of_protocol(branch, protocol, container.own_name, default) for protocol in PROTOCOLS]
-    return Declared(
+    made = [_of_protocol(node, protocol, container.own_name, default) for protocol in PROTOCOLS]
+    return Declarations(
         tuple(router for one in made for router in one.routers),
         tuple(service for one in made for service in one.services),
         tuple(middleware for one in made for middleware in one.middlewares),
     )
 
 
-def _of_protocol(branch: Branch, protocol: Protocol, own_name: str, default: str | None) -> Declared:
-    part = branch.at(protocol)
-    if not _is_built(branch, protocol):
-        return Declared(middlewares=tuple(_middlewares(part, protocol)))
-    services = tuple(_services(part, protocol)) or (Part(own_name, protocol, ()),)
-    given = tuple(part.at("routers").below.values())
+def _of_protocol(node: Node, protocol: Protocol, own_name: str, default: str | None) -> Declarations:
+    part = node.at(protocol)
+    if not _is_built(node, protocol):
+        return Declarations(middlewares=tuple(_middlewares(part, protocol)))
+    services = tuple(_services(part, protocol)) or (Component(own_name, protocol, ()),)
+    given = tuple(part.at("routers").children.values())
     if not given and protocol == "http" and len(services) == 1:
-        given = (Branch(own_name),)
+        given = (Node(own_name),)
     chosen = services[0].name if len(services) == 1 else ""
     routers = tuple(_router(one, protocol, chosen, default) for one in given)
-    return Declared(routers, services, tuple(_middlewares(part, protocol)))
+    return Declarations(routers, services, tuple(_middlewares(part, protocol)))
 
 
-def _is_built(branch: Branch, protocol: Protocol) -> bool:
+def _is_built(node: Node, protocol: Protocol) -> bool:
     """Whether there is anything of the protocol: a container has HTTP unless it speaks of TCP or UDP alone."""
     if protocol != "http":
-        return any(branch.has(protocol, part) for part in ("routers", "services"))
-    other = any(_is_built(branch, protocol) for protocol in ("tcp", "udp"))
-    return not other or any(branch.has("http", part) for part in ("routers", "services", "middlewares"))
+        return any(node.has(protocol, part) for part in ("routers", "services"))
+    other = any(_is_built(node, protocol) for protocol in ("tcp", "udp"))
+    return not other or any(node.has("http", part) for part in ("routers", "services", "middlewares"))
 
 
-def _router(branch: Branch, protocol: Protocol, service: str, default: str | None = "") -> Router:
-    by_default = protocol == "http" and not branch.at("rule").value
+def _router(node: Node, protocol: Protocol, service: str, default: str | None = "") -> Router:
+    by_default = protocol == "http" and not node.at("rule").value
     return Router(
-        name=branch.name,
+        name=node.name,
         protocol=protocol,
-        rule=default if by_default else branch.at("rule").value,
-        entry_points=branch.at("entryPoints").words,
-        middlewares=branch.at("middlewares").words,
-        service=branch.at("service").value or service,
-        priority=branch.number("priority"),
-        tls=_options(branch.at("tls")) if branch.at("tls").on else None,
-        syntax=branch.at("ruleSyntax").value,
-        parents=branch.at("parentRefs").words,
+        rule=default if by_default else node.at("rule").value,
+        entry_points=node.at("entryPoints").as_list,
+        middlewares=node.at("middlewares").as_list,
+        service=node.at("service").value or service,
+        priority=node.integer("priority"),
+        tls=_options(node.at("tls")) if node.at("tls").enabled else None,
+        syntax=node.at("ruleSyntax").value,
+        parents=node.at("parentRefs").as_list,
         by_default=by_default,
-        rest=_options(branch.at("observability")),
+        rest=_options(node.at("observability")),
     )
 
 
-def _services(branch: Branch, protocol: Protocol) -> Iterator[Part]:
+def _services(node: Node, protocol: Protocol) -> Iterator[Component]:
     """The services; their servers are no part of what has to be equal, as every container adds its own."""
-    for one in branch.at("services").below.values():
+    for one in node.at("services").children.values():
         options = tuple(pair for pair in _options(one) if not pair[0].startswith("loadbalancer.server."))
-        port = one.at("loadBalancer", "server", "port").value
-        yield Part(one.name, protocol, options, port=int(port) if port.isdecimal() and port.isascii() else 0)
+        yield Component(one.name, protocol, options)
 
 
-def _middlewares(branch: Branch, protocol: Protocol) -> Iterator[Part]:
-    for one in branch.at("middlewares").below.values():
-        yield Part(one.name, protocol, _options(one), next(iter(one.below), ""))
+def _middlewares(node: Node, protocol: Protocol) -> Iterator[Component]:
+    for one in node.at("middlewares").children.values():
+        yield Component(one.name, protocol, _options(one), next(iter(one.children), ""))
 
 
-def _options(branch: Branch) -> Options:
+def _options(node: Node) -> Options:
     """All values below, with their names in lower case and joined; `true` for a part that stands alone."""
     found: list[tuple[str, str]] = []
-    waiting = [("", branch)]
+    waiting = [("", node)]
     while waiting:
         path, one = waiting.pop()
-        if one.value and one is not branch:
+        if one.value and one is not node:
             found.append((path, one.value))
-        waiting += [(f"{path}.{name}".lstrip("."), inner) for name, inner in one.below.items()]
+        waiting += [(f"{path}.{name}".lstrip("."), inner) for name, inner in one.children.items()]
     return tuple(sorted(found))
 
 
 # ---------------------------------------------------------------------------------------------------- dynamic files
 
 
-def parse_document(branch: Branch) -> Declared:
-    """What a dynamic file declares. Raises Misread when one name in a router makes Traefik leave the file unread."""
+def parse_document(node: Node) -> Declarations:
+    """What a dynamic file declares. Raises InvalidSettings when one name in a router makes Traefik leave the file unread."""
     for protocol in PROTOCOLS:
-        _check_routers(branch.at(protocol), protocol)
+        _check_routers(node.at(protocol), protocol)
     routers = [
-        _router(one, protocol, "") for protocol in PROTOCOLS for one in branch.at(protocol, "routers").below.values()
+        _router(one, protocol, "") for protocol in PROTOCOLS for one in node.at(protocol, "routers").children.values()
     ]
-    middlewares = [one for protocol in PROTOCOLS for one in _middlewares(branch.at(protocol), protocol)]
-    return Declared(tuple(routers), (), tuple(middlewares))
+    middlewares = [one for protocol in PROTOCOLS for one in _middlewares(node.at(protocol), protocol)]
+    return Declarations(tuple(routers), (), tuple(middlewares))
 
 
 # ------------------------------------------------------------------------------------------------------ known names
@@ -212,27 +204,27 @@ _OF_BALANCER: Mapping[Protocol, tuple[str, ...]] = {
 }
 
 
-def _check_known(branch: Branch, protocol: Protocol) -> None:
-    """Raise Misread for a name that Traefik does not know: for one such label it leaves the whole container unread."""
-    _check_routers(branch, protocol)
-    for service in branch.at("services").below.values():
+def _check_known(node: Node, protocol: Protocol) -> None:
+    """Raise InvalidSettings for a name that Traefik does not know: for one such label it leaves the whole container unread."""
+    _check_routers(node, protocol)
+    for service in node.at("services").children.values():
         where = f"{protocol}.services.{service.name}"
         _check(service, _OF_SERVICE, where)
         _check(service.at("loadBalancer"), _OF_BALANCER[protocol], f"{where}.loadbalancer")
 
 
-def _check_routers(branch: Branch, protocol: Protocol) -> None:
-    _check(branch, _PARTS[protocol], protocol)
-    for part in (branch, *(branch.at(name) for name in ("routers", "services", "middlewares"))):
-        if part.name and not part.below:
-            raise Misread(f"{protocol}: Traefik wants something under {part.name}")
-    for router in branch.at("routers").below.values():
+def _check_routers(node: Node, protocol: Protocol) -> None:
+    _check(node, _PARTS[protocol], protocol)
+    for part in (node, *(node.at(name) for name in ("routers", "services", "middlewares"))):
+        if part.name and not part.children:
+            raise InvalidSettings(f"{protocol}: Traefik wants something under {part.name}")
+    for router in node.at("routers").children.values():
         where = f"{protocol}.routers.{router.name}"
         _check(router, _OF_ROUTER[protocol], where)
         _check(router.at("tls"), _OF_TLS.get(protocol, ()), f"{where}.tls")
 
 
-def _check(branch: Branch, known: tuple[str, ...], where: str) -> None:
-    for name, one in branch.below.items():
+def _check(node: Node, known: tuple[str, ...], where: str) -> None:
+    for name, one in node.children.items():
         if name not in {word.lower() for word in known}:
-            raise Misread(f"{where}.{one.name}: Traefik knows no such name; {closest(one.name, known)}")
+            raise InvalidSettings(f"{where}.{one.name}: Traefik knows no such name; {closest(one.name, known)}")

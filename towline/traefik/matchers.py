@@ -13,7 +13,7 @@ from typing import Literal
 
 from towline.errors import closest
 from towline.traefik.go_regexps import is_open
-from towline.traefik.rules import BadRule, Call
+from towline.traefik.rules import Call, InvalidRule
 
 Protocol = Literal["http", "tcp", "udp"]
 Syntax = Literal["v2", "v3"]
@@ -44,10 +44,10 @@ class Meaning:
 
 
 def meaning(call: Call, protocol: Protocol, syntax: Syntax) -> Meaning:
-    """What `call` asks of a request. Raises BadRule when Traefik would not take it."""
+    """What `call` asks of a request. Raises InvalidRule when Traefik would not take it."""
     name = _known(call, protocol, syntax)
     if not call.values or not all(call.values):
-        raise BadRule(f"{name} needs a value" if not call.values else f"{call}: a value is empty")
+        raise InvalidRule(f"{name} needs a value" if not call.values else f"{call}: a value is empty")
     if syntax == "v3":
         _check_count(call, name)
         alone = name == "QueryRegexp" and len(call.values) == 1  # which Traefik takes as Query
@@ -58,7 +58,7 @@ def meaning(call: Call, protocol: Protocol, syntax: Syntax) -> Meaning:
         if condition.name in _CHECKS:
             _CHECKS[condition.name](condition)
         if condition.name.endswith("Regexp") and is_open(condition.values[-1]):
-            raise BadRule(f"{condition}: a bracket of the regular expression is open")
+            raise InvalidRule(f"{condition}: a bracket of the regular expression is open")
     return Meaning(
         tuple(conditions), "all" if name in ("Headers", "HeadersRegexp") or _queries(name, syntax) else "any"
     )
@@ -97,7 +97,9 @@ def _known(call: Call, protocol: Protocol, syntax: Syntax) -> str:
     for name in names:
         if call.name in (name, name.lower(), name.upper(), name.capitalize()):
             return name
-    raise BadRule(f"Traefik knows no {protocol} matcher {call.name} in rules of {syntax}; {closest(call.name, names)}")
+    raise InvalidRule(
+        f"Traefik knows no {protocol} matcher {call.name} in rules of {syntax}; {closest(call.name, names)}"
+    )
 
 
 def _check_count(call: Call, name: str) -> None:
@@ -106,8 +108,8 @@ def _check_count(call: Call, name: str) -> None:
         return
     if wanted == (1,):
         apart = " || ".join(str(Call(name, (value,))) for value in call.values[:3])
-        raise BadRule(f"{name} takes one value since Traefik 3, found {len(call.values)}; write {apart}")
-    raise BadRule(f"{name} takes {' or '.join(map(str, wanted))} values, found {len(call.values)}")
+        raise InvalidRule(f"{name} takes one value since Traefik 3, found {len(call.values)}; write {apart}")
+    raise InvalidRule(f"{name} takes {' or '.join(map(str, wanted))} values, found {len(call.values)}")
 
 
 # ------------------------------------------------------------------------------------------------------- v2's own
@@ -124,9 +126,9 @@ def _of_v2(call: Call, name: str) -> list[Condition]:
 
 def _one_of_v2(name: str, value: str) -> Condition:
     if value.count("{") != value.count("}") and name not in ("ALPN", "ClientIP", "Host", "HostHeader", "Method"):
-        raise BadRule(f"{Call(name, (value,))}: a brace is open")
+        raise InvalidRule(f"{Call(name, (value,))}: a brace is open")
     if name == "HostSNI" and value.startswith("*."):
-        raise BadRule(f"{Call(name, (value,))}: is no host name in rules of v2")
+        raise InvalidRule(f"{Call(name, (value,))}: is no host name in rules of v2")
     if name in ("HostRegexp", "HostSNIRegexp"):
         return Condition(name, (f"(?i)^{_pattern(value)}$",))
     if name == "Path":
@@ -162,7 +164,7 @@ def _split(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _pairs(call: Call, values: tuple[str, ...]) -> list[tuple[str, str]]:
     if len(values) % 2:
-        raise BadRule(f"{call}: {call.name} takes a name and a value each time, found {len(values)} in all")
+        raise InvalidRule(f"{call}: {call.name} takes a name and a value each time, found {len(values)} in all")
     return list(zip(values[::2], values[1::2], strict=True))
 
 
@@ -171,17 +173,17 @@ def _pairs(call: Call, values: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def _check_path(condition: Condition) -> None:
     if not condition.values[0].startswith("/"):
-        raise BadRule(f"{condition}: a path starts with /")
+        raise InvalidRule(f"{condition}: a path starts with /")
 
 
 def _check_host(condition: Condition) -> None:
     if not condition.values[0].isascii():
-        raise BadRule(f"{condition}: takes only ASCII; write the name in punycode (xn--…)")
+        raise InvalidRule(f"{condition}: takes only ASCII; write the name in punycode (xn--…)")
 
 
 def _check_sni(condition: Condition) -> None:
     if condition.values[0] != "*" and not re.fullmatch(r"(\*\.)?[\w.:-]+", condition.values[0], re.ASCII):
-        raise BadRule(f"{condition}: is no host name")
+        raise InvalidRule(f"{condition}: is no host name")
 
 
 def _check_ip(condition: Condition) -> None:
@@ -191,12 +193,12 @@ def _check_ip(condition: Condition) -> None:
     except ValueError:
         known = False
     if not known:
-        raise BadRule(f"{condition}: is neither an address nor a network")
+        raise InvalidRule(f"{condition}: is neither an address nor a network")
 
 
 def _check_alpn(condition: Condition) -> None:
     if condition.values[0] == "acme-tls/1":
-        raise BadRule(f"{condition}: is kept for Traefik's own certificates")
+        raise InvalidRule(f"{condition}: is kept for Traefik's own certificates")
 
 
 _CHECKS: Mapping[str, Callable[[Condition], None]] = {

@@ -28,7 +28,7 @@ _ESCAPED = "|".join(f"{ord(sign):02X}" for sign in f"{RESERVED}%")  # what stays
 
 
 @dataclass(frozen=True)
-class Ask:
+class ExampleRequest:
     """A request that a rule matches. host: '' when any will do, for TCP the server name to send (SNI).
 
     path: escaped, with its query; '' for TCP. method: '' for TCP. headers: name and value, in the rule's order.
@@ -46,33 +46,36 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """asks: at most MOST. reasons: a sentence for each part of the rule that has no request."""
+class Examples:
+    """requests: at most MOST. reasons: a sentence for each part of the rule that has no request. problem: the rule's, else ''."""
 
-    asks: tuple[Ask, ...] = ()
+    requests: tuple[ExampleRequest, ...] = ()
     reasons: tuple[str, ...] = ()
+    problem: str = ""
 
 
-def asks_of(text: str, protocol: Protocol = "http", syntax: Syntax = "v3") -> Asked:
-    """The requests for a rule. Raises BadRule when Traefik would not take the rule.
+def find_requests(text: str, protocol: Protocol = "http", syntax: Syntax = "v3") -> Examples:
+    """The requests for a rule. Raises InvalidRule when Traefik would not take the rule.
 
-    >>> asks_of("Host(`a.example`) && (Path(`/x`) || Method(`POST`))").asks
-    (Ask(host='a.example', path='/x', method='GET', headers=()), Ask(host='a.example', path='/', method='POST', headers=()))
+    >>> for request in find_requests("Host(`a.example`) && (Path(`/x`) || Method(`POST`))").requests:
+    ...     print(request.method, request.host, request.path)
+    GET a.example /x
+    POST a.example /
     """
     rule = parse_rule(text)
     meanings = {call: meaning(call, protocol, syntax) for call in rule.calls}
     if len(rule.calls) > MOST_CALLS:
-        return Asked(reasons=(f"the rule has {len(rule.calls)} matchers, too many to find a request for",))
+        return Examples(reasons=(f"the rule has {len(rule.calls)} matchers, too many to find a request for",))
     found = _alternatives(rule, meanings)
-    asks: dict[Ask, None] = {}
+    requests: dict[ExampleRequest, None] = {}
     reasons = [] if found.whole else [f"only the first {MOST} alternatives of the rule are asked"]
     for alternative in found.ways:
         ask = _ask(alternative, protocol)
-        if isinstance(ask, Ask):
-            asks[ask] = None
+        if isinstance(ask, ExampleRequest):
+            requests[ask] = None
         else:
             reasons.append(ask)
-    return Asked(tuple(asks), tuple(dict.fromkeys(reasons)))
+    return Examples(tuple(requests), tuple(dict.fromkeys(reasons)))
 
 
 # ----------------------------------------------------------------------------------------- rule → its alternatives
@@ -152,9 +155,9 @@ class _Request:
     headers: tuple[tuple[str, str], ...]
     query: tuple[tuple[str, str], ...]
 
-    def ask(self) -> Ask:
+    def ask(self) -> ExampleRequest:
         query = f"?{urlencode(self.query)}" if self.query else ""
-        return Ask(self.host, _escaped(self.path) + query, self.method, self.headers)
+        return ExampleRequest(self.host, _escaped(self.path) + query, self.method, self.headers)
 
 
 def _escaped(path: str) -> str:
@@ -162,13 +165,13 @@ def _escaped(path: str) -> str:
     return quote(re.sub(r"%(?![0-9A-F]{2})", "%25", path), safe=f"{RESERVED}%")
 
 
-def _ask(conditions: _All, protocol: Protocol) -> Ask | str:
+def _ask(conditions: _All, protocol: Protocol) -> ExampleRequest | str:
     """A request that meets all the conditions, or the reason why none is known."""
     wanted = tuple(dict.fromkeys(conditions))
     tried = list(islice(_requests(wanted), MOST_TRIES))
     for request in tried:
         if all(_holds(one, request) for one in wanted):
-            return Ask(request.host, "", "") if protocol == "tcp" else request.ask()
+            return ExampleRequest(request.host, "", "") if protocol == "tcp" else request.ask()
     return _reason(wanted, [one for one in wanted if not _holds(one, tried[-1])])
 
 

@@ -1,4 +1,4 @@
-"""The routes of a Traefik: containers' labels and dynamic files → routers, where they listen, and requests to ask each by.
+"""The routes of a Traefik: containers' labels and dynamic files → routers, where they listen, and example requests for each.
 
 What Traefik would log as an error and leave out is here too, with the problem in a sentence: nothing raises.
 """
@@ -13,33 +13,38 @@ from textwrap import shorten
 
 from towline.traefik.labels import (
     PROTOCOLS,
-    Declared,
+    Declarations,
     LabelledContainer,
-    Provider,
     Router,
     is_exposed,
     parse_container,
     parse_document,
 )
 from towline.traefik.matchers import Protocol
-from towline.traefik.requests import Ask
-from towline.traefik.resolve import World, asked_by, entry_points_of, priority_of, problem_of, tls_on
-from towline.traefik.rules import BadRule
-from towline.traefik.settings_tree import Misread, parse_file
-from towline.traefik.static_configuration import Traefik, kept
+from towline.traefik.requests import ExampleRequest, Examples
+from towline.traefik.router_status import (
+    DynamicConfiguration,
+    component_problem,
+    merge,
+    router_entry_points,
+    router_requests,
+    tls_entry_points,
+    tls_problem,
+)
+from towline.traefik.rules import InvalidRule
+from towline.traefik.settings_tree import InvalidSettings, parse_file
+from towline.traefik.static_configuration import Traefik, meets_constraints
 
-__all__ = ["Ask", "LabelledContainer", "Route", "parse_dynamic", "parse_routes"]
+__all__ = ["ExampleRequest", "LabelledContainer", "Route", "parse_dynamic", "parse_routes"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One router. project: Compose's, of the first container that declares it; services: that project's which do.
+    """One router. project: Compose's, of the first container that declares it; services: those of the project that declare it.
 
-    rule: '' for UDP, and where it cannot be told. entry_points: those that exist, the defaults when none is named. tls_on:
-    those of them that speak TLS. asks: example requests, none when there is a problem. reasons: why a part has no request.
-    problem: why Traefik does not serve it, else ''. target: Traefik's service; port: what its labels say, else 0.
-    middlewares as they are written; middleware_kinds beside them: `basicauth`, or '' when another place declares it.
-    priority: the label's, else the rule's length, as Traefik sorts by.
+    rule: '' for UDP, and where it cannot be determined. entry_points: those that exist, the defaults when none is named;
+    tls_on: those of them that speak TLS. requests: examples that it matches, none when there is a problem. reasons: why a
+    part of the rule has no request. problem: why Traefik does not serve the router, else ''.
     """
 
     router: str
@@ -49,54 +54,46 @@ class Route:
     rule: str = ""
     entry_points: tuple[str, ...] = ()
     tls_on: tuple[str, ...] = ()
-    asks: tuple[Ask, ...] = ()
+    requests: tuple[ExampleRequest, ...] = ()
     reasons: tuple[str, ...] = ()
     problem: str = ""
-    target: str = ""
-    port: int = 0
-    middlewares: tuple[str, ...] = ()
-    middleware_kinds: tuple[str, ...] = ()
-    priority: int = 0
-    passthrough: bool = False
-    provider: Provider = "docker"
-
-    @property
-    def tls(self) -> bool:
-        """Whether it is reached by TLS anywhere."""
-        return bool(self.tls_on)
 
 
 def parse_routes(containers: Iterable[LabelledContainer], traefik: Traefik) -> tuple[Route, ...]:
     """Every router that the containers' labels make, by protocol, router and project; none when Traefik reads no Docker.
 
-    Containers count whatever their state: these are the routes that there should be. Replicas of a service give one route.
+    Containers count whatever their state: these are the routes that should exist. Replicas of a service give one route.
     """
     if not traefik.docker:
         return ()
-    read = [_read(one, traefik) for one in sorted(containers, key=lambda one: (one.project, one.service, one.name))]
-    world = World(traefik, [one.declared for one in read])
-    found = [_Found(router, one.container, one.reason) for one in read for router in one.declared.routers]
-    found.sort(key=lambda one: one.key)
-    routes = [route for _, group in groupby(found, lambda one: one.key) for route in _merged(list(group), world)]
-    unread = dict.fromkeys(route for one in read for route in one.unread)
+    in_order = sorted(containers, key=lambda container: (container.project, container.service, container.name))
+    read = [_read(container, traefik) for container in in_order]
+    configuration = merge(labels.declared for labels in read)
+    routers = sorted((router for labels in read for router in labels.routers), key=lambda router: router.key)
+    routes = [
+        route
+        for _, same_name in groupby(routers, lambda router: router.key)
+        for route in _merged(list(same_name), traefik, configuration)
+    ]
+    unread = dict.fromkeys(route for labels in read for route in labels.unread)
     return tuple(sorted((*routes, *unread), key=_order))
 
 
 def parse_dynamic(text: str, traefik: Traefik, *, project: str = "", name: str = "dynamic.yaml") -> tuple[Route, ...]:
-    """The routers of a file of Traefik's file provider; TOML when `name` ends so. A file that is broken is one route, router ''.
+    """The routers of a file of Traefik's file provider; TOML when `name` ends so. A broken file is one route, router ''.
 
-    Services and middlewares may stand in other files, so that they exist is not looked at.
+    Services and middlewares may stand in other files, so whether they exist is not checked.
     """
     try:
         declared = parse_document(parse_file(text, name))
-    except Misread as e:
-        return (Route("", "http", project, problem=_line(str(e)), provider="file"),)
-    world = World(traefik, [declared], "file")
-    return tuple(_route([_Found(router, LabelledContainer("", project, "", {}))], world) for router in declared.routers)
+    except InvalidSettings as e:
+        return (Route("", "http", project, problem=_line(str(e))),)
+    file = LabelledContainer("", project, "", {})
+    return tuple(_route([_DeclaredRouter(router, file)], traefik, tls_problem(router)) for router in declared.routers)
 
 
 def _line(text: str) -> str:
-    """A sentence for a report, whatever the labels in it hold: one line, and no page."""
+    """The text for a report, whatever the labels in it hold: one line, and not a long one."""
     return shorten(text, 500, placeholder=" …")
 
 
@@ -108,46 +105,8 @@ def _order(route: Route) -> tuple[int, str, str]:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A container and what it declares; unread: its routes when Traefik cannot read its labels; reason: why none is asked."""
-
-    container: LabelledContainer
-    declared: Declared = field(default_factory=Declared)
-    unread: tuple[Route, ...] = ()
-    reason: str = ""
-
-
-def _read(container: LabelledContainer, traefik: Traefik) -> _Read:
-    try:
-        if not is_exposed(container, traefik.exposed_by_default):
-            return _Read(container)
-        keep = kept(container.labels, traefik.constraints)
-        if keep is False:
-            return _Read(container)
-        reason = "" if keep else "whether Traefik's constraints accept its container is unknown"
-        return _Read(container, parse_container(container, traefik.default_rule), reason=reason)
-    except BadRule:  # constraints that are none let no container in; Traefik.problem says it
-        return _Read(container)
-    except Misread as e:
-        return _Read(container, unread=tuple(_unread(container, str(e))))
-
-
-def _unread(container: LabelledContainer, problem: str) -> Iterator[Route]:
-    """A route for each router that the labels speak of, or for the container's own."""
-    keys = [re.fullmatch(r"traefik\.(http|tcp|udp)\.routers?\.([^.]+)\..*", key, re.I) for key in container.labels]
-    whole = f"{_line(problem)}; for that Traefik leaves all labels of the container unread"
-    named = {(key[1].lower(), key[2]) for key in keys if key} or {("http", container.own_name)}
-    for protocol in PROTOCOLS:
-        for name in sorted(name for of, name in named if of == protocol):
-            yield Route(name, protocol, container.project, (container.service,), problem=whole)
-
-
-# -------------------------------------------------------------------------------------------------- all together
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A router and the container that declares it. reason: why it is not asked, else ''."""
+class _DeclaredRouter:
+    """A router and the container that declares it. reason: why it has no requests, else ''."""
 
     router: Router
     container: LabelledContainer
@@ -159,47 +118,77 @@ class _Found:
 
     @property
     def place(self) -> str:
-        one = self.container
-        return f"{one.service} of {one.project}" if one.project else one.name
+        container = self.container
+        return f"{container.service} of {container.project}" if container.project else container.name
 
 
-def _merged(found: list[_Found], world: World) -> Iterator[Route]:
-    """One route when all declare the same router; else Traefik drops it, and every project concerned is told."""
-    if len({one.router for one in found}) == 1:
-        yield _route(found, world)
+@dataclass(frozen=True)
+class _ReadLabels:
+    """What a container declares. unread: a route for each of its routers when Traefik cannot read its labels."""
+
+    declared: Declarations = field(default_factory=Declarations)
+    routers: tuple[_DeclaredRouter, ...] = ()
+    unread: tuple[Route, ...] = ()
+
+
+def _read(container: LabelledContainer, traefik: Traefik) -> _ReadLabels:
+    try:
+        if not is_exposed(container, traefik.exposed_by_default):
+            return _ReadLabels()
+        kept = meets_constraints(container.labels, traefik.constraints)
+        if kept is False:
+            return _ReadLabels()
+        declared = parse_container(container, traefik.default_rule)
+    except InvalidRule:  # constraints that are none let no container in; Traefik.problem says it
+        return _ReadLabels()
+    except InvalidSettings as e:
+        return _ReadLabels(unread=tuple(_unread(container, str(e))))
+    reason = "" if kept else "whether its container meets Traefik's constraints cannot be determined"
+    return _ReadLabels(declared, tuple(_DeclaredRouter(router, container, reason) for router in declared.routers))
+
+
+def _unread(container: LabelledContainer, problem: str) -> Iterator[Route]:
+    """A route for each router that the labels name, or for the container's own."""
+    keys = [re.fullmatch(r"traefik\.(http|tcp|udp)\.routers?\.([^.]+)\..*", key, re.I) for key in container.labels]
+    sentence = f"{_line(problem)}; for that Traefik leaves all labels of the container unread"
+    named = {(key[1].lower(), key[2]) for key in keys if key} or {("http", container.own_name)}
+    for protocol in PROTOCOLS:
+        for name in sorted(name for of_protocol, name in named if of_protocol == protocol):
+            yield Route(name, protocol, container.project, (container.service,), problem=sentence)
+
+
+# -------------------------------------------------------------------------------------------------- all together
+
+
+def _merged(declared: list[_DeclaredRouter], traefik: Traefik, configuration: DynamicConfiguration) -> Iterator[Route]:
+    """One route when all declare the same router; else Traefik drops it, and there is a route for each project concerned."""
+    router = declared[0].router
+    if len({same_name.router for same_name in declared}) == 1:
+        yield _route(declared, traefik, tls_problem(router) or component_problem(router, configuration))
         return
-    places = ", ".join(dict.fromkeys(one.place for one in found))
+    places = ", ".join(dict.fromkeys(same_name.place for same_name in declared))
     problem = f"declared differently by containers of {places}, so Traefik drops it"
-    for _, own in groupby(found, lambda one: one.container.project):
-        yield _route(list(own), world, problem)
+    for _, of_project in groupby(declared, lambda same_name: same_name.container.project):
+        yield _route(list(of_project), traefik, problem)
 
 
-def _route(found: list[_Found], world: World, problem: str = "") -> Route:
-    """The route of a router that all of `found` declare."""
-    router, container = found[0].router, found[0].container
-    asked = asked_by(router, world.traefik, found[0].reason)
-    entry_points, missing = entry_points_of(router, world.traefik)
-    wrong = problem or problem_of(router, world) or asked.problem or ("" if entry_points else missing)
-    kinds = [world.middleware(router.protocol, name) for name in router.middlewares]
-    target = world.service(router.protocol, router.service)
+def _route(declared: list[_DeclaredRouter], traefik: Traefik, problem: str) -> Route:
+    """The route of a router that all of `declared` declare."""
+    router, container, reason = declared[0].router, declared[0].container, declared[0].reason
+    examples = Examples(reasons=(reason,)) if reason else router_requests(router, traefik)
+    entry_points, missing = router_entry_points(router, traefik)
+    problem = problem or examples.problem or ("" if entry_points else missing)
+    containers = [same_router.container for same_router in declared]
+    services = {same.service for same in containers if same.project == container.project and same.service}
     return Route(
         router=router.name,
         protocol=router.protocol,
         project=container.project,
-        services=tuple(
-            sorted({one.container.service for one in found if one.container.project == container.project} - {""})
-        ),
+        services=tuple(sorted(services)),
         rule=router.rule or "",
         entry_points=entry_points,
-        tls_on=tls_on(router, entry_points, world.traefik),
-        asks=() if wrong else asked.asks,
-        reasons=tuple(_line(reason) for reason in (*asked.reasons, missing if entry_points else "") if reason),
-        problem=_line(wrong),
-        target=router.service,
-        port=target.port if target else 0,
-        middlewares=router.middlewares,
-        middleware_kinds=tuple(one.kind if one else "" for one in kinds),
-        priority=router.priority or priority_of(router),
-        passthrough=router.passthrough,
-        provider=world.provider,
+        tls_on=tls_entry_points(router, entry_points, traefik),
+        requests=() if problem else examples.requests,
+        reasons=tuple(_line(why) for why in (*examples.reasons, missing if entry_points else "") if why),
+        problem=_line(problem),
     )

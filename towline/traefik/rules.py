@@ -16,7 +16,7 @@ LONGEST = 64 << 10  # characters; what is longer was not written by a person
 Operator = Literal["&&", "||", "!"]
 
 
-class BadRule(ValueError):
+class InvalidRule(ValueError):
     """A text that is no rule; the message is a sentence without a full stop."""
 
 
@@ -43,13 +43,13 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """The rule that `text` is. Raises BadRule, saying what is wrong and at which character (counted from 1).
+    """The rule that `text` is. Raises InvalidRule, saying what is wrong and at which character (counted from 1).
 
     >>> parse_rule("Host(`a`) && !Path(`/x`)").terms
     (Call(name='Host', values=('a',)), Call(name='Path', values=('/x',)), '!', '&&')
     """
     if len(text) > LONGEST:
-        raise BadRule(f"is longer than {LONGEST} characters")
+        raise InvalidRule(f"is longer than {LONGEST} characters")
     return Rule(tuple(_postfix(_terms(_Tokens(_tokens(text))))))
 
 
@@ -92,7 +92,7 @@ def _tokens(text: str) -> Iterator[_Token]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if not found:
-            raise BadRule(_unread(text, at))
+            raise InvalidRule(_unread(text, at))
         if found["space"] is None:
             token = _token(found)
             ends = token.kind in ("name", "text", ")")
@@ -128,7 +128,7 @@ def _unquoted(found: re.Match[str]) -> str:
             return _LETTERS[letter]
         code = int(octal, 8) if octal else int(next((c for c in codes if c), "ffffffff"), 16)
         if code > 0x10FFFF or (octal and code > 0xFF):
-            raise BadRule(f"{escape[0]} is no escape of Go's; take backticks (character {found.start() + 1})")
+            raise InvalidRule(f"{escape[0]} is no escape of Go's; take backticks (character {found.start() + 1})")
         return chr(code)
 
     return _ESCAPE.sub(meant, found["quoted"])
@@ -149,9 +149,9 @@ class _Tokens:
         self.next = next(self._rest, token)
         return token
 
-    def wrong(self, wanted: str) -> BadRule:
+    def wrong(self, wanted: str) -> InvalidRule:
         hint = "; put && or || at the end of the line, not at the start" if self.next.kind == "line" else ""
-        return BadRule(f"expected {wanted}, found {self.next} (character {self.next.at + 1}){hint}")
+        return InvalidRule(f"expected {wanted}, found {self.next} (character {self.next.at + 1}){hint}")
 
 
 class _Term(NamedTuple):
@@ -214,14 +214,14 @@ def _postfix(terms: Iterator[_Term]) -> Iterator[Call | Operator]:
         elif one.term == ")":
             yield from _until(waiting, 1)
             if not waiting:
-                raise BadRule(f"the ) at character {one.at + 1} closes nothing")
+                raise InvalidRule(f"the ) at character {one.at + 1} closes nothing")
             waiting.pop()
         else:
             yield from _until(waiting, _BINDING[one.term])
             waiting.append(one)
     yield from _until(waiting, 1)
     if waiting:
-        raise BadRule(f"the ( at character {waiting[-1].at + 1} is never closed")
+        raise InvalidRule(f"the ( at character {waiting[-1].at + 1} is never closed")
 
 
 def _until(waiting: list[_Term], binding: int) -> Iterator[Operator]:

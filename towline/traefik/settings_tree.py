@@ -1,7 +1,7 @@
 """Traefik's settings as a tree, whichever way they are written: labels, flags, variables, a YAML or TOML file.
 
 Names are compared without case, as Traefik does (traefik/paerser): `EntryPoints` is `entrypoints`. What Traefik itself
-would refuse is a Misread.
+would refuse raises InvalidSettings.
 """
 
 from __future__ import annotations
@@ -20,77 +20,77 @@ MOST = 10_000  # values in one file: YAML's aliases can make billions of a few l
 Path = tuple[str, ...]
 
 
-class Misread(ValueError):
+class InvalidSettings(ValueError):
     """Settings that Traefik does not take; the message is a sentence without a full stop."""
 
 
 @dataclass
-class Branch:
+class Node:
     """One name, as it was first written; its value, '' when it has none; and what is below it, by name in lower case."""
 
     name: str = ""
     value: str = ""
-    below: dict[str, Branch] = field(default_factory=dict)
+    children: dict[str, Node] = field(default_factory=dict)
 
-    def at(self, *names: str) -> Branch:
+    def at(self, *names: str) -> Node:
         """The branch that the names lead to, an empty one when there is none."""
         found = self
         for name in names:
-            found = found.below.get(name.lower(), _NOTHING)
+            found = found.children.get(name.lower(), _NOTHING)
         return found
 
     def has(self, *names: str) -> bool:
         return self.at(*names) is not _NOTHING
 
     @property
-    def on(self) -> bool:
+    def enabled(self) -> bool:
         """Whether a part that may stand alone is there: `tls=true`, `tls.options=x`, but not `tls=false`."""
         return self is not _NOTHING and self.value.lower() in ("", "true")
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def as_list(self) -> tuple[str, ...]:
         """The value as a list: `web, websecure`."""
         return tuple(word.strip() for word in self.value.split(",")) if self.value else ()
 
-    def flag(self, name: str, default: bool) -> bool:
-        """The value of `name` as Go reads a bool. Raises Misread for anything else."""
+    def boolean(self, name: str, default: bool) -> bool:
+        """The value of `name` as Go reads a bool. Raises InvalidSettings for anything else."""
         if not self.has(name):
             return default
         value = self.at(name).value
         if value not in (*_TRUE, *_FALSE):
-            raise Misread(f"{self.name or 'traefik'}.{name}: expected true or false, found {value[:40]!r}")
+            raise InvalidSettings(f"{self.name or 'traefik'}.{name}: expected true or false, found {value[:40]!r}")
         return value in _TRUE
 
-    def number(self, name: str) -> int:
-        """The value of `name` as a whole number, 0 when it is not there. Raises Misread for anything else."""
+    def integer(self, name: str) -> int:
+        """The value of `name` as a whole number, 0 when it is not there. Raises InvalidSettings for anything else."""
         value = self.at(name).value or ("" if self.has(name) else "0")
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
-            raise Misread(f"{self.name or 'traefik'}.{name}: expected a whole number, found {value[:40]!r}")
+            raise InvalidSettings(f"{self.name or 'traefik'}.{name}: expected a whole number, found {value[:40]!r}")
         return int(value)
 
 
-_NOTHING = Branch()
+_NOTHING = Node()
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
-def tree(pairs: Iterable[tuple[Path, str]]) -> Branch:
+def tree(pairs: Iterable[tuple[Path, str]]) -> Node:
     """The pairs as one tree; of two that differ in case only, the later one's value stays."""
-    root = Branch()
+    root = Node()
     for path, value in pairs:
-        branch = root
+        node = root
         for name in path:
-            branch = branch.below.setdefault(name.lower(), Branch(name))
-        branch.value = value
+            node = node.children.setdefault(name.lower(), Node(name))
+        node.value = value
     return root
 
 
 # ---------------------------------------------------------------------------------------------------------- labels
 
 
-def parse_labels(labels: Mapping[str, str], *kept: str) -> Branch:
-    """Those labels that begin with one of `kept` (`traefik.http`), without their first name. Raises Misread."""
-    ours = sorted(key for key in labels if key.lower().startswith(kept))
+def parse_labels(labels: Mapping[str, str], *prefixes: str) -> Node:
+    """Those labels that begin with one of `prefixes` (`traefik.http`), without their first name. Raises InvalidSettings."""
+    ours = sorted(key for key in labels if key.lower().startswith(prefixes))
     return tree((_path(key), labels[key]) for key in ours)
 
 
@@ -98,13 +98,13 @@ def _path(key: str) -> Path:
     """A label's key in parts: `traefik.a.domains[0].main` is a, domains, [0], main."""
     root, *names = key.split(".")
     if root != "traefik":
-        raise Misread(f"label {key[:60]}: Traefik wants `traefik` in lower case")
+        raise InvalidSettings(f"label {key[:60]}: Traefik wants `traefik` in lower case")
     if len(names) > DEEPEST:
-        raise Misread(f"label {key[:60]}…: is too deep")
+        raise InvalidSettings(f"label {key[:60]}…: is too deep")
     parts: list[str] = []
     for name in names:
         if not name or name.startswith("[") or (name.endswith("]") and "[" not in name):
-            raise Misread(f"label {key[:60]}: {name[:40]!r} is no name")
+            raise InvalidSettings(f"label {key[:60]}: {name[:40]!r} is no name")
         stem, bracket, index = name.partition("[") if name.endswith("]") else (name, "", "")
         parts += [stem, bracket + index] if bracket else [stem]
     return tuple(parts)
@@ -113,17 +113,17 @@ def _path(key: str) -> Path:
 # ----------------------------------------------------------------------------------------------------------- files
 
 
-def parse_file(text: str, name: str) -> Branch:
-    """The text of a file, TOML when its name ends so, else YAML. Raises Misread with the file's name."""
+def parse_file(text: str, name: str) -> Node:
+    """The text of a file, TOML when its name ends so, else YAML. Raises InvalidSettings with the file's name."""
     try:
         raw = tomllib.loads(text) if name.lower().endswith(".toml") else parse_yaml(text, name)
     except SettingsError as e:
-        raise Misread(e.message) from None
+        raise InvalidSettings(e.message) from None
     except (tomllib.TOMLDecodeError, RecursionError) as e:
         problem = "nested too deeply" if isinstance(e, RecursionError) else str(e)
-        raise Misread(f"{name}: broken TOML: {problem}") from None
+        raise InvalidSettings(f"{name}: broken TOML: {problem}") from None
     if not isinstance(raw, dict) or not raw:
-        raise Misread(f"{name}: there is nothing in it")
+        raise InvalidSettings(f"{name}: there is nothing in it")
     return tree(_flat(raw, name))
 
 
@@ -139,7 +139,7 @@ def _flat(raw: object, name: str) -> Iterator[tuple[Path, str]]:
             yield path, _text(one)
         else:
             waiting += [((*path, key), value) for key, value in reversed(inner) if value is not None]
-    raise Misread(f"{name}: is too large")
+    raise InvalidSettings(f"{name}: is too large")
 
 
 def _inside(value: object) -> list[tuple[str, object]] | None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from towline.traefik.default_rule import DEFAULT
 from towline.traefik.go_regexps import matches
 from towline.traefik.matchers import Protocol, Syntax
-from towline.traefik.rules import BadRule, Call, parse_rule
-from towline.traefik.settings_tree import Branch, Misread, parse_file, tree
+from towline.traefik.rules import Call, InvalidRule, parse_rule
+from towline.traefik.settings_tree import InvalidSettings, Node, parse_file, tree
 
 INTERNAL = "traefik"  # the entry point that Traefik makes for its own pages, never a default
 FILES = tuple(
@@ -26,27 +26,25 @@ FILES = tuple(
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """Where Traefik listens. address: '' for every one of the machine; port: 0 when none can be told.
+    """Where Traefik listens. port: 0 when none can be told.
 
     tls: whether every HTTP router gets TLS here. redirect_to: the entry point, or `:port`, that every HTTP request is sent
-    on to, else ''. middlewares: what every HTTP router here has before its own.
+    on to, else ''.
     """
 
     name: str
-    address: str
     port: int
     proto: Protocol = "tcp"
     tls: bool = False
     redirect_to: str = ""
-    middlewares: tuple[str, ...] = ()
     as_default: bool = False
 
 
 @dataclass(frozen=True)
 class Traefik:
-    """docker: whether it looks at containers at all; the four after it are providers.docker's (or providers.swarm's).
+    """docker: whether it looks at containers at all; the three after it are providers.docker's (or providers.swarm's).
 
-    syntax: of rules that do not say. source: file, flags, environment or ''. problem: why it would not start or not work, else ''.
+    syntax: of rules that do not say. problem: why it would not start or not work, else ''.
     """
 
     entry_points: tuple[EntryPoint, ...]
@@ -54,19 +52,17 @@ class Traefik:
     exposed_by_default: bool = True
     constraints: str = ""
     default_rule: str = DEFAULT
-    network: str = ""
     syntax: Syntax = "v3"
-    source: str = ""
     problem: str = ""
 
-    def listening(self, protocol: Protocol) -> tuple[str, ...]:
+    def entry_points_for(self, protocol: Protocol) -> tuple[str, ...]:
         """The names of the entry points where routers of the protocol can be."""
         proto = "udp" if protocol == "udp" else "tcp"
         return tuple(one.name for one in self.entry_points if one.proto == proto)
 
-    def defaults(self, protocol: Protocol) -> tuple[str, ...]:
+    def default_entry_points(self, protocol: Protocol) -> tuple[str, ...]:
         """The names of the entry points of a router that names none: those marked asDefault, else all but `traefik`."""
-        names = self.listening(protocol)
+        names = self.entry_points_for(protocol)
         if protocol == "udp":
             return names
         marked = {one.name for one in self.entry_points if one.as_default}
@@ -85,7 +81,7 @@ def config_paths(words: Sequence[str]) -> tuple[str, ...]:
     """Where Traefik looks for its file, the first one there wins; with the variables as the shell writes them."""
     try:
         named = tree(_flags(words)).at("configfile").value
-    except Misread:
+    except InvalidSettings:
         named = ""
     return (*filter(str.strip, [named]), *FILES)
 
@@ -100,17 +96,16 @@ def parse_traefik(
 
     `image` tells v2 from v3 by its tag. Never raises: what Traefik would not start with is in `problem`.
     """
-    source = "file" if file else "flags" if any(word.startswith("-") for word in words) else "environment"
     try:
-        branch = parse_file(file.text, file.name) if file else tree(_flags(words) or _variables(environment or {}))
-        return _traefik(branch, _syntax(branch, image), source if branch.below else "")
-    except Misread as e:
-        return Traefik((EntryPoint("http", "", 80),), source=source, problem=str(e))
+        node = parse_file(file.text, file.name) if file else tree(_flags(words) or _variables(environment or {}))
+        return _traefik(node, _syntax(node, image))
+    except InvalidSettings as e:
+        return Traefik((EntryPoint("http", 80),), problem=str(e))
 
 
-def _syntax(branch: Branch, image: str) -> Syntax:
+def _syntax(node: Node, image: str) -> Syntax:
     old = re.search(r":v?2(\.|-|@|$)", image.rpartition("/")[2])
-    return "v2" if old or branch.at("core", "defaultRuleSyntax").value == "v2" else "v3"
+    return "v2" if old or node.at("core", "defaultRuleSyntax").value == "v2" else "v3"
 
 
 # ------------------------------------------------------------------------------------------------ flags, variables
@@ -127,8 +122,7 @@ def _flags(words: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
         key = next((key for key in pairs if key.lower() == name.lower()), name)
-        many = key.lower().endswith(".middlewares") and key in pairs
-        pairs[key] = f"{pairs[key]},{value}" if many else value
+        pairs[key] = value
     return [(tuple(name.split(".")), value) for name, value in pairs.items()]
 
 
@@ -147,61 +141,57 @@ def _variables(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], st
 # --------------------------------------------------------------------------------------------------- tree → value
 
 
-def _traefik(branch: Branch, syntax: Syntax, source: str) -> Traefik:
-    providers = branch.at("providers")
-    docker = providers.at("docker") if providers.at("docker").on else providers.at("swarm")
-    entry_points = tuple(_entry_points(branch))
+def _traefik(node: Node, syntax: Syntax) -> Traefik:
+    providers = node.at("providers")
+    docker = providers.at("docker") if providers.at("docker").enabled else providers.at("swarm")
+    entry_points = tuple(_entry_points(node))
     return Traefik(
         entry_points=entry_points,
-        docker=docker.on,
-        exposed_by_default=docker.flag("exposedByDefault", True),
+        docker=docker.enabled,
+        exposed_by_default=docker.boolean("exposedByDefault", True),
         constraints=docker.at("constraints").value,
         default_rule=docker.at("defaultRule").value if docker.has("defaultRule") else DEFAULT,
-        network=docker.at("network").value,
         syntax=syntax,
-        source=source,
         problem=next(_problems(entry_points, docker.at("constraints").value), ""),
     )
 
 
-def _entry_points(branch: Branch) -> Iterator[EntryPoint]:
+def _entry_points(node: Node) -> Iterator[EntryPoint]:
     """Those configured, by name, else `http` on port 80; and `traefik` on 8080 when a page of Traefik's own is to be there."""
-    given = branch.at("entryPoints").below
+    given = node.at("entryPoints").children
     for one in sorted(given.values(), key=lambda one: one.name):
         yield _entry_point(one.name, one)
     if not given:
-        yield EntryPoint("http", "", 80)
-    if INTERNAL not in given and _own_pages(branch):
-        yield EntryPoint(INTERNAL, "", 8080)
+        yield EntryPoint("http", 80)
+    if INTERNAL not in given and _own_pages(node):
+        yield EntryPoint(INTERNAL, 8080)
 
 
-def _own_pages(branch: Branch) -> bool:
+def _own_pages(node: Node) -> bool:
     """Whether something is served on the internal entry point: SetEffectiveConfiguration in pkg/config/static."""
-    prometheus = branch.at("metrics", "prometheus")
+    prometheus = node.at("metrics", "prometheus")
     insecure = any(
-        part.on and part.flag("insecure", False) for part in (branch.at("api"), branch.at("providers", "rest"))
+        part.enabled and part.boolean("insecure", False) for part in (node.at("api"), node.at("providers", "rest"))
     )
-    return insecure or any(_own_page(part) for part in (branch.at("ping"), prometheus))
+    return insecure or any(_own_page(part) for part in (node.at("ping"), prometheus))
 
 
-def _own_page(part: Branch) -> bool:
+def _own_page(part: Node) -> bool:
     chosen = part.at("entryPoint").value if part.has("entryPoint") else INTERNAL
-    return part.on and chosen == INTERNAL and not part.flag("manualRouting", False)
+    return part.enabled and chosen == INTERNAL and not part.boolean("manualRouting", False)
 
 
-def _entry_point(name: str, branch: Branch) -> EntryPoint:
-    address, _, proto = branch.at("address").value.partition("/")
-    host, colon, port = address.rpartition(":")
-    http = branch.at("http")
+def _entry_point(name: str, node: Node) -> EntryPoint:
+    address, _, proto = node.at("address").value.partition("/")
+    _, colon, port = address.rpartition(":")
+    http = node.at("http")
     return EntryPoint(
         name=name,
-        address=host.strip("[]"),
         port=_port(port) if colon else 0,
         proto=_proto(name, proto),
-        tls=http.at("tls").on,
+        tls=http.at("tls").enabled,
         redirect_to=http.at("redirections", "entryPoint", "to").value,
-        middlewares=http.at("middlewares").words,
-        as_default=branch.flag("asDefault", False),
+        as_default=node.boolean("asDefault", False),
     )
 
 
@@ -213,7 +203,7 @@ def _port(text: str) -> int:
 
 def _proto(name: str, text: str) -> Protocol:
     if text.lower() not in ("", "tcp", "udp"):
-        raise Misread(f"entryPoints.{name}.address: expected /tcp or /udp behind the port, found /{text}")
+        raise InvalidSettings(f"entryPoints.{name}.address: expected /tcp or /udp behind the port, found /{text}")
     return "udp" if text.lower() == "udp" else "tcp"
 
 
@@ -225,18 +215,18 @@ def _problems(entry_points: Iterable[EntryPoint], constraints: str) -> Iterator[
         if one.redirect_to not in ("", *names) and not re.fullmatch(r":\d+", one.redirect_to):
             yield f"entryPoints.{one.name}.http.redirections: there is no entry point {one.redirect_to}"
     try:
-        kept({}, constraints)
-    except BadRule as e:
+        meets_constraints({}, constraints)
+    except InvalidRule as e:
         yield f"providers.docker.constraints: {e}"
 
 
 # ----------------------------------------------------------------------------------------------------- constraints
 
 
-def kept(labels: Mapping[str, str], constraints: str) -> bool | None:
+def meets_constraints(labels: Mapping[str, str], constraints: str) -> bool | None:
     """Whether Traefik looks at a container with these labels; None: a regular expression in it cannot be told.
 
-    Raises BadRule for constraints that are none; Traefik then looks at no container.
+    Raises InvalidRule for constraints that are none; Traefik then looks at no container.
     """
     if not constraints:
         return True
@@ -261,7 +251,7 @@ def _join(one: bool | None, other: bool | None, decisive: bool) -> bool | None:
 
 def _has_label(labels: Mapping[str, str], call: Call) -> bool | None:
     if call.name not in ("Label", "LabelRegex") or len(call.values) != 2:
-        raise BadRule(f"expected Label(`name`, `value`) or LabelRegex(`name`, `pattern`), found {call}")
+        raise InvalidRule(f"expected Label(`name`, `value`) or LabelRegex(`name`, `pattern`), found {call}")
     name, value = call.values
     found = labels.get(name, "")
     return found == value if call.name == "Label" else matches(value, found)

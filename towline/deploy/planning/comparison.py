@@ -26,7 +26,7 @@ from towline.deploy.planning.inputs import (
     label_of,
 )
 from towline.deploy.planning.situation import Release
-from towline.text import limit
+from towline.text.amounts import limit
 
 MOST_NAMES = 4
 Labels = Mapping[str, frozenset[str]]

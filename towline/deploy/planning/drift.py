@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from towline.facts.container import Container
 from towline.facts.drift import DriftFact
 from towline.facts.inventory import Inventory
-from towline.text import limit
+from towline.text.amounts import limit
 
 MOST_FILES = 10
 

@@ -19,7 +19,7 @@ from towline.engines.steps import Step
 from towline.errors import TowlineError
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
-from towline.text import size_text
+from towline.text.amounts import size_text
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from towline.deploy.planning.comparison import NO_LABELS, Comparison, Labels, Se
 from towline.deploy.planning.inputs import NO_RELOAD, Service
 from towline.deploy.planning.situation import Release
 from towline.facts.compose_model import Section
-from towline.text import limit
+from towline.text.amounts import limit
 
 MOST_REASONS = 4
 

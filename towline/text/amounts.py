@@ -1,4 +1,4 @@
-"""Values as text for people: sizes, counts, the beginning of a long list, the end of an output. Pure."""
+"""Sizes, counts and long lists as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -36,26 +36,3 @@ def limit(items: Sequence[str], most: int) -> tuple[list[str], str]:
     """
     more = len(items) - most
     return list(items[:most]), f"and {more} more" if more > 0 else ""
-
-
-def last_lines(text: str, most: int) -> list[str]:
-    """The last `most` lines that are not blank.
-
-    >>> last_lines("a\\n\\nb\\n  c \\n", 2)
-    ['b', 'c']
-    """
-    return [line.strip() for line in text.splitlines() if line.strip()][-most:]
-
-
-def as_text(content: bytes) -> str | None:
-    """The text, None for what is not UTF-8 text.
-
-    >>> as_text(b"caf\\xc3\\xa9"), as_text(b"caf\\xe9"), as_text(b"\\0")
-    ('café', None, None)
-    """
-    if b"\0" in content:
-        return None
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return None

@@ -1,0 +1,137 @@
+"""What makes a function a task: the options of every task, help texts, errors in one line, the ledger's line at the end."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
+
+from towline.cli.options import check_values
+from towline.cli.output import say
+from towline.workspace import Workspace, shared_connections
+
+HELP = {
+    "stack": "name of the stack, as `inv list-stacks` shows it",
+    "host": "host of towline.yaml; default: the stack's own, else default_host",
+    "config": "settings file to use in place of towline.yaml",
+    "ledger": "write the whole ledger of the connections to this file, as JSON lines",
+    "format": "table or json",
+    "timeout": "seconds to wait for the services to become healthy",
+    "cache": "use the build cache in the rehearsal of the build",
+    "verbose": "show all output of the commands",
+    "lock-wait": "seconds to wait for another deploy of the stack to end",
+    "to": "release to run; default: the last good one before the live release",
+    "message": "why the stack is locked; shown to whoever tries to deploy it",
+    "yes": "do not ask for confirmation when something is at risk",
+    "max-downtime": "seconds; when a service is down for longer, the deploy fails and the previous release is restored",
+    "diff": "show the changed text of files, with secrets redacted",
+    "check": "exit with code 10 when there are changes",
+    "fail-fast": "stop at the first failure",
+    "watch": "check again every so many seconds, until Ctrl-C",
+    "wait": "check again until nothing fails, for so many seconds at most",
+    "from": "`here`: also request the routes from this machine",
+    "junit": "write the findings to this file, as JUnit XML",
+    "json": "write the findings to this file, as JSON",
+    "html": "write the findings to this file, as one self-contained HTML page",
+    "gate": "check the stack before and after; on new failures restore the previous release",
+}
+CHECK_HELP = {
+    "only": "only findings whose id matches this pattern, such as 'stack.web.*'",
+    "verbose": "list every finding, also those that passed",
+}
+NO_HELP: Mapping[str, str] = MappingProxyType({})
+
+
+class TowlineTask(Task[Any]):
+    """A task whose --verbose can be written -v. No other option has a short form: --host's would hide inv's own -h."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        arguments = super().get_arguments(ignore_unknown_help)
+        for argument in arguments:
+            if argument.name == "verbose":
+                argument.names = ("verbose", "v")
+        return arguments
+
+
+def towline_task(
+    *aliases: str, flags: type[Any] | None = None, help: Mapping[str, str] = NO_HELP
+) -> Callable[[Callable[..., None]], Task[Any]]:
+    """A task from a function that takes (workspace), or (workspace, flags) where `flags` is a dataclass of options.
+
+    The task's options are the fields of `flags`, every parameter with a default, and --host, --config and --ledger.
+    A parameter `dry` without a default is no option: it is true under `inv --dry`. help: option → text, in place of HELP's.
+    """
+
+    def wrap(body: Callable[..., None]) -> Task[Any]:
+        shared = [field.name for field in fields(flags)] if flags else []
+        takes_dry = "dry" in inspect.signature(body).parameters
+
+        def run(c: Context, host: str = "", config: str = "", ledger: str = "", **values: Any) -> None:
+            workspace = Workspace(host=host, config=config)
+            with _one_line_errors(ledger):
+                check_values({"ledger": ledger, **values})
+                given = {name: values.pop(name) for name in shared}
+                dry = {"dry": c.config.run.dry} if takes_dry else {}
+                body(workspace, *([flags(**given)] if flags else []), **values, **dry)
+
+        context, *common = list(inspect.signature(run).parameters.values())[:-1]
+        options = [*_options(body, flags), *common]
+        functools.update_wrapper(run, body)
+        run.__signature__ = inspect.Signature([context, *options])  # type: ignore[attr-defined]
+        names = {option.name.strip("_").replace("_", "-") for option in options}
+        # Without positional=[] `inv deploy --help` would run the task.
+        return TowlineTask(
+            run,
+            aliases=aliases,
+            positional=[],
+            auto_shortflags=False,
+            help={name: text for name, text in (HELP | dict(help)).items() if name in names},
+        )
+
+    return wrap
+
+
+def _options(body: Callable[..., None], flags: type[Any] | None) -> list[inspect.Parameter]:
+    """The function's own options, then the dataclass's."""
+    own = [option for option in inspect.signature(body).parameters.values() if option.default is not option.empty]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    shared = [inspect.Parameter(field.name, kind, default=field.default) for field in fields(flags)] if flags else []
+    return [*own, *shared]
+
+
+@contextmanager
+def _one_line_errors(ledger: str) -> Iterator[None]:
+    """A TowlineError becomes its line and its exit code. At the end, also after an error, come the ledgers' lines."""
+    from towline.errors import TowlineError
+
+    try:
+        yield
+    except TowlineError as error:
+        say(f"error: {error}")
+        raise Exit(code=error.exit_code) from None
+    except KeyboardInterrupt:
+        raise Exit("interrupted", code=130) from None
+    finally:
+        _show_ledgers(ledger)
+
+
+def _show_ledgers(file: str) -> None:
+    """A line for each host that was logged in to, and the file that --ledger names. Nothing for a task that needs no SSH at all."""
+    if "towline.ssh.connection" not in sys.modules:
+        return
+    ledgers = shared_connections().ledgers
+    for ledger in ledgers:
+        say(ledger.line())
+    if file:
+        Path(file).write_text("".join(ledger.json_lines() for ledger in ledgers))
