@@ -14,9 +14,9 @@ from towline.deploy.planning.plan import (
     Options,
     Plan,
     RollbackTarget,
+    find_rollback_release,
     plan_deploy,
     plan_rollback,
-    release_to_go_back_to,
     run_id,
 )
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release
@@ -245,7 +245,7 @@ BACK = RollbackTarget("20261001-000000")
 
 
 def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
-    assert release_to_go_back_to(STACK, RUNNING, "") == BACK.id
+    assert find_rollback_release(STACK, RUNNING, "") == BACK.id
     made = plan_rollback(STACK, CurrentState(RUNNING), BACK, Options())
     assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
     kept = (Step("mounts", ("mounts",)), Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
@@ -257,25 +257,25 @@ def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
 def test_rollback_passes_over_releases_that_were_never_good() -> None:
     releases = (*RUNNING.releases, ReleaseFact("20261110-000000", "failed"), ReleaseFact("20261111-000000", "-"))
     fact = replace(RUNNING, releases=releases)
-    assert release_to_go_back_to(STACK, fact, "") == "20261001-000000"
+    assert find_rollback_release(STACK, fact, "") == "20261001-000000"
 
 
 @pytest.mark.parametrize("to", ["nonsense", "20261101-00000", "../x"])
 def test_rollback_to_a_release_that_is_not_there_is_refused(to: str) -> None:
     with pytest.raises(TowlineError, match="no release"):
-        release_to_go_back_to(STACK, RUNNING, to)
+        find_rollback_release(STACK, RUNNING, to)
 
 
 def test_rollback_to_a_release_that_failed_is_refused() -> None:
     fact = replace(RUNNING, releases=(*RUNNING.releases, ReleaseFact("20261110-000000", "failed")))
     with pytest.raises(TowlineError, match="never ran healthy"):
-        release_to_go_back_to(STACK, fact, "20261110-000000")
+        find_rollback_release(STACK, fact, "20261110-000000")
 
 
 def test_rollback_without_another_good_release_is_refused() -> None:
     fact = replace(RUNNING, before="", releases=(RUNNING.releases[1],))
     with pytest.raises(TowlineError, match="no good release before"):
-        release_to_go_back_to(STACK, fact, "")
+        find_rollback_release(STACK, fact, "")
 
 
 # --- rolling: there and back --------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""What is sent of a stack: the files that lie in its folder, as a manifest and as a tar."""
+"""A stack's folder on this machine: its working tree, manifest and tarball, and what Docker reads of it."""

@@ -1,4 +1,4 @@
-"""What a Dockerfile takes out of its build context. Pure."""
+"""Which files of its build context a Dockerfile copies. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from towline.bundle.dockerignore import Belongs
 from towline.bundle.manifest import folders_of
 
-# What these can mean is plain. Of COPY and ADD only these flags leave the files as they are named; ONBUILD is another build's.
+# Instructions that copy no file of the context (ONBUILD: not in this build), and flags of COPY and ADD that leave the sources
+# as they are named.
 _PLAIN = {"ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD"}
 _PLAIN |= {"RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 _FLAGS = ("--chown=", "--chmod=", "--link")
 
 
 def copied_by(text: str) -> Belongs | None:
-    """Whether a path of the context may be in the image that the Dockerfile builds; None when that cannot be told for sure.
+    """Whether a path of the context may be copied into the image; None when the Dockerfile does not say so for sure.
 
-    Only from literal sources, with `*` and `?` at most. Not known from here: what ONBUILD of a base image takes.
+    Only literal sources are understood, with `*` and `?` at most. What ONBUILD of a base image copies is not known.
     https://docs.docker.com/reference/dockerfile/#copy
 
     >>> copied = copied_by("FROM a AS b\\nCOPY --chown=1 app *.txt /srv/\\nCOPY --from=b /etc /etc")
@@ -34,7 +35,7 @@ def copied_by(text: str) -> Belongs | None:
             patterns += map(_pattern, _sources(word, rest))
     except _Unsure:
         return None
-    return lambda path: any(it.fullmatch(part) for it in patterns for part in (path, *folders_of(path)))
+    return lambda path: any(pattern.fullmatch(part) for pattern in patterns for part in (path, *folders_of(path)))
 
 
 class _Unsure(Exception):
@@ -42,7 +43,7 @@ class _Unsure(Exception):
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:
-    """(instruction, the rest) of each, lines that go on joined."""
+    """Each instruction with its arguments, continued lines joined."""
     # another escape character, or another reader than Docker's own
     if re.match(r"(#.*\n)*#\s*(escape|syntax)\s*=(?!\s*docker/dockerfile\b)", text, re.IGNORECASE):
         raise _Unsure
@@ -54,7 +55,7 @@ def _instructions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _sources(word: str, rest: str) -> list[str]:
-    """The sources that an instruction takes from the context, as they are written."""
+    """The sources that an instruction copies from the context, as they are written."""
     if word == "RUN" and re.search(r"--mount=\S*type=bind|--mount=(?!\S*type=)|<<", rest):
         raise _Unsure
     if word in _PLAIN:
@@ -85,7 +86,7 @@ def _flags(rest: str) -> tuple[list[str], list[str]]:
 
 
 def _pattern(source: str) -> re.Pattern[str]:
-    """What a source matches, from the context's top; what matches a folder takes all of it."""
+    """A source as a pattern from the context's top; what matches a folder matches all below it."""
     if re.search(r"[$\[\]\\'\"]", source) or "**" in source:
         raise _Unsure
     path = posixpath.normpath(f"/{source.lstrip('/')}")[1:]

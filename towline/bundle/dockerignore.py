@@ -24,11 +24,11 @@ def ignored_by(text: str) -> Belongs:
     rules = [rule for line in text.splitlines() if (rule := _rule(line))]
 
     def ignored(path: str) -> bool:
-        found = False
+        left_out = False
         for regex, leaves_out in rules:
-            if found != leaves_out and any(regex.fullmatch(part) for part in (path, *folders_of(path))):
-                found = leaves_out
-        return found
+            if left_out != leaves_out and any(regex.fullmatch(part) for part in (path, *folders_of(path))):
+                left_out = leaves_out
+        return left_out
 
     return ignored
 

@@ -1,4 +1,4 @@
-"""Manifest: what a bundle or a release holds, as a value, as text, and against another one."""
+"""Manifest: the files of a working tree or a release, as a value, as text, and compared with another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from towline.errors import TowlineError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing in a bundle: "f" a file, "l" a symlink, "d" an empty directory."""
+    """One path. kind: "f" a file, "l" a symlink, "d" an empty directory. mode: permission bits. size: bytes.
+
+    sha256: of a file, else `-`. target: of a symlink. source: the file on this machine; not part of the entry's value.
+    """
 
     kind: str
     mode: int
@@ -28,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything in a bundle, sorted by the bytes of its path."""
+    """All entries, sorted by the bytes of their paths."""
 
     entries: tuple[Entry, ...] = ()
 
@@ -42,7 +45,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the text: two bundles with the same digest are the same."""
+        """The sha256 of the text: manifests with the same digest are the same."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
     @cached_property
@@ -80,7 +83,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a new manifest has that the old one lacks, has otherwise, and no longer has."""
+    """The entries that a new manifest adds to an old one, changes, and removes."""
 
     added: tuple[Entry, ...] = ()
     changed: tuple[Entry, ...] = ()
@@ -116,7 +119,7 @@ def parse_manifest(text: str) -> Manifest:
     """
     lines = text.split("\n")
     if lines.pop():
-        raise TowlineError("the manifest is cut off in its last line")
+        raise TowlineError("the manifest ends within a line")
     return Manifest(tuple(_parse_line(line, number) for number, line in enumerate(lines, 1)))
 
 
@@ -139,7 +142,7 @@ def _is_inside(path: str) -> bool:
 
 
 def diff(old: Manifest | None, new: Manifest) -> Changes:
-    """What `new` changes against `old` (None: everything is added). A change of mode is a change."""
+    """The changes from `old` (None: everything is added) to `new`. A change of mode is a change."""
     before = old.by_path if old else {}
     return Changes(
         added=tuple(e for e in new.entries if e.path not in before),
@@ -149,9 +152,9 @@ def diff(old: Manifest | None, new: Manifest) -> Changes:
 
 
 def renames(old: Manifest | None, changes: Changes) -> Mapping[str, str]:
-    """New path → old path, for added and changed files whose content the old release has somewhere.
+    """New path → old path, for added and changed files whose content the old release has at some path.
 
-    The modes may differ: who links them makes a copy, or gives both the mode of the new one.
+    The modes may differ, and hard links share one.
     """
     if old is None:
         return {}
@@ -159,8 +162,8 @@ def renames(old: Manifest | None, changes: Changes) -> Mapping[str, str]:
     for entry in old.entries:
         if entry.kind == "f":
             paths.setdefault(entry.sha256, entry.path)
-    wanted = (e for e in (*changes.added, *changes.changed) if e.kind == "f" and e.sha256 in paths)
-    return {e.path: e.path if _same_content(old, e) else paths[e.sha256] for e in wanted}
+    known = (e for e in (*changes.added, *changes.changed) if e.kind == "f" and e.sha256 in paths)
+    return {e.path: e.path if _same_content(old, e) else paths[e.sha256] for e in known}
 
 
 def _same_content(old: Manifest, entry: Entry) -> bool:

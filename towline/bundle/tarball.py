@@ -1,4 +1,4 @@
-"""Entries → a deterministic tar, and the same gzipped in chunks: no times, no owners, memory stays flat."""
+"""Entries → a deterministic gzipped tar in chunks: no times, no owners, memory stays flat."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pathspec
 
 IGNORE_FILE = ".towlineignore"
-# Never bundled, at any depth: what tools leave behind. A trailing name of two parts is matched as such.
+# Never uploaded, at any depth: what tools leave behind. `node_modules/.cache` is matched as two names.
 ALWAYS_IGNORED = frozenset(
     {".git", "__pycache__", ".DS_Store", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules/.cache"}
 )
@@ -42,8 +42,8 @@ def list_files(stack: Stack) -> list[Entry]:
 
 
 def _root_env(path: Path) -> Entry:
-    found = path.stat()
-    return Entry("f", file_mode(".env", found.st_mode), found.st_size, "", ".env", "", path)
+    status = path.stat()
+    return Entry("f", file_mode(".env", status.st_mode), status.st_size, "", ".env", "", path)
 
 
 class _Walk:
@@ -55,7 +55,7 @@ class _Walk:
         self.spec = _ignore_spec(stack.folder / IGNORE_FILE, stack.label)
 
     def entries(self, folder: str, prefix: str) -> Iterator[Entry]:
-        """The entries under `folder`, whose path in the bundle is `prefix` (empty, or ending in /)."""
+        """The entries under `folder`, whose path in the manifest is `prefix` (empty, or ending in /)."""
         empty = True
         for item in self._scan(folder, prefix):
             path = prefix + item.name
@@ -90,15 +90,15 @@ class _Walk:
 
     def _entry(self, item: os.DirEntry[str], path: str) -> Entry:
         try:
-            found = item.stat(follow_symlinks=False)
+            status = item.stat(follow_symlinks=False)
         except OSError as e:
             raise StackError(f"{self.label}/{path}: cannot be read: {e.strerror}") from None
-        if stat.S_ISREG(found.st_mode):
-            mode = file_mode(item.name, found.st_mode)
-            return Entry("f", mode, found.st_size, "", path, "", Path(item.path))
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISREG(status.st_mode):
+            mode = file_mode(item.name, status.st_mode)
+            return Entry("f", mode, status.st_size, "", path, "", Path(item.path))
+        if stat.S_ISLNK(status.st_mode):
             return Entry("l", 0o777, 0, "-", path, self._target(item.path, path), Path(item.path))
-        raise StackError(f"{self.label}/{path}: is a {_special(found.st_mode)}; only files can be sent")
+        raise StackError(f"{self.label}/{path}: is a {_special(status.st_mode)}; only files can be sent")
 
     def _target(self, link: str, path: str) -> str:
         """A symlink's target, when it stays in the folder. It may dangle; it may not leave."""
@@ -112,7 +112,7 @@ class _Walk:
         return target
 
     def _check_name(self, path: str) -> None:
-        """Refuse a name that a manifest's line, a server's tar or its sha256sum could not hold."""
+        """Refuse a name that cannot stand in a manifest's line, in a server's tar or in the output of its sha256sum."""
         self._check_text(path, path)
         if "\\" in path:  # sha256sum writes such a name escaped, so that its list could not be compared
             raise StackError(f"{self.label}: the name {path!r} has a backslash; rename it")
@@ -132,7 +132,7 @@ def _special(mode: int) -> str:
 
 
 def file_mode(name: str, mode: int) -> int:
-    """A file's mode in a bundle: 0644 or 0755, and 0600 or 0700 for a .env and for what is private here."""
+    """A file's mode in a manifest: 0644 or 0755; 0600 or 0700 for a .env and for what only its owner may read here."""
     secret = name == ".env" or (name.startswith(".env.") and name != ".env.example")
     private = secret or not mode & 0o077
     runs = bool(mode & stat.S_IXUSR)

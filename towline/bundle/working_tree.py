@@ -53,8 +53,8 @@ class WorkingTree:
 
     def texts(self, paths: Iterable[str]) -> dict[str, str]:
         """Path → text, exactly as it is, of those files that are text."""
-        found = {path: as_text(self.content(path)) for path in paths}
-        return {path: text for path, text in found.items() if text is not None}
+        texts = {path: as_text(self.content(path)) for path in paths}
+        return {path: text for path, text in texts.items() if text is not None}
 
     @cached_property
     def variables(self) -> Mapping[str, str] | None:

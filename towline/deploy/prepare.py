@@ -15,9 +15,9 @@ from towline.deploy.planning.plan import (
     Plan,
     RollbackTarget,
     disk_problem,
+    find_rollback_release,
     plan_deploy,
     plan_rollback,
-    release_to_go_back_to,
 )
 from towline.deploy.planning.risks import find_risks
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Situation
@@ -114,7 +114,7 @@ def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Opt
     Raises LockHeld, TowlineError.
     """
     current = _read_unlocked(connection, stack, options, view)
-    release = release_to_go_back_to(stack, current.stack, to)
+    release = find_rollback_release(stack, current.stack, to)
     files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
     return plan_rollback(stack, current, RollbackTarget(release, _release_of(files)), options)
 

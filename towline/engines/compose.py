@@ -44,7 +44,7 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
         Step("apply", ("apply", sequence.release)),
         Step("build", ("in_live", *compose.build(sequence.project))),
         Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
-        *_settle(sequence),
+        *_verify_and_keep(sequence),
     )
 
 
@@ -60,7 +60,7 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
         Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
         *_restarts(sequence),
         *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in sequence.signals),
-        *_settle(sequence),
+        *_verify_and_keep(sequence),
     )
 
 
@@ -78,7 +78,7 @@ def _restarts(sequence: Sequence) -> tuple[Step, ...]:
     return tuple(Step(f"restart {name}", ("restart_after", name, other)) for name, other in sequence.restarts)
 
 
-def _settle(sequence: Sequence) -> tuple[Step, ...]:
+def _verify_and_keep(sequence: Sequence) -> tuple[Step, ...]:
     limit = "" if sequence.max_downtime is None else f"{sequence.max_downtime:g}"
     return (
         Step("health", ("health",)),
@@ -88,7 +88,7 @@ def _settle(sequence: Sequence) -> tuple[Step, ...]:
     )
 
 
-def go_back(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
+def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """The steps that make `release`, one that ran before, run again with the images it had.
 
     down=False leaves containers alone that are as that release has them; those of `signals` read its files again.
@@ -107,11 +107,11 @@ def go_back(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
 
 
 def rollback(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
-    """go_back as a run of its own: measured, and kept as the live release."""
-    return (*go_back(sequence, down=down), *_settle(sequence)[1:])
+    """`restore` as a run of its own: measured, and kept as the live release."""
+    return (*restore(sequence, down=down), *_verify_and_keep(sequence)[1:])
 
 
-def clear_away(project: str) -> tuple[Step, ...]:
+def remove(project: str) -> tuple[Step, ...]:
     """The steps that undo a first deploy that failed: only its volumes and what containers wrote are left."""
     return (
         Step("down", ("in_live_if_any", *compose.down(project))),

@@ -71,15 +71,15 @@ def parse_model(text: str) -> Model:
     if not all(isinstance(value, dict) for value in sections.values()):
         raise TowlineError("docker compose config answered with a section that is no mapping")
     _relate_dockerfiles(sections["services"])
-    here = re.compile(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])")
-    relative = {n: {key: _relative(v or {}, here) for key, v in s.items()} for n, s in sections.items()}
+    own_folder = re.compile(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])")
+    relative = {n: {key: _relative(v or {}, own_folder) for key, v in s.items()} for n, s in sections.items()}
     return Model(**relative, project=str(raw.get("name") or ""))
 
 
 def replicas_of(service: Mapping[str, Any]) -> int:
     """How many containers compose makes of it."""
-    given = (service.get("deploy") or {}).get("replicas", service.get("scale"))
-    return 1 if given is None else int(given)
+    replicas = (service.get("deploy") or {}).get("replicas", service.get("scale"))
+    return 1 if replicas is None else int(replicas)
 
 
 def parse_rendered(text: str) -> Rendered:
@@ -100,13 +100,13 @@ def _relate_dockerfiles(services: Mapping[str, Any]) -> None:
             build["dockerfile"] = posixpath.relpath(file, context)
 
 
-def _relative(value: Any, here: re.Pattern[str]) -> Any:
+def _relative(value: Any, folder: re.Pattern[str]) -> Any:
     """`value` with the folder written as `.`, also inside a text: `${PWD}` makes such."""
     if isinstance(value, str):
-        return here.sub(".", value)
+        return folder.sub(".", value)
     if isinstance(value, dict):
-        return {key: _relative(item, here) for key, item in value.items()}
-    return [_relative(item, here) for item in value] if isinstance(value, list) else value
+        return {key: _relative(item, folder) for key, item in value.items()}
+    return [_relative(item, folder) for item in value] if isinstance(value, list) else value
 
 
 # --------------------------------------------------------------------------------------------- on the server

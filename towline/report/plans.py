@@ -1,4 +1,4 @@
-"""A plan as data, in the shape of the design's contract."""
+"""A plan as data, for `inv plan --format=json`. Keys are only ever added."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def row(plan: Plan, host: str) -> dict[str, object]:
             kind: [entry.path for entry in entries]
             for kind, entries in (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
         },
-        "services": [{"name": one.name, "action": one.action, "reasons": list(one.reasons)} for one in plan.services],
+        "services": [
+            {"name": service.name, "action": service.action, "reasons": list(service.reasons)}
+            for service in plan.services
+        ],
         "images": {"pull": list(plan.additions.images)},
         "networks": {"create": list(plan.additions.networks)},
         "volumes": {"create": list(plan.additions.volumes)},

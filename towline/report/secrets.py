@@ -17,16 +17,16 @@ HIDDEN = "[secret]"
 
 def redactor(*held: SecretTexts) -> Callable[[str], str]:
     """A function that blots the secrets in those texts out of another text."""
-    found = {
+    secrets = {
         part.strip()  # output comes line by line, and so do keys of several lines
         for texts in held
         for value in _secret_values(texts)
         for part in (value, *value.splitlines())
         if len(part.strip()) >= SHORTEST
     }
-    if not found:
+    if not secrets:
         return lambda text: text
-    pattern = re.compile("|".join(re.escape(value) for value in sorted(found, key=len, reverse=True)))
+    pattern = re.compile("|".join(re.escape(value) for value in sorted(secrets, key=len, reverse=True)))
     return lambda text: pattern.sub(HIDDEN, text)
 
 

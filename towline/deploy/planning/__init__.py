@@ -1,1 +1,1 @@
-"""Decides what a deploy does. Pure: values in, a plan out."""
+"""Decide what a deploy does, from values and texts alone: no module here does I/O (tests/unit/test_purity.py)."""

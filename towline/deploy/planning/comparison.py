@@ -1,4 +1,4 @@
-"""What happens to one service by itself: how it differs from the live release, and why. Pure.
+"""What happens to one service by itself: how it differs from the live release. Pure.
 
 What compose 2.40 does by itself was tried: its hash of a service leaves out build, pull_policy, scale, deploy.replicas,
 depends_on, profiles and x-*. It knows nothing of what is in mounted files, configs and secrets (not even in a config's
@@ -49,7 +49,7 @@ class ServicePlan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The live release and the new one. labels: `inputs.LABEL` of the containers that are there, by service."""
+    """The live release and the new one. labels: service → the label `towline.inputs` of its containers, '' for one without."""
 
     old: Release
     new: Release
@@ -91,22 +91,22 @@ class Comparison:
 
     def _relabelled(self, name: str, service: Service) -> Iterator[str]:
         """Why its label changes, where no file that it sees does: compose recreates it for that alone."""
-        there, reloads = self.labels.get(name, frozenset()), name in self.reload
-        # without a new release the override stays as it is there
-        if not self.files or there <= {label_of(service, self.new, reloads=reloads)}:
+        current, reloads = self.labels.get(name, frozenset()), name in self.reload
+        # without a new release the override on the host stays as it is
+        if not self.files or current <= {label_of(service, self.new, reloads=reloads)}:
             return
-        others = {
+        toggled = {
             label_of(service, release, reloads=not reloads)
             for release in (replace(self.old, model=self.new.model), self.new)
         }
-        given = [
+        from_environment = [
             f"{kind} {key}: .env"
             for kind, key, definition in definitions(service, self.new.model)
             if definition.get("environment")
         ]
-        if given and any(entry.path == ".env" for _, entries in self._by_mark() for entry in entries):
-            yield from given
-        elif there <= others:
+        if from_environment and any(entry.path == ".env" for _, entries in self._by_mark() for entry in entries):
+            yield from from_environment
+        elif current <= toggled:
             yield "x-towline.reload"
         else:
             yield "label towline.inputs"
@@ -147,7 +147,7 @@ class Comparison:
         return [f"network {name}" for name, old, new in pairs if _same_name(old, new) and _differing(old, new)]
 
     def _renamed_networks(self, before: Service, after: Service) -> list[str]:
-        """Networks that are others now: compose recreates what is in them."""
+        """Networks under another name: compose recreates what is in them."""
         return [f"network {name}" for name, pair in self._both_networks(before, after) if not _same_name(*pair)]
 
     def _both_networks(self, before: Service, after: Service) -> Iterator[tuple[str, tuple[Service, Service]]]:
@@ -171,7 +171,7 @@ def _build_reasons(before: Service, after: Service) -> list[str]:
     return [f"build: {_listed_names(keys)}"] if keys else []
 
 
-# Not in compose's hash of a service, or told by another reason.
+# Not in compose's hash of a service, or compared elsewhere.
 _ELSEWHERE = {"build", "image", "pull_policy", "scale", "depends_on", "profiles"}
 _MISSING = object()
 

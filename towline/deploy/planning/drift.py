@@ -15,7 +15,7 @@ MOST_FILES = 10
 
 @dataclass(frozen=True)
 class Drift:
-    """service: '' when it is the stack's."""
+    """One difference. service: '' for one of the stack's files."""
 
     service: str
     sentence: str
@@ -27,17 +27,17 @@ def find_drift(project: str, services: Iterable[str], live: DriftFact, inventory
     services: of the live release's model. An image whose name `inventory` knows nothing of is not compared with its name.
     """
     own = [container for container in inventory.containers if container.project == project and not container.oneoff]
-    found = [Drift("", sentence) for sentence in _files(live)]
+    drift = [Drift("", sentence) for sentence in _files(live)]
     for service in sorted(services):
         containers = [container for container in own if container.service == service]
-        found += (Drift(service, sentence) for sentence in _service(service, containers, live))
-        found += (Drift(service, sentence) for sentence in _images(containers, inventory, live.kept.get(service, "")))
-        found += (
+        drift += (Drift(service, sentence) for sentence in _service(service, containers, live))
+        drift += (Drift(service, sentence) for sentence in _images(containers, inventory, live.kept.get(service, "")))
+        drift += (
             Drift(service, f"its container {mount.container} still sees the {mount.path} of before")
             for mount in live.stale
             if mount.service == service
         )
-    return tuple(found)
+    return tuple(drift)
 
 
 def _files(live: DriftFact) -> Iterator[str]:
@@ -53,14 +53,14 @@ def _listed(paths: Sequence[str], what: str) -> Iterator[str]:
 
 
 def _service(service: str, containers: Sequence[Container], live: DriftFact) -> Iterator[str]:
-    """Containers that do not run, and those that were made in another way than compose would make them now."""
+    """Containers that do not run, and those whose configuration is not that of the live folder."""
     if not containers:
         yield "it has no container"
-    wanted = live.hashes.get(service, "")
+    config_hash = live.hashes.get(service, "")
     for container in containers:
         if container.state != "running" and not (container.state == "exited" and service in live.once):
             yield f"its container {container.name} is {container.state}"
-        if wanted and container.config_hash != wanted:
+        if config_hash and container.config_hash != config_hash:
             yield f"its container {container.name} was made from other settings than the live folder has"
 
 

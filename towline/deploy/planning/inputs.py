@@ -13,10 +13,10 @@ from typing import Any
 from towline.bundle.dockerfile import copied_by
 from towline.bundle.dockerignore import Belongs, ignored_by
 from towline.bundle.manifest import Manifest, folders_of
+from towline.commands.docker import INPUTS
 from towline.deploy.planning.situation import Release
 from towline.facts.compose_model import Model
 
-LABEL = "towline.inputs"
 NO_RELOAD: Mapping[str, str] = MappingProxyType({})
 Service = Mapping[str, Any]
 
@@ -25,8 +25,8 @@ Service = Mapping[str, Any]
 class Inputs:
     """The stack's own paths that a service depends on, relative to its folder (`.`: the folder itself).
 
-    context None: nothing is built from here. dockerfile '': none, or written in the compose file.
-    `contexts` are the additional ones; `files` are of configs and secrets.
+    context: None when nothing is built from the folder. dockerfile: '' when there is none, or it stands in the compose file.
+    contexts: the additional ones. files: those of configs and secrets.
     """
 
     context: str | None = None
@@ -44,25 +44,25 @@ def inputs_of(service: Service, model: Model) -> Inputs:
     build = service.get("build") or {}
     context = _own(build.get("context"))
     dockerfile = "" if context is None or build.get("dockerfile_inline") else build.get("dockerfile") or "Dockerfile"
-    more = (build.get("additional_contexts") or {}).values()
+    contexts = (build.get("additional_contexts") or {}).values()
     return Inputs(
         context=context,
         dockerfile=posixpath.normpath(posixpath.join(context or "", dockerfile)) if dockerfile else "",
-        contexts=_all_own(more),
+        contexts=_all_own(contexts),
         mounts=_all_own(_mounted(volume, model) for volume in service.get("volumes") or ()),
         files=_all_own(definition.get("file") for _, _, definition in definitions(service, model)),
     )
 
 
 def _own(path: object) -> str | None:
-    """A path of the model without its `./`, when it is the stack's own."""
+    """A path of the model without its `./`; None when it is not one of the stack's own."""
     if not isinstance(path, str) or not (path == "." or path.startswith("./")):
         return None
     return posixpath.normpath(path)
 
 
 def _all_own(paths: Iterable[object]) -> tuple[str, ...]:
-    return tuple(sorted({own for path in paths if (own := _own(path)) is not None}))
+    return tuple(sorted({path for path in map(_own, paths) if path is not None}))
 
 
 def _mounted(volume: Mapping[str, Any], model: Model) -> object:
@@ -104,7 +104,7 @@ def _all_ignore_files(inputs: Inputs, manifest: Manifest) -> Iterator[str]:
 
 
 def built_from(service: Service, inputs: Inputs, release: Release) -> Belongs:
-    """Whether a path counts for the build: the Dockerfile, and of the contexts what it may take and .dockerignore leaves."""
+    """Whether a path counts for the build: the Dockerfile, and of the contexts what it may copy and .dockerignore leaves in."""
     always = {inputs.dockerfile, f"{inputs.dockerfile}.dockerignore"} if inputs.dockerfile else set()
     always |= {step for path in tuple(always) for step in release.manifest.trail(path)}
     parts: list[Belongs] = [always.__contains__]
@@ -119,7 +119,7 @@ def _everything(_: str) -> bool:
 
 
 def _copied(service: Service, inputs: Inputs, release: Release) -> Belongs:
-    """What the Dockerfile takes of its context; everything when that cannot be told: then a rebuild may come to nothing."""
+    """What the Dockerfile copies from its context; everything when that is not sure: then a rebuild may change nothing."""
     text = service["build"].get("dockerfile_inline") or ""
     if inputs.dockerfile:
         text = _text(inputs.dockerfile, release) or ""
@@ -128,15 +128,15 @@ def _copied(service: Service, inputs: Inputs, release: Release) -> Belongs:
     return (copied_by(text) if text and not linked else None) or _everything
 
 
-def _in_context(folder: str, dockerfile: str, taken: Belongs, release: Release) -> Belongs:
+def _in_context(folder: str, dockerfile: str, copied: Belongs, release: Release) -> Belongs:
     root = release.manifest.resolve(folder)
     ignored = _ignored(root, dockerfile, release)
     start = "" if root == "." else f"{root}/"
-    own = f"{start}.dockerignore"
+    ignore_file = f"{start}.dockerignore"
 
     def counts(path: str) -> bool:
         inside = path[len(start) :]
-        return path == own or (path.startswith(start) and taken(inside) and not ignored(inside))
+        return path == ignore_file or (path.startswith(start) and copied(inside) and not ignored(inside))
 
     return counts
 
@@ -148,8 +148,8 @@ def _ignored(root: str, dockerfile: str, release: Release) -> Belongs:
 
 def _ignore_files(root: str, dockerfile: str) -> list[str]:
     """Where the patterns of a context may be; the first that is there counts."""
-    own = [f"{dockerfile}.dockerignore"] if dockerfile else []
-    return [*own, posixpath.normpath(posixpath.join(root, ".dockerignore"))]
+    specific = [f"{dockerfile}.dockerignore"] if dockerfile else []
+    return [*specific, posixpath.normpath(posixpath.join(root, ".dockerignore"))]
 
 
 def _text(name: str, release: Release) -> str | None:
@@ -169,31 +169,31 @@ def override(release: Release, reload: Mapping[str, str] = NO_RELOAD) -> str:
     hashes = {
         name: label_of(service, release, reloads=name in reload) for name, service in release.model.services.items()
     }
-    labelled = {name: {"labels": {LABEL: value}} for name, value in sorted(hashes.items()) if value}
+    labelled = {name: {"labels": {INPUTS: value}} for name, value in sorted(hashes.items()) if value}
     return json.dumps({"services": labelled}, indent=1) + "\n"
 
 
 def label_of(service: Service, release: Release, *, reloads: bool) -> str:
-    """'' for a service that sees no file of the manifest, nor any config or secret."""
+    """The label's value: a hash of the files, configs and secrets that the service sees; '' when it sees none."""
     manifest, inputs = release.manifest, inputs_of(service, release.model)
     belongs = belonging((*inputs.files, *(() if reloads else inputs.mounts)), manifest)
-    seen: list[list[object]] = [[e.path, e.mode, e.sha256, e.target] for e in manifest.entries if belongs(e.path)]
-    seen += sorted(
+    hashed: list[list[object]] = [[e.path, e.mode, e.sha256, e.target] for e in manifest.entries if belongs(e.path)]
+    hashed += sorted(
         [kind, name, content_of(definition), _env_value(definition, release)]
         for kind, name, definition in definitions(service, release.model)
     )
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest() if seen else ""
+    return hashlib.sha256(json.dumps(hashed).encode()).hexdigest() if hashed else ""
 
 
 def content_of(definition: Mapping[str, Any]) -> list[str]:
-    """Where a config or secret comes from."""
+    """Where a config or secret comes from, as `key=value` texts."""
     return [f"{key}={definition[key]}" for key in ("file", "content", "environment") if definition.get(key)]
 
 
 def _env_value(definition: Mapping[str, Any], release: Release) -> str:
-    """The hash of what the .env has for a config or secret out of the environment: compose does not render it.
+    """The hash of the .env's value of a config or secret from the environment: compose does not render that value.
 
-    '' for another one. Of the whole .env when its variables are not known, or the value is made of others.
+    '' for any other config or secret. The hash of the whole .env when its variables are not known, or the value refers to others.
     """
     name, entry = definition.get("environment"), release.manifest.by_path.get(".env")
     if not name or entry is None or entry.kind != "f":

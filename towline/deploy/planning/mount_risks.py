@@ -11,7 +11,7 @@ from typing import Any
 from towline.deploy.planning.situation import Risk, Situation
 from towline.facts.compose_model import Model
 
-PLACEHOLDERS = frozenset({".gitkeep", ".keep", ".gitignore"})  # what holds a folder in git is not its content
+PLACEHOLDERS = frozenset({".gitkeep", ".keep", ".gitignore"})  # a file that keeps a folder in git is not its content
 FILE_NAMES = frozenset(
     {"caddyfile", "corefile", "dockerfile", "makefile", "procfile", "hosts", "passwd", "shadow", "group", "crontab"}
     | {".env", ".htpasswd", "htpasswd", ".pgpass", ".netrc", ".npmrc", ".bashrc", ".profile", ".dockerignore"}
@@ -29,7 +29,7 @@ def mount_risks(situation: Situation) -> Iterator[Risk]:
     before = _sources(situation.live_model).keys() if situation.live_model else {}
     for path in sorted((frozenset(map(normpath, situation.absent)) & sources.keys()).difference(gone)):
         if not _at_or_below(path, paths):
-            yield from _mount_missing(path, sources[path], had=path in before)
+            yield from _mount_missing(path, sources[path], mounted_before=path in before)
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class _Source:
 
 
 def _sources(model: Model) -> dict[str, _Source]:
-    """Path, absolute or below the stack's folder → who mounts it."""
-    found: dict[str, dict[str, bool]] = {}
+    """Path, absolute or below the stack's folder → the services that mount it."""
+    mounts: dict[str, dict[str, bool]] = {}
     for service, keys in model.services.items():
         for path, required in _mounted(model, keys):
             plain = normpath(path)
             if path and plain.split("/")[0] not in (".", "..", "~"):
-                found.setdefault(plain, {})[service] = required
-    return {path: _Source(tuple(by), any(by.values())) for path, by in found.items()}
+                mounts.setdefault(plain, {})[service] = required
+    return {path: _Source(tuple(services), any(services.values())) for path, services in mounts.items()}
 
 
 def _mounted(model: Model, service: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
@@ -84,8 +84,8 @@ def _mount_removed(path: str, source: _Source) -> Risk:
     return Risk("mount-removed", f"{sentence}; put it back, or take the mount out", stops=True)
 
 
-def _mount_missing(path: str, source: _Source, *, had: bool) -> Iterator[Risk]:
-    """had: the live release mounts it, so it was there."""
+def _mount_missing(path: str, source: _Source, *, mounted_before: bool) -> Iterator[Risk]:
+    """mounted_before: the live release mounts it, so it was there."""
     start = f"{source.shown}: mounts {_shown(path)}, "
     where = "not on the server" if path.startswith("/") else "neither in the release nor on the server"
     if source.required:
@@ -94,7 +94,7 @@ def _mount_missing(path: str, source: _Source, *, had: bool) -> Iterator[Risk]:
         sentence = (
             f"{start}which is {where}; Docker will make an empty folder of it: add the file, or make it there first"
         )
-    elif had:
+    elif mounted_before:
         sentence = (
             f"{start}which the live release has, and which is gone from the server; Docker will make an empty folder"
         )

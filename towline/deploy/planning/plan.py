@@ -24,7 +24,7 @@ from towline.text.amounts import size_text
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may choose for one deploy."""
+    """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit."""
 
     timeout: int = 120
     keep_releases: int = 5
@@ -36,10 +36,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run on the server. `previous` is the release to go back to, '' when there is none.
+    """One run on the server. previous: the release that is restored when it fails, '' when there is none.
 
-    services, additions, risks, drift, notes, last_seconds (what the live release took): for who decides and who reads. lists: files
-    of the release beside its own, by name.
+    uploads: entries whose content is sent or linked; links: path → file on the server to hard-link; drop: paths that the new
+    release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
+    risks, drift, notes and last_seconds (what the live release took) are for people.
     """
 
     stack: str
@@ -64,12 +65,12 @@ class Plan:
 
     @property
     def new_release(self) -> bool:
-        """Whether a release has to be sent; a stack whose files are as the live release has them needs none."""
+        """Whether a release has to be uploaded; not when the stack's files are those of the live release."""
         return self.release != self.previous
 
     @property
     def empty(self) -> bool:
-        """Nothing to change: what is wanted is what is there."""
+        """Nothing to change: the current state is the desired one."""
         return not (
             self.changes
             or self.new_release
@@ -79,7 +80,7 @@ class Plan:
 
 
 def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) -> Plan:
-    """The plan for bringing the stack up as it is desired."""
+    """The plan for bringing the stack from its current to its desired state."""
     stack, new, live, fact = desired.stack, desired.release, current.release, current.stack
     changes = diff(fact.manifest, new.manifest)
     labels = current.inventory.inputs_by_service(stack.project)
@@ -120,7 +121,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
 
 
 def _lists(stack: Stack, release: Release) -> dict[str, str]:
-    """The files that stand beside a release's own: which files compose reads, and the labels that tell of mounted ones."""
+    """The files beside a release's own: the names of its compose files, the override with the labels, and the files in place."""
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
         "override.json": override(release, stack.reload),
@@ -129,7 +130,7 @@ def _lists(stack: Stack, release: Release) -> dict[str, str]:
 
 
 def _in_place(stack: Stack, release: Release) -> list[str]:
-    """Files that services mount by themselves and read again on a signal: replacing one would leave them the old file."""
+    """Single files that services mount and read again on a signal: were one replaced, they would still see the old file."""
     services = [release.model.services[name] for name in stack.reload if name in release.model.services]
     mounts = {path for service in services for path in inputs_of(service, release.model).mounts}
     return sorted(mounts & set(release.manifest.by_path))
@@ -143,7 +144,7 @@ class RollbackTarget:
     release: Release | None = None
 
 
-def release_to_go_back_to(stack: Stack, fact: StackFact, to: str) -> str:
+def find_rollback_release(stack: Stack, fact: StackFact, to: str) -> str:
     """The release of that id, '' for the good one before the live one.
 
     Raises TowlineError when there is no such release or it never was a good one.
@@ -160,21 +161,21 @@ def release_to_go_back_to(stack: Stack, fact: StackFact, to: str) -> str:
 
 def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, options: Options) -> Plan:
     """The plan for running a release again that is on the server."""
-    strategy, live, again, fact = stack.strategy or options.strategy, current.release, target.release, current.stack
+    strategy, live, new, fact = stack.strategy or options.strategy, current.release, target.release, current.stack
     services: tuple[ServicePlan, ...] = ()
-    if live and again:
+    if live and new:
         labels = current.inventory.inputs_by_service(stack.project)
-        services = plan_services(live, again, stack.reload, labels)
+        services = plan_services(live, new, stack.reload, labels)
         services = tuple(
             replace(service, action=_WITHOUT_BUILD.get(service.action, service.action)) for service in services
         )
     live_model = live.model if live else None
-    rolling = again.model if again and strategy == "rolling" else None
+    rolling = new.model if new and strategy == "rolling" else None
     sequence = Sequence(
         project=stack.project,
         release=target.id,
         timeout=options.timeout,
-        # which of them read their files again was known when the release was sent: one signal too many does no harm
+        # which files changed is only known of an upload: a signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
         roll=rolling_services(services, live_model, rolling) if rolling else {},
         max_downtime=options.max_downtime,
@@ -198,9 +199,9 @@ _WITHOUT_BUILD = {"rebuild": "recreate"}  # the release has its images
 
 def _undo(sequence: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
     if not fact.current:
-        return compose.clear_away(sequence.project)
-    back = replace(sequence, release=fact.current, roll=rolling_back(sequence.roll, fact.model))
-    return compose.go_back(back, down=strategy == "recreate")
+        return compose.remove(sequence.project)
+    restored = replace(sequence, release=fact.current, roll=rolling_back(sequence.roll, fact.model))
+    return compose.restore(restored, down=strategy == "recreate")
 
 
 def _release_before(fact: StackFact, name: str) -> str:
@@ -213,16 +214,16 @@ def _release_before(fact: StackFact, name: str) -> str:
 
 
 def run_id(fact: StackFact) -> str:
-    """A new id: the server's time, and a number behind it when that second has one already."""
+    """A new id: the server's time, followed by a number when there is a run of that second already."""
     taken = {release.id for release in fact.releases} | ({fact.last_run.id} if fact.last_run else set())
     candidates = [fact.now, *(f"{fact.now}-{number}" for number in range(2, 100))]
     return next(name for name in candidates if name not in taken)
 
 
 def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:
-    """Too little room on the host: the files twice (release and live copy) and images as large as the last build's.
+    """What is missing of the free space on the host; '' when there is enough, or nothing is known.
 
-    '' when there is enough, or nothing is known.
+    Needed are the files twice (release and live copy) and images as large as those of the last build.
     """
     disk, fact = current.disk, current.stack
     if disk is None:
@@ -241,24 +242,26 @@ def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:
 
 
 def _links(fact: StackFact, new: Manifest, changes: Changes) -> dict[str, str]:
-    """Content that the live release has under another name: path → the file there, to be hard-linked and not sent.
+    """Content that the live release has at some path: path → that file on the server, to be hard-linked and not sent.
 
-    Only where the mode is the same too: a hard link shares it.
+    Only where the mode is the same, too: a hard link shares it.
     """
     if fact.manifest is None:
         return {}
     old = fact.manifest.by_path
     same = {
-        path: was for path, was in renames(fact.manifest, changes).items() if new.by_path[path].mode == old[was].mode
+        path: source
+        for path, source in renames(fact.manifest, changes).items()
+        if new.by_path[path].mode == old[source].mode
     }
-    return {path: f"{fact.current}/files/{was}" for path, was in same.items()}
+    return {path: f"{fact.current}/files/{source}" for path, source in same.items()}
 
 
 def _paths_to_drop(old: Manifest | None, changes: Changes) -> tuple[str, ...]:
-    """What the hard-linked copy of the release before must lose: files that change or go, and folders that go with them."""
+    """What the hard-linked copy of the previous release must lose: changed and removed files, and folders left empty."""
     if old is None:
         return ()
-    gone = {entry.path for entry in changes.removed}
-    left = {folder for entry in old.entries if entry.path not in gone for folder in folders_of(entry.path)}
-    empty = {folder for path in gone for folder in folders_of(path)} - left
-    return tuple(sorted({*gone, *empty, *(entry.path for entry in changes.changed)}))
+    removed = {entry.path for entry in changes.removed}
+    kept = {folder for entry in old.entries if entry.path not in removed for folder in folders_of(entry.path)}
+    empty = {folder for path in removed for folder in folders_of(path)} - kept
+    return tuple(sorted({*removed, *empty, *(entry.path for entry in changes.changed)}))

@@ -1,4 +1,4 @@
-"""Ports that a stack would publish and cannot have: others hold them, or two of its own services want the same. Pure."""
+"""Ports that a stack publishes and cannot have: something else holds them, or two of its services want the same. Pure."""
 
 from __future__ import annotations
 
@@ -60,13 +60,16 @@ def _normalized(address: str) -> str:
 
 
 def _taken_ports(situation: Situation) -> Iterator[Risk]:
-    """A container's listener on the host's own network cannot be told from another program's: then it is asked about."""
+    """Of ports that containers or other programs hold.
+
+    A listener of a container on the host's network looks like another program's: where it may be one, the risk does not stop.
+    """
     containers = situation.inventory.containers
     own = [container for container in containers if container.project == situation.project and container.active]
     may_be_own = any(container.host_network for container in own)
     others = [container for container in containers if container.project != situation.project]
-    for wanted in _publications(situation.model):
-        holders = [_holder(wanted, port, others, situation.inventory) for port in wanted.ports]
+    for publication in _publications(situation.model):
+        holders = [_holder(publication, port, others, situation.inventory) for port in publication.ports]
         if not holders or not all(holders):
             continue
         holder = holders[0]
@@ -76,7 +79,7 @@ def _taken_ports(situation: Situation) -> Iterator[Risk]:
             else "another program (on the server: `ss -ltnp` as root)"
         )
         unsure = may_be_own and not any(isinstance(holder, Container) for holder in holders)
-        sentence = f"{wanted.service}: port {wanted.shown} is taken by {by}"
+        sentence = f"{publication.service}: port {publication.shown} is taken by {by}"
         if unsure:
             yield Risk("port-taken", f"{sentence}, or by this stack's own container on the host's network", stops=False)
         else:
@@ -102,9 +105,9 @@ def _holder(
 
 def _ports_wanted_twice(model: Model) -> Iterator[Risk]:
     publications = list(_publications(model))
-    for wanted in publications:
-        if wanted.replicas > len(wanted.ports):
-            sentence = f"{wanted.service}: {wanted.replicas} replicas want port {wanted.shown}, which one can have"
+    for each in publications:
+        if each.replicas > len(each.ports):
+            sentence = f"{each.service}: {each.replicas} replicas want port {each.shown}, which one can have"
             yield Risk("port-taken", f"{sentence}; publish a range, or none behind a proxy", stops=True)
     for first, other in combinations(publications, 2):
         if first.clashes(other):

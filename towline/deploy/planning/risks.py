@@ -15,7 +15,7 @@ from towline.project.variables import ALWAYS_SET
 
 def find_risks(situation: Situation) -> tuple[Risk, ...]:
     """Every risk, those that stop the deploy first."""
-    found = [
+    risks = [
         *_renamed_project(situation),
         *port_risks(situation),
         *_taken_names(situation),
@@ -27,7 +27,7 @@ def find_risks(situation: Situation) -> tuple[Risk, ...]:
         *_anonymous_volumes(situation),
         *_undefined_variables(situation),
     ]
-    return tuple(sorted(dict.fromkeys(found), key=lambda risk: not risk.stops))
+    return tuple(sorted(dict.fromkeys(risks), key=lambda risk: not risk.stops))
 
 
 def _renamed_project(situation: Situation) -> Iterator[Risk]:
@@ -121,8 +121,8 @@ def _orphaned_volumes(situation: Situation) -> Iterator[Risk]:
         if (volume or {}).get("external") or name in kept or name not in situation.inventory.volumes:
             continue
         if key in new.volumes:
-            now = _volume_name(key, new.volumes[key])
-            why = f"volume {key} is now {now}, so the content of {name} stays behind"
+            name_now = _volume_name(key, new.volumes[key])
+            why = f"volume {key} is now {name_now}, so the content of {name} stays behind"
             mend = f"keep it with `name: {name}` under volumes.{key}"
         else:
             why = f"no service uses volume {name} any more; its content stays on the server"

@@ -1,8 +1,8 @@
-"""Decides what a deploy does to each service, and why. Pure.
+"""What a deploy does to each service, and why; also to those that follow others. Pure.
 
 What compose 2.40 does by itself was tried: a container that shares the network, pid, ipc or volumes of another is
 recreated with it; one that depends on it with `restart: true` is restarted and keeps its id. So are those in a network
-that is made anew; but not those that live in the namespaces of one that is restarted, which it leaves without network:
+that compose makes again; but not those that live in the namespaces of one that is restarted, which it leaves without network:
 the steps do that.
 """
 
@@ -27,17 +27,16 @@ def plan_services(
 ) -> tuple[ServicePlan, ...]:
     """What happens to each service and why: what is depended on first, removed services last.
 
-    old: the live release; None: there is none. labels: `inputs.LABEL` of the containers that are there, by service.
+    old: the live release, None when there is none. labels: service → the label `towline.inputs` of its containers.
     Reasons hold no value of any variable.
     """
     services, names = new.model.services, _in_order(new.model.services)
     if old is None:
         return tuple(ServicePlan(name, "create") for name in names)
-    compared = Comparison(old, new, reload, labels)
-    had = old.model.services
-    plans = {name: compared.plan(name) if name in had else ServicePlan(name, "create") for name in names}
+    comparison, live = Comparison(old, new, reload, labels), old.model.services
+    plans = {name: comparison.plan(name) if name in live else ServicePlan(name, "create") for name in names}
     plans = _with_followers(plans, services)
-    removed = (ServicePlan(name, "remove") for name in sorted(had.keys() - services.keys()))
+    removed = (ServicePlan(name, "remove") for name in sorted(live.keys() - services.keys()))
     return (*(replace(plan, reasons=_shortened(plan.reasons)) for plan in plans.values()), *removed)
 
 
@@ -63,7 +62,7 @@ def _needs(service: Service) -> set[str]:
 
 
 def _shares(service: Service) -> Iterator[str]:
-    """The services whose network, pid, ipc or volumes this one uses."""
+    """The services whose network, pid, ipc or volumes it uses."""
     yield from _namespaces(service)
     for source in service.get("volumes_from") or ():
         if not source.startswith("container:"):
@@ -81,54 +80,56 @@ def _namespaces(service: Service) -> Iterator[str]:
 
 
 def _with_followers(plans: Mapping[str, ServicePlan], services: Section) -> dict[str, ServicePlan]:
-    """The plans, with services drawn along by those whose container or image is replaced, or that are restarted."""
-    done = _settled(plans, lambda plan, done: _following(plan, services, done))
-    # These draw nothing along but what lives in their namespaces.
-    done = {name: _after_restart(plan, services[name], done) for name, plan in done.items()}
-    return _settled(done, lambda plan, done: _left_behind(plan, services[plan.name], done))
+    """The plans, with those of services that follow others: whose container or image is replaced, or that are restarted."""
+    after = _repeat(plans, lambda plan, plans: _follow_replaced(plan, services, plans))
+    # Once: a service that is restarted restarts only what lives in its namespaces.
+    after = {name: _follow_dependency(plan, services[name], after) for name, plan in after.items()}
+    return _repeat(after, lambda plan, plans: _follow_restarted(plan, services[plan.name], plans))
 
 
-def _settled(
+def _repeat(
     plans: Mapping[str, ServicePlan], step: Callable[[ServicePlan, Mapping[str, ServicePlan]], ServicePlan]
 ) -> dict[str, ServicePlan]:
     """The plans after as many steps as change any."""
-    done = dict(plans)
+    before = dict(plans)
     while True:
-        after = {name: step(plan, done) for name, plan in done.items()}
-        if after == done:
-            return done
-        done = after
-
-
-def _following(plan: ServicePlan, services: Section, plans: Mapping[str, ServicePlan]) -> ServicePlan:
-    service = services[plan.name]
-    does = partial(_first, plans)
-    if plan.action in (*_KEPT, "recreate") and (base := does(_bases(service), {"rebuild"})):
-        return _follows(plan, "rebuild", base)
-    if plan.action not in _KEPT:
-        return plan
-    other = does(_shares(service), {"rebuild", "recreate"}) or does(_builders(plan.name, services), {"rebuild"})
-    return _follows(plan, "recreate", other) if other else plan
+        after = {name: step(plan, before) for name, plan in before.items()}
+        if after == before:
+            return after
+        before = after
 
 
 _KEPT = ("unchanged", "reload", "restart")  # the container stays
 
 
-def _follows(plan: ServicePlan, action: str, other: str) -> ServicePlan:
-    after = other if action == "restart" else ""
-    return replace(plan, action=action, reasons=(*plan.reasons, f"follows {other}"), signal="", after=after)
+def _follow_replaced(plan: ServicePlan, services: Section, plans: Mapping[str, ServicePlan]) -> ServicePlan:
+    """Rebuilt with the image that it is built from; recreated with what it shares a namespace, volumes or an image with."""
+    service = services[plan.name]
+    first = partial(_first, plans)
+    if plan.action in (*_KEPT, "recreate") and (base := first(_bases(service), {"rebuild"})):
+        return _follow(plan, "rebuild", base)
+    if plan.action not in _KEPT:
+        return plan
+    leader = first(_shares(service), {"rebuild", "recreate"}) or first(_builders(plan.name, services), {"rebuild"})
+    return _follow(plan, "recreate", leader) if leader else plan
 
 
-def _after_restart(plan: ServicePlan, service: Service, plans: Mapping[str, ServicePlan]) -> ServicePlan:
+def _follow_dependency(plan: ServicePlan, service: Service, plans: Mapping[str, ServicePlan]) -> ServicePlan:
+    """Restarted after a service that it depends on with `restart: true`."""
     restarting = (name for name, how in (service.get("depends_on") or {}).items() if how.get("restart"))
-    other = _first(plans, restarting, {"rebuild", "recreate"})
-    return _follows(plan, "restart", other) if other and plan.action in _KEPT else plan
+    leader = _first(plans, restarting, {"rebuild", "recreate"})
+    return _follow(plan, "restart", leader) if leader and plan.action in _KEPT else plan
 
 
-def _left_behind(plan: ServicePlan, service: Service, plans: Mapping[str, ServicePlan]) -> ServicePlan:
-    """What lives in the namespaces of one that is restarted: these are new then, and it is in the old ones."""
-    other = _first(plans, _namespaces(service), {"restart"})
-    return _follows(plan, "restart", other) if other and plan.action in _KEPT and plan.after != other else plan
+def _follow_restarted(plan: ServicePlan, service: Service, plans: Mapping[str, ServicePlan]) -> ServicePlan:
+    """Restarted after a service in whose namespaces it lives: a restart makes new ones, and it would stay in the old ones."""
+    leader = _first(plans, _namespaces(service), {"restart"})
+    return _follow(plan, "restart", leader) if leader and plan.action in _KEPT and plan.after != leader else plan
+
+
+def _follow(plan: ServicePlan, action: str, leader: str) -> ServicePlan:
+    after = leader if action == "restart" else ""
+    return replace(plan, action=action, reasons=(*plan.reasons, f"follows {leader}"), signal="", after=after)
 
 
 def _first(plans: Mapping[str, ServicePlan], names: Iterable[str], actions: set[str]) -> str:
@@ -136,7 +137,7 @@ def _first(plans: Mapping[str, ServicePlan], names: Iterable[str], actions: set[
 
 
 def _bases(service: Service) -> Iterator[str]:
-    """The services whose image this one's build starts from."""
+    """The services whose images its build starts from."""
     build = service.get("build") or {}
     for source in (build.get("additional_contexts") or {}).values():
         kind, _, name = str(source).partition(":")
@@ -145,6 +146,6 @@ def _bases(service: Service) -> Iterator[str]:
 
 
 def _builders(name: str, services: Section) -> Iterator[str]:
-    """The other services that build the image which this one runs."""
+    """The other services that build the image which the service runs."""
     image = services[name].get("image")
     return (n for n, s in services.items() if n != name and image and s.get("build") and s.get("image") == image)

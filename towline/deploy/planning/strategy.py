@@ -10,40 +10,40 @@ from towline.facts.compose_model import Model, replicas_of
 
 
 def signals(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
-    """Service and signal, of those that read their files again; `recreate` makes all of them anew."""
+    """Service and signal, of those that read their files again; none with `recreate`, which replaces all containers."""
     reloading = (service for service in services if service.action == "reload" and strategy != "recreate")
     return tuple((service.name, service.signal) for service in reloading)
 
 
 def restarts(strategy: str, services: Iterable[ServicePlan]) -> tuple[tuple[str, str], ...]:
-    """Service and the one that it has to be started after."""
+    """Service and the service that it has to be started after."""
     after = ((service.name, service.after) for service in services if service.after)
     return tuple(after) if strategy != "recreate" else ()
 
 
 def rolling_services(services: Iterable[ServicePlan], old: Model | None, model: Model) -> dict[str, int]:
-    """The services that change and can have the new container beside the old one, in their order → how many new ones."""
+    """The services that change and can have new containers beside the old ones, in their order → how many new ones."""
     rolled = (name for name, why in _changing(services, old, model) if not why)
     return {name: replicas_of(model.services[name]) for name in rolled}
 
 
 def rolling_back(services: Iterable[str], before: Model | None) -> dict[str, int]:
-    """Those of them whose containers of before could stand beside the new ones → how many they were."""
-    had = before.services if before else {}
-    return {name: replicas_of(had[name]) for name in services if name in had and not why_not_rolling(had[name])}
+    """Those of the services whose containers of before can be started beside the new ones → how many there were."""
+    old = before.services if before else {}
+    return {name: replicas_of(old[name]) for name in services if name in old and not why_not_rolling(old[name])}
 
 
 def rolling_notes(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:
-    """A line for each service that cannot be rolled, and for each whose roll can be seen."""
+    """A sentence for each service that cannot be rolled, and for each whose rolling may be noticed."""
     changing = tuple(_changing(services, old, model))
     not_rolled = (f"{name} cannot be rolled, so it is updated: {why}" for name, why in changing if why)
-    seen = (
+    noticed = (
         f"{name} has other labels for Traefik, which leaves out what two containers say differently: "
         "its routes may be gone for less than a second"
         for name, why in changing
         if not why and old and _traefik_labels(old.services[name]) != _traefik_labels(model.services[name])
     )
-    return (*not_rolled, *seen)
+    return (*not_rolled, *noticed)
 
 
 def _changing(services: Iterable[ServicePlan], old: Model | None, model: Model) -> Iterator[tuple[str, str]]:
@@ -66,7 +66,7 @@ def _has_health_check(service: Mapping[str, Any]) -> bool:
 
 
 def why_not_rolling(service: Mapping[str, Any]) -> str:
-    """What keeps two containers of the service from standing side by side; '' when nothing does."""
+    """Why two containers of the service cannot run at the same time; '' when they can."""
     if service.get("container_name"):
         return "its container_name can be had once"
     if service.get("network_mode") == "host":
