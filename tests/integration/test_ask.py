@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.integration.conftest import Socket, line_to, running_box
+from tests.integration.conftest import Line, line_to, running_box
 from towline.checks.ask import dial_here
 from towline.errors import ConnectionLost, ForwardingForbidden
 from towline.facts import probe
@@ -247,7 +247,7 @@ def test_server_that_speaks_no_tls_is_told(serve: Serve) -> None:
 # ------------------------------------------------------------------------------------------------- through a real sshd
 
 
-def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Socket, tmp_path: Path) -> None:
+def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Line, tmp_path: Path) -> None:
     made = make_certificate(tmp_path, "a.example")
     with server(answering(OK)) as plain, server(answering(OK), made.context) as secure:
         questions = [Probe("127.0.0.1", plain, "a.example", path=f"/{n}") for n in range(20)]
@@ -260,7 +260,7 @@ def test_sshd_opens_the_lines_and_counts_none_as_a_session(line: Socket, tmp_pat
     assert line.ledger_agrees()
 
 
-def test_refused_port_is_told_with_sshd_s_own_words(line: Socket) -> None:
+def test_refused_port_is_told_with_sshd_s_own_words(line: Line) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
@@ -270,20 +270,20 @@ def test_refused_port_is_told_with_sshd_s_own_words(line: Socket) -> None:
     assert line.counts().sessions == 0
 
 
-def test_name_that_the_server_does_not_resolve_is_told(line: Socket) -> None:
+def test_name_that_the_server_does_not_resolve_is_told(line: Line) -> None:
     assert ask(line.connection.dial, Probe("none.invalid", 80)).problem.startswith(
         "nobody answers on none.invalid:80: "
     )
 
 
-def test_server_that_says_nothing_is_waited_for_so_long(line: Socket) -> None:
+def test_server_that_says_nothing_is_waited_for_so_long(line: Line) -> None:
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
         found = ask(line.connection.dial, Probe("127.0.0.1", port, timeout=0.3))
     assert found.problem == f"no answer from 127.0.0.1:{port} within 0.3 s"
     assert found.seconds < 2
 
 
-def test_address_that_never_answers_is_waited_for_so_long(line: Socket) -> None:
+def test_address_that_never_answers_is_waited_for_so_long(line: Line) -> None:
     """A listener whose queue is full takes no more: the kernel leaves the next one waiting."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -299,7 +299,7 @@ def test_address_that_never_answers_is_waited_for_so_long(line: Socket) -> None:
             one.close()
 
 
-def test_line_that_is_cut_is_no_answer_of_the_host(line: Socket) -> None:
+def test_line_that_is_cut_is_no_answer_of_the_host(line: Line) -> None:
     line.connection.fabric()
     transport = line.connection.transport
     with server(lambda one: one.recv(65536) and threading.Event().wait(2) and None) as port:
