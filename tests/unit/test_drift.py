@@ -37,7 +37,7 @@ def sentences(
 def test_command_runs_the_script_on_root_stack_and_project() -> None:
     sh, c, text, _, *words = command("stacks", "shop", "shop2")
     assert (sh, c, words) == ("sh", "-c", ["stacks", "shop", "shop2"])
-    assert text.startswith("#!/bin/sh\n# seen.sh")
+    assert text.startswith("#!/bin/sh\n# comparison.sh")
     assert "\n# drift.sh ROOT STACK PROJECT" in text
 
 

@@ -11,7 +11,7 @@ PARTS = re.findall(r"^\. \./(\w+)\.sh$", script("runner"), re.MULTILINE)
 
 
 def test_the_runner_sources_its_parts() -> None:
-    assert PARTS == ["live", "engine", "roll", "keep"]
+    assert PARTS == ["live", "engine", "roll", "releases"]
 
 
 def test_no_function_of_the_runner_hides_another() -> None:

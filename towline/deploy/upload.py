@@ -90,8 +90,8 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "by": sender(),
     }
     texts = {
-        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "roll", "keep", "follow")},
-        "drift.sh": script("seen", "drift"),
+        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "roll", "releases", "follow")},
+        "drift.sh": script("comparison", "drift"),
         "settings": assignments(dict(settings)),
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),

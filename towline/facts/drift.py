@@ -39,7 +39,7 @@ class DriftFact:
 
 def command(root: str, stack: str, project: str) -> Command:
     """One look at a stack's files, hashes and mounts; nothing is changed."""
-    return script(remote_script("seen", "drift"), root, stack, project)
+    return script(remote_script("comparison", "drift"), root, stack, project)
 
 
 def parse(result: Result) -> DriftFact:

@@ -105,7 +105,7 @@ def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
     return (
         host.command(),
         engine_api.command(*_QUESTIONS),
-        script(remote_script("seen", "survey"), root, *pairs),
+        script(remote_script("comparison", "survey"), root, *pairs),
         interrupted.command(root),
     )
 

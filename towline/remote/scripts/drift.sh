@@ -5,8 +5,8 @@
 #   kept SERVICE IMAGE-ID               what the current release was found healthy with
 #   once SERVICE                        did its work and ended by itself
 #   stale SERVICE CONTAINER PATH        still sees what PATH was when the container started
-# The functions are in seen.sh, which is sent before it. Nothing at all for a stack without a current release. Exit code 1: docker does not answer.
-# shellcheck disable=SC2034,SC2154  # tab and row are set in seen.sh, real is used there
+# The functions are in comparison.sh, which is sent before it. Nothing at all for a stack without a current release. Exit code 1: docker does not answer.
+# shellcheck disable=SC2034,SC2154  # tab and row are set in comparison.sh, real is used there
 set -u
 umask 077
 cd "$1" 2>/dev/null || exit 0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # runner.sh: carries out one run, by itself, on the server. Nothing it does waits for the client.
 #
-# Beside it in the run's folder: live.sh, engine.sh, roll.sh and keep.sh, its functions by subject; `settings` (shell assignments), `steps` and `undo` (`name<TAB>seconds<TAB>command` a line;
+# Beside it in the run's folder: live.sh, engine.sh, roll.sh and releases.sh, its functions by subject; `settings` (shell assignments), `steps` and `undo` (`name<TAB>seconds<TAB>command` a line;
 # 0 seconds: no limit).
 # It writes `events` (JSON lines), `output` (of the commands) and at last `result`: deployed, kept (the old release was never
 # touched), restored (put back and healthy), down; or, before anything was done, locked (somebody else has the stack) or stale
@@ -17,7 +17,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./live.sh
 . ./engine.sh
 . ./roll.sh
-. ./keep.sh
+. ./releases.sh
 cd ../../../.. || exit 1     # the root: this is ROOT/.towline/STACK/run/ID
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
 locked='' child='' cancelled='' overdue='' step=''

@@ -12,7 +12,7 @@
 #   stack STACK                    what follows is of it: live, current, meta, folder, model, env, and the lines of drift.sh
 #   borrows SERVICE                it lives in another container's namespace: its hash says nothing
 #   env NAME set|empty             what the live .env sets; never a value
-# The functions are in seen.sh, which is sent before it. It is slower to start a program than to run it, so each awk below looks at all
+# The functions are in comparison.sh, which is sent before it. It is slower to start a program than to run it, so each awk below looks at all
 # stacks at once; what does not look as it was left is looked at closely, stack by stack.
 # shellcheck disable=SC2034,SC2154
 set -u

@@ -1,5 +1,5 @@
 #!/bin/sh
-# seen.sh: what a stack's live folder and its containers are now, beside what its current release left there. Functions only.
+# comparison.sh: what a stack's live folder and its containers are now, beside what its current release left there. Functions only.
 # Whoever sends it sets: home, live, release, real (live without symlinks), project, scratch (a folder of its own).
 # shellcheck disable=SC2034,SC2154,SC2317  # drift.sh and survey.sh, which are sent behind it, set and call these
 tab=$(printf '\t')

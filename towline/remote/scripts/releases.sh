@@ -1,5 +1,5 @@
 #!/bin/sh
-# keep.sh: a release that runs healthy is kept, with its images; old ones are forgotten.
+# releases.sh: a release that runs healthy is kept, with its images; old ones are forgotten.
 # shellcheck disable=SC2034,SC2154,SC2317  # sourced by runner.sh, whose settings and functions it uses; steps call it by name
 
 # The images that the release runs with, under a tag of their own: the next build takes the name, not the image.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# cuts.sh ROOT: a `STACK RUN STEP` line for each stack whose last run ended without a result: killed, or the server went down.
+# interrupted.sh ROOT: a `STACK RUN STEP` line for each stack whose last run ended without a result: killed, or the server went down.
 set -u
 cd "$1/.towline" 2>/dev/null || exit 0
 for stack in */; do
