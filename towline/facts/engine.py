@@ -25,9 +25,10 @@ class EngineFact:
         return bool(self.version and self.compose)
 
 
-_SOCKET = (
-    's=/var/run/docker.sock; if [ ! -S "$s" ]; then echo absent; elif [ -w "$s" ]; then echo ok; else echo denied; fi'
-)
+_SOCKET = """
+socket=/var/run/docker.sock
+if [ ! -S "$socket" ]; then echo absent; elif [ -w "$socket" ]; then echo ok; else echo denied; fi
+"""
 
 
 def commands() -> tuple[Command, ...]:

@@ -113,7 +113,7 @@ _INSPECTED = {
     "mounts": "{{json .Mounts}}",
 }
 _CONTAINER = "{" + ",".join(f'"{key}":{value}' for key, value in _INSPECTED.items()) + "}"
-# A container that goes between the two makes inspect exit 1; it still tells of all the others.
+# $1 the format. A container that is removed after it was listed makes inspect exit with 1; it still prints all the others.
 _CONTAINERS = """
 ids=$(docker ps --all --quiet --no-trunc) || exit 1
 [ -z "$ids" ] || docker inspect --type container --format "$1" $ids || :
