@@ -19,7 +19,7 @@ from towline.bundle.tarball import tar_stream
 from towline.commands.shell import assignments
 from towline.deploy.planning.plan import Options, Plan
 from towline.project.catalog import Stack
-from towline.remote import script
+from towline.remote import COMPARISON, SOURCED, script
 
 
 def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[bytes]:
@@ -90,8 +90,8 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "by": sender(),
     }
     texts = {
-        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "roll", "releases", "follow")},
-        "drift.sh": script("comparison", "drift"),
+        **{f"{name}.sh": script(name) for name in ("runner", *SOURCED, "follow")},
+        "drift.sh": script(*COMPARISON, "drift"),
         "settings": assignments(dict(settings)),
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),

@@ -19,6 +19,7 @@ from towline.facts.drift import DriftFact
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.inventory import Port, parse_listening
 from towline.project.catalog import Stack
+from towline.remote import COMPARISON
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
@@ -105,7 +106,7 @@ def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
     return (
         host.command(),
         engine_api.command(*_QUESTIONS),
-        script(remote_script("comparison", "survey"), root, *pairs),
+        script(remote_script(*COMPARISON, "survey"), root, *pairs),
         interrupted.command(root),
     )
 

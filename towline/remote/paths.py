@@ -1,4 +1,4 @@
-"""Every path on the server, in one place. All are below the host's root, and relative to the login's home unless root is absolute.
+"""Every path on the server. All are below the host's root, and relative to the login's home unless root is absolute.
 
 <root>/<stack>/                the live folder
 <root>/.towline/<stack>/       lock, holder, current, releases/<id>/, run/<id>/
