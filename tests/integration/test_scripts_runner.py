@@ -552,6 +552,13 @@ def test_line_feeds_quotes_and_blanks_in_a_step_arrive(server: Server) -> None:
     assert "|".join(words) in run.output()
 
 
+def test_event_holds_backslashes_and_quotes_as_they_were(server: Server) -> None:
+    plan = server.send(TREE)
+    line = r"""C:\new\table \\ \0101 \c "quoted" it's %s"""
+    run = server.run(plan.release, [Step("log", ("event", "log", "service", "web", "line", line))])
+    assert [event["line"] for event in run.events("log")] == [line]
+
+
 # --- the lock -------------------------------------------------------------------------------------------------------------
 
 

@@ -38,8 +38,9 @@ def sentences(
 def test_command_runs_the_script_on_root_stack_and_project() -> None:
     sh, c, text, _, *words = command("stacks", "shop", "shop2")
     assert (sh, c, words) == ("sh", "-c", ["stacks", "shop", "shop2"])
-    assert text.startswith("#!/bin/sh\n# seen.sh")
-    assert "\n# drift.sh ROOT STACK PROJECT" in text
+    heads = [text.index(f"\n# {name}.sh") for name in ("containers", "live_files", "comparison")]
+    assert sorted(heads) == heads
+    assert heads[-1] < text.index("\n# drift.sh ROOT STACK PROJECT")
 
 
 def test_answer_becomes_a_fact() -> None:

@@ -21,7 +21,8 @@ TOO_LATE = (124, 143)  # the second is what busybox's timeout gives
 RESOLVING = 10.0  # seconds that a name may take
 MOST_LINES = 10
 
-# $1 times, $2 pause, $3 the exit code that is right, $4 what the output must have in it
+# $1 how often to try again, $2 seconds to pause, $3 the exit code that is right, $4 what the output must contain, $5… the command.
+# Prints the output of the last try, and exits with its code.
 _TRY = """
 times=$1 pause=$2 right=$3 has=$4
 shift 4
@@ -37,27 +38,32 @@ printf '%s\\n' "$out"
 exit "$code"
 """
 
+# $1 the live folder, $2… the command
 _IN_LIVE = """
 cd "$1" 2>/dev/null || :
 shift
 exec "$@"
 """
 
+# $1 the project, $2 the service, $3… the command, run in its newest running container
 _IN_SERVICE = f"""
-id=$(docker ps --quiet --filter "label={PROJECT}=$1" --filter "label={SERVICE}=$2" --filter label={ONEOFF}=False | head -n 1)
+id=$(
+    docker ps --quiet --filter "label={PROJECT}=$1" --filter "label={SERVICE}=$2" \\
+        --filter label={ONEOFF}=False | head -n 1
+)
 [ -n "$id" ] || exit {NOT_RUNNING}
 shift 2
 exec docker exec "$id" "$@"
 """
 
-# $1 the live folder, $2 a path or a pattern: mode, owner, bytes, age and name of the newest that it matches
+# $1 the live folder, $2 a path or a pattern: mode, owner, bytes, age (seconds) and path of the newest file that it matches
 _NEWEST = """
 case $2 in /*) ;; *) cd "$1" 2>/dev/null || exit 2 ;; esac
 IFS=
 newest=
-for one in $2; do
-    [ -e "$one" ] || [ -L "$one" ] || continue
-    if [ -z "$newest" ] || [ "$one" -nt "$newest" ]; then newest=$one; fi
+for path in $2; do
+    [ -e "$path" ] || [ -L "$path" ] || continue
+    if [ -z "$newest" ] || [ "$path" -nt "$newest" ]; then newest=$path; fi
 done
 [ -n "$newest" ] || exit 2
 stat -c "%a %U %s $(($(date +%s) - $(stat -c %Y -- "$newest"))) %n" -- "$newest"

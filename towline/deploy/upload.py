@@ -21,7 +21,7 @@ from towline.commands import shell
 from towline.deploy.planning.plan import Options, Plan
 from towline.errors import RemoteFailed
 from towline.project.catalog import Stack
-from towline.remote import script
+from towline.remote import COMPARISON, SOURCED, script
 from towline.ssh.connection import Connection
 from towline.text.lines import last_lines
 
@@ -114,8 +114,8 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "by": sender(),
     }
     texts = {
-        **{f"{name}.sh": script(name) for name in ("runner", "live", "engine", "roll", "keep", "follow")},
-        "drift.sh": script("seen", "drift"),
+        **{f"{name}.sh": script(name) for name in ("runner", *SOURCED, "follow")},
+        "drift.sh": script(*COMPARISON, "drift"),
         "settings": shell.assignments(dict(settings)),
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),

@@ -111,9 +111,11 @@ def _relative(value: Any, folder: re.Pattern[str]) -> Any:
 
 # --------------------------------------------------------------------------------------------- on the server
 
+# $1 the live folder, $2… the command; stdin: gzip tar of the files that it reads. Prints the temporary folder that it ran in, a
+# line `absent<TAB>PATH` for each source of the model that does not exist, and what the command prints.
 # PWD: compose takes its folder from there, and so does ${PWD} in a compose file.
-# A path counts as absent where its nearest folder that is there can be looked into. One that JSON or compose would write with
-# escapes is left out.
+# A path counts as absent where the nearest parent that exists is a folder that can be searched. A path that JSON or compose would
+# write with escapes is left out.
 SCRIPT = """
 umask 077
 case $1 in /*) live=$1 ;; *) live=$(pwd)/$1 ;; esac
@@ -127,19 +129,19 @@ unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPO
 unset COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_DIRECTORY
 PWD=$dir COMPOSE_ANSI=never
 export PWD COMPOSE_ANSI
-echo "$dir"
+printf '%s\\n' "$dir"
 model=$("$@" </dev/null) || exit
 is_absent() {
     [ ! -e "$1" ] && [ ! -L "$1" ] || return 1
-    above=${1%/*}
-    while [ -n "$above" ] && [ ! -e "$above" ]; do above=${above%/*}; done
-    [ -d "$above/" ] && [ -x "$above/" ]
+    parent=${1%/*}
+    while [ -n "$parent" ] && [ ! -e "$parent" ]; do parent=${parent%/*}; done
+    [ -d "$parent/" ] && [ -x "$parent/" ]
 }
 printf '%s\\n' "$model" |
     sed -n -e 's|^ *"source": "\\(/[^"\\$]*\\)",*$|\\1|p' -e 's|^ *"file": "\\(/[^"\\$]*\\)",*$|\\1|p' |
     sort -u | while IFS= read -r path; do
-        case $path in "$dir"/*) own=${path#"$dir"/}; there=$live/$own path=./$own ;; *) there=$path ;; esac
-        ! is_absent "$there" || printf 'absent\\t%s\\n' "$path"
+        case $path in "$dir"/*) name=${path#"$dir"/}; source=$live/$name path=./$name ;; *) source=$path ;; esac
+        ! is_absent "$source" || printf 'absent\\t%s\\n' "$path"
     done
 printf '%s\\n' "$model"
 """

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from towline.commands.shell import Command, script
 from towline.ssh.session import Result
 
+# $1 the root, or the nearest parent of it that exists: the line of `df -Pk` for it, and that for the engine's own folder
 _FREE = """
-d=$1; while [ ! -d "$d" ]; do case $d in */*) d=${d%/*} ;; *) d=. ;; esac; [ -n "$d" ] || d=/; done
-df -Pk "$d" | tail -n 1
-e=$(docker info --format '{{.DockerRootDir}}'); [ -d "$e" ] || e=/
-df -Pk "$e" | tail -n 1
+folder=$1
+while [ ! -d "$folder" ]; do
+    case $folder in */*) folder=${folder%/*} ;; *) folder=. ;; esac
+    [ -n "$folder" ] || folder=/
+done
+df -Pk "$folder" | tail -n 1
+engine=$(docker info --format '{{.DockerRootDir}}')
+[ -d "$engine" ] || engine=/
+df -Pk "$engine" | tail -n 1
 """
 
 

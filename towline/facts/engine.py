@@ -31,9 +31,10 @@ class Engine:
     volumes: frozenset[str] = frozenset()
 
 
-_SOCKET = (
-    's=/var/run/docker.sock; if [ ! -S "$s" ]; then echo absent; elif [ -w "$s" ]; then echo open; else echo denied; fi'
-)
+_SOCKET = """
+socket=/var/run/docker.sock
+if [ ! -S "$socket" ]; then echo absent; elif [ -w "$socket" ]; then echo open; else echo denied; fi
+"""
 
 
 def commands() -> tuple[Command, ...]:

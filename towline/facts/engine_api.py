@@ -14,12 +14,13 @@ from typing import Any, cast
 
 from towline.commands.shell import Command, script
 
-# Its stdin must stay open until all is answered: where it ends, the engine takes the questions back (and answers `null`).
+# Requests each of its arguments, and last /_ping, which closes the connection. Its stdin must stay open until everything has been
+# answered: where it ends, the engine cancels the requests (and answers `null`).
 _ASK = """
 umask 077
-d=$(mktemp -d) && mkfifo "$d/ask" || exit 1
-trap 'rm -rf "$d"' EXIT
-exec 3<>"$d/ask"
+folder=$(mktemp -d) && mkfifo "$folder/requests" || exit 1
+trap 'rm -rf "$folder"' EXIT
+exec 3<>"$folder/requests"
 now=$(date +%s)
 for path; do
     case $path in *@NOW@*) path=${path%@NOW@*}$now${path#*@NOW@} ;; esac

@@ -11,7 +11,7 @@ from towline.ssh.session import Result
 
 def command(root: str) -> Command:
     """A line per interrupted deploy, of all stacks below `root`."""
-    return script(remote_script("cuts"), root)
+    return script(remote_script("runs", "interrupted"), root)
 
 
 def tell(result: Result, note: Callable[[str], None]) -> None:

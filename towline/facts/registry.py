@@ -52,13 +52,14 @@ def read_unpullable(connection: Connection, images: Mapping[str, bool]) -> dict[
     return parse(results, list(images))
 
 
-# Asks the registry, as the engine would, for the manifest alone. Without buildx nobody can be asked: then the pull will tell.
+# $1 the image, $2 always or missing. Requests the manifest alone from the registry, with this login's credentials. Without buildx
+# there is no request and no failure: then the pull will tell.
 _ASK = """
 [ "$2" = always ] || ! docker image inspect --format . "$1" >/dev/null 2>&1 || exit 0
 docker buildx version >/dev/null 2>&1 || exit 0
 exec docker buildx imagetools inspect "$1" >/dev/null
 """
-# Nothing but _ALIKE for an engine that goes to registries as its client does: those are plain HTTP to both.
+# Prints nothing but _ALIKE for an engine that reaches registries as its client does: those are plain HTTP to both.
 _OWN_WAYS = (
     "{{.HTTPProxy}}{{.HTTPSProxy}}{{with .RegistryConfig}}{{range .Mirrors}}{{.}} {{end}}"
     "{{range .InsecureRegistryCIDRs}}{{println .}}{{end}}"

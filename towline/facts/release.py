@@ -21,7 +21,8 @@ class ReleaseFiles:
     model: Model | None = None
 
 
-_FILE = 'f=$1/releases/${2:-$(cat "$1/current")}/$3; [ ! -s "$f" ] || gzip -c "$f"'
+# $1 the stack's state folder, $2 a release, '' for the live one, $3 a file of it: its content, compressed; nothing without it
+_FILE = 'file=$1/releases/${2:-$(cat "$1/current")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
 
 
 def commands(paths: StackPaths, release: str = "") -> tuple[Command, Command]:

@@ -67,7 +67,7 @@ class StackFact:
 
 def commands(paths: StackPaths) -> tuple[Command, ...]:
     """The state, and the live release's manifest and compose model."""
-    return script(remote_script("state"), paths.root, paths.stack), *release.commands(paths)
+    return script(remote_script("runs", "state"), paths.root, paths.stack), *release.commands(paths)
 
 
 def parse(results: list[Result]) -> StackFact:

@@ -20,6 +20,7 @@ from towline.facts.engine import Engine
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.port import Port, parse_listening
 from towline.project.catalog import Stack
+from towline.remote import COMPARISON
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
@@ -87,7 +88,7 @@ def commands(root: str, stacks: Sequence[Stack]) -> tuple[Command, ...]:
     return (
         host.command(),
         engine_api.command(*_QUESTIONS),
-        script(remote_script("seen", "survey"), root, *pairs),
+        script(remote_script(*COMPARISON, "survey"), root, *pairs),
         interrupted.command(root),
     )
 

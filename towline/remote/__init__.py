@@ -5,6 +5,11 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+# what drift and survey are sent behind
+COMPARISON = ("containers", "live_files", "comparison")
+# what runner sources; it lies beside them
+SOURCED = ("containers", "live_files", "runs", "live", "engine", "roll", "releases")
+
 
 @cache
 def script(*names: str) -> str:

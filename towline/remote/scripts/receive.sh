@@ -1,21 +1,27 @@
 #!/bin/sh
-# receive.sh ROOT STACK ID PREVIOUS DIGEST <gzip tar: a new release, next to the ones that are there.
-# The tar holds ID.part/{lines,meta.json,sums,drop} and, below ID.part/new/, the files that PREVIOUS lacks. The rest is
-# hard-linked from PREVIOUS ('-': there is none). The manifest is PREVIOUS's without what is dropped and with the new lines;
-# DIGEST is its sha256. Nothing counts until the last line's rename.
+# receive.sh ROOT STACK ID PREVIOUS DIGEST <gzip tar: a new release beside the others, ROOT/.towline/STACK/releases/ID.
+# The tar holds ID.part/{lines,meta.json,sums,drop} and, below ID.part/new/, the files that the release PREVIOUS lacks.
+# The rest is hard-linked from PREVIOUS (`-`: there is none). The manifest is that of PREVIOUS without the paths in
+# `drop` and with the rows in `lines`; DIGEST is its sha256. Nothing counts until the last line's rename.
+# Exit code 1: nothing has been added; stderr says why.
 # shellcheck disable=SC2015  # `A && B || C`: C is right for either
 set -u
 umask 022
 releases=$1/.towline/$2/releases id=$3 previous=$4 digest=$5 tab=$(printf '\t')
 
-fail() { trap '' HUP INT PIPE TERM; rm -rf "$part"; echo "$*" >&2; exit 1; }
+fail() { # WHY
+    trap '' HUP INT PIPE TERM
+    rm -rf "$part"
+    printf '%s\n' "$1" >&2
+    exit 1
+}
 
 (umask 077; mkdir -p "$1/.towline") && mkdir -p "$releases" && cd "$releases" || exit 1
 part=$id.part
 mkdir "$part" || exit 1
-trap 'fail "the line broke while the release was sent"' HUP INT PIPE TERM
-echo $$ >"$part/pid"
-for old in *.part; do                  # left by a server that went down in mid-transfer
+trap 'fail "the connection was lost while the release was sent"' HUP INT PIPE TERM
+printf '%s\n' $$ >"$part/pid"
+for old in *.part; do                  # of a transfer during which the server went down
     pid=$(cat "$old/pid" 2>/dev/null)
     [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || rm -rf "${old:?}"
 done
@@ -27,13 +33,15 @@ old=/dev/null
 [ "$previous" = - ] || old=$previous/manifest
 awk -F"$tab" 'FILENAME == ARGV[1] { drop[$0]; next } !($5 in drop)' "$part/drop" "$old" |
     LC_ALL=C sort -t "$tab" -k 5,5 - "$part/lines" >"$part/manifest" || fail "the manifest could not be written"
-echo "$digest  $part/manifest" | sha256sum -c >/dev/null 2>&1 || fail "the manifest is not the one that was sent"
-bad=$(cd "$part/new" && [ -f ../sums ] && { [ ! -s ../sums ] || sha256sum -c ../sums; } 2>&1) || fail "what arrived is not what was sent: $(echo "$bad" | grep -v ': OK$' | head -n 3)"
+printf '%s  %s\n' "$digest" "$part/manifest" | sha256sum -c >/dev/null 2>&1 ||
+    fail "the manifest is not the one that was sent"
+bad=$(cd "$part/new" && [ -f ../sums ] && { [ ! -s ../sums ] || sha256sum -c ../sums; } 2>&1) ||
+    fail "what arrived is not what was sent: $(printf '%s\n' "$bad" | grep -v ': OK$' | head -n 3)"
 if [ "$previous" = - ]; then
     mv "$part/new" "$part/files" || fail "cannot move the files into place"
 else
     cp -al "$previous/files" "$part/files" || fail "cannot link the unchanged files of release $previous"
-    (cd "$part/files" && tr '\n' '\0' <../drop | xargs -0 rm -rf --) || fail "cannot take out what is gone"
+    (cd "$part/files" && tr '\n' '\0' <../drop | xargs -0 rm -rf --) || fail "cannot remove the files that are dropped"
     cp -alf "$part/new/." "$part/files/" || fail "cannot add the new files"
     rm -rf "$part/new"
 fi

@@ -1,80 +1,89 @@
 #!/bin/sh
-# roll.sh: a service's new containers beside its old ones, and no request lost when the old ones go.
-# shellcheck disable=SC2154,SC2317  # sourced by runner.sh, whose settings and functions it uses; a step calls it by name
+# roll.sh: a service's new containers beside its old ones, and no request lost when the old ones go. Functions only:
+# runner.sh sources it; `roll` is the command of a step. The functions share the variable old: the ids of the old
+# containers.
+# shellcheck disable=SC2086,SC2154,SC2317  # old and new are words; runner.sh sets variables; a step calls roll by name
 
-# The new beside the old; when it is healthy the old is stopped with its grace period. Not healthy: the new goes, the old was
-# never touched.
+# Starts the new ones beside the old; when they are healthy the old are stopped with their grace period. Not healthy:
+# the new are removed, the old were never touched.
 roll() { # SERVICE COUNT: of new ones
-    old=$(containers_of "$1")
-    if [ -z "$old" ]; then in_live docker compose --project-name "$project" up --detach --no-deps "$1"; return; fi
-    ! as_wanted "$1" || return 0
-    # one that has ended would be started again in place of a new one
-    for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force "$id" >/dev/null; done
-    all=$(($(echo "$old" | wc -l) + $2))
-    if ! in_live docker compose --project-name "$project" up --detach --no-deps --no-recreate --scale "$1=$all" "$1" ||
-        ! new=$(containers_of "$1" --all | grep -vxF "$old") || ! healthy_ones "$new"; then
-        # --all: one that crashed is not among the running, and would stay beside the old
-        for id in $(containers_of "$1" --all | grep -vxF "$old"); do docker rm --force --volumes "$id" >/dev/null; done
+    old=$(service_containers "$1")
+    if [ -z "$old" ]; then in_live compose up --detach --no-deps "$1"; return; fi
+    ! is_up_to_date "$1" || return 0
+    remove_others "$1"      # one that has ended would be started again in place of a new one
+    total=$(($(printf '%s\n' "$old" | wc -l) + $2))
+    if ! in_live compose up --detach --no-deps --no-recreate --scale "$1=$total" "$1" ||
+        ! new=$(other_containers "$1") || ! become_healthy "$new"; then
+        remove_others "$1" --volumes
         return 1
     fi
-    # shellcheck disable=SC2086
-    half=$(docker inspect --format '{{with .Config.Healthcheck}}{{printf "%d" .Interval}}{{end}}' $old |
+    half_interval=$(docker inspect --format '{{with .Config.Healthcheck}}{{printf "%d" .Interval}}{{end}}' $old |
         awk '{ half = ($1 ? $1 / 1e9 : 30) / 2; if (!least || half < least) least = half } END { print least }')
     leave_rotation
     tries=1
-    until stay_away sleep "$until_used" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
-    # shellcheck disable=SC2086
-    stay_away docker stop $old
-    # shellcheck disable=SC2086
+    until keep_out_while sleep "$in_use_for" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
+    keep_out_while docker stop $old
     docker rm $old
 }
 
-# What `up` would leave alone: made from the settings that the live folder has, and from the image that has the name now.
-as_wanted() { # SERVICE, and its containers in $old
-    wanted=$(in_live docker compose --project-name "$project" config --hash "$1")
-    # shellcheck disable=SC2086
-    docker inspect --format '{{index .Config.Labels "com.docker.compose.config-hash"}} {{.Image}} {{.Config.Image}}' $old >"$scratch/look.old"
+# --all: one that crashed is not among the running, and would stay beside the old
+other_containers() { service_containers "$1" --all | grep -vxF "$old"; }      # SERVICE: ids without the old
+
+remove_others() { # SERVICE [OPTION]
+    for id in $(other_containers "$1"); do docker rm --force ${2:+"$2"} "$id" >/dev/null; done
+}
+
+# Whether `up` would leave the old ones alone: made from the settings in the live folder, and from the image that has
+# the name now.
+is_up_to_date() { # SERVICE
+    wanted=$(in_live compose config --hash "$1")
+    docker inspect --format "$config_hash_of {{.Image}} {{.Config.Image}}" $old >"$scratch/old"
     while read -r hash image name; do
-        [ "$hash" = "${wanted##* }" ] && [ "$image" = "$(docker image inspect --format '{{.Id}}' "$name")" ] || return 1
-    done <"$scratch/look.old"
+        [ "$hash" = "${wanted##* }" ] || return 1
+        [ "$image" = "$(docker image inspect --format '{{.Id}}' "$name")" ] || return 1
+    done <"$scratch/old"
 }
 
-# Stopped as they are, the old ones' addresses are gone before Traefik hears of it: requests to them hang for 3 s each. But it sends
-# nothing to what is unhealthy, and so Docker calls what was paused (moby, container/health.go), for a blink here, until its health
-# check has passed again. That comes an interval later.
-leave_rotation() { # $old
-    blink
-    nudged=$(uptime_now)
-    nudge
+# Stopped as they are, the old ones' addresses are gone before Traefik hears of it: requests to them hang for 3 s each.
+# But it sends nothing to what is unhealthy, and so Docker calls what was paused (moby, container/health.go), for an
+# instant here, until its health check has passed again. That comes an interval later. Sets in_use_for: the seconds for
+# which Traefik may still use them.
+leave_rotation() {
+    make_unhealthy
+    began_at=$(uptime_now)
+    notify_traefik
     # What Traefik has read it may use 2 s later (providersThrottleDuration). A busy server takes longer for both.
-    until_used=$(echo "$nudged $(uptime_now)" | awk '{ t = 2.5 + $2 - $1; print (t < 8 ? int(t + 0.99) : 8) }')
+    in_use_for=$(printf '%s %s\n' "$began_at" "$(uptime_now)" |
+        awk '{ t = 2.5 + $2 - $1; print (t < 8 ? int(t + 0.99) : 8) }')
 }
 
-# The command, and before an interval has passed a blink again. 1 when $old was healthy in between: then it has left anew.
-stay_away() { # COMMAND [WORD]…
+# Runs the command, and before a health check's interval has passed makes the old ones unhealthy again. 1: one was
+# healthy in between; then they have left the rotation anew.
+keep_out_while() { # COMMAND [WORD]…
     was_in=''
     "$@" &
-    while still_runs $! "$half"; do if any_healthy; then was_in=yes; leave_rotation; else blink; fi; done
+    while still_runs $! "$half_interval"; do
+        if any_healthy; then was_in=yes; leave_rotation; else make_unhealthy; fi
+    done
     wait $!
     ! any_healthy || { was_in=yes; leave_rotation; }
     [ -z "$was_in" ]
 }
 
-# shellcheck disable=SC2086
-any_healthy() { docker inspect --format '{{with .State.Health}}{{.Status}}{{end}}' $old 2>/dev/null | grep -qx healthy; }
+any_healthy() { docker inspect --format "$health_of" $old 2>/dev/null | grep -qx healthy; }
 
-# shellcheck disable=SC2086
-blink() { ( trap '' TERM; docker pause $old; docker unpause $old ) >/dev/null 2>&1; }     # none is left paused
+make_unhealthy() { ( trap '' TERM; docker pause $old; docker unpause $old ) >/dev/null 2>&1; }     # none is left paused
 
-nudge() { # Traefik looks when some container starts: nothing but Docker's own init
-    # shellcheck disable=SC2086
+# Traefik reads the containers again when some container starts: one that runs nothing but Docker's own init.
+notify_traefik() {
     image=$(docker inspect --format '{{.Image}}' $old | head -n 1)
-    docker run --rm --network none --init --no-healthcheck --log-driver none --entrypoint /sbin/docker-init "$image" --version >/dev/null 2>&1
+    docker run --rm --network none --init --no-healthcheck --log-driver none --entrypoint /sbin/docker-init "$image" \
+        --version >/dev/null 2>&1
 }
 
 still_runs() { # PID SECONDS: 0 when it still runs after so long
     until_when=$(uptime_now)
-    until_when=$(echo "$until_when $2" | awk '{ print $1 + $2 }')
+    until_when=$(printf '%s %s\n' "$until_when" "$2" | awk '{ print $1 + $2 }')
     while kill -0 "$1" 2>/dev/null; do
         ! uptime_now | awk -v until="$until_when" '{ exit !($1 >= until) }' || return 0
         sleep "$pause"
@@ -82,18 +91,16 @@ still_runs() { # PID SECONDS: 0 when it still runs after so long
     return 1
 }
 
-healthy_ones() { # IDS: 0 when all of them are healthy in time
+become_healthy() { # IDS: 0 when all of them are healthy within $timeout seconds; else reports them
     deadline=$(uptime_now) deadline=$((${deadline%.*} + timeout))
     while :; do
-        # shellcheck disable=SC2086
-        states=$(docker inspect --format '{{.State.Status}}{{if .State.Health}} {{.State.Health.Status}}{{end}}' $1)
-        [ "$(echo "$states" | sort -u)" != "running healthy" ] || return 0
+        states=$(docker inspect --format "{{.State.Status}} $health_of" $1)
+        [ "$(printf '%s\n' "$states" | sort -u)" != "running healthy" ] || return 0
         now=$(uptime_now)
-        if echo "$states" | grep -qE 'unhealthy|exited|dead' || [ "${now%.*}" -ge "$deadline" ]; then
-            for id in $1; do
-                docker inspect --format "bad$tab{{index .Config.Labels \"com.docker.compose.service\"}}$tab{{.Name}}$tab{{.State.Status}}{{if .State.Health}}, {{.State.Health.Status}}{{end}}" "$id"
-            done >"$scratch/look.verdicts"
-            show_bad '^bad'
+        if printf '%s\n' "$states" | grep -qE 'unhealthy|exited|dead' || [ "${now%.*}" -ge "$deadline" ]; then
+            status='{{.State.Status}}{{if .State.Health}}, {{.State.Health.Status}}{{end}}'
+            docker inspect --format "bad$tab$service_of$tab{{.Name}}$tab$status" $1 >"$scratch/verdicts"
+            report_unhealthy bad
             return 1
         fi
         sleep "$pause"

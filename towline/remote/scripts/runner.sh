@@ -1,47 +1,66 @@
 #!/bin/sh
-# runner.sh: carries out one run, by itself, on the server. Nothing it does waits for the client.
+# runner.sh: carries out one run of a deploy by itself, on the server. Nothing it does waits for the client.
+# Runs in ROOT/.towline/STACK/run/ID, without arguments.
 #
-# Beside it in the run's folder: live.sh, engine.sh, roll.sh and keep.sh, its functions by subject; `settings` (shell assignments), `steps` and `undo` (`name<TAB>seconds<TAB>command` a line;
-# 0 seconds: no limit).
-# It writes `events` (JSON lines), `output` (of the commands) and at last `result`: deployed, kept (the old release was never
-# touched), restored (put back and healthy), down; or, before anything was done, locked (somebody else has the stack) or stale
-# (somebody else deployed it since the plan was made). Stack lock: held by this process and what it started, so it cannot go stale.
-# shellcheck disable=SC1091,SC2034,SC2317  # its parts are beside it on the server; the steps call the functions by name, through eval
+# Reads there
+#   settings       shell assignments: stack, project, release, previous, timeout, keep, lock_wait, by
+#   steps, undo    a row `NAME SECONDS COMMAND` each, separated by tabs; 0 seconds: no limit. COMMAND is shell text, and
+#                  may begin with a function of the scripts that are sourced below
+# Writes there
+#   events         a JSON object a line: t (the server's uptime, seconds), event, and what belongs to that event
+#   output         what the commands print
+#   release        the id of the release that it is about
+#   touched, applied, serving    see live.sh and engine.sh
+#   scratch/       intermediate files; gone at the end
+#   result         at last, one of deployed, kept (the old release was never touched), restored (put back, healthy),
+#                  down; or, before anything was done, locked (another run has the stack) or stale (another run deployed
+#                  since the plan was made)
+# and in ROOT/.towline/STACK `lock`, which this process and those that it started hold by flock, so that it cannot go
+# stale (without flock: the folder lock.d with the file owner), and `holder`, which says who that is. A file `held`
+# there is a person's lock: its first line says whose.
+# shellcheck disable=SC1091,SC2034,SC2154,SC2317  # the scripts are beside it; steps call functions by name, with eval
 set -u
 umask 022
 run=$(pwd)
-tab=$(printf '\t')
 stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 # shellcheck source=/dev/null
 . ./settings
+. ./containers.sh
+. ./live_files.sh
+. ./runs.sh
 . ./live.sh
 . ./engine.sh
 . ./roll.sh
-. ./keep.sh
-cd ../../../.. || exit 1     # the root: this is ROOT/.towline/STACK/run/ID
+. ./releases.sh
+cd ../../../.. || exit 1     # ROOT
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
 locked='' child='' cancelled='' overdue='' step=''
-scratch=$run/scratch looks=$run/scratch/looks
+scratch=$run/scratch
 export COMPOSE_ANSI=never COMPOSE_PROGRESS=plain BUILDKIT_PROGRESS=plain COMPOSE_MENU=false DOCKER_CLI_HINTS=false
-unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR COMPOSE_DISABLE_ENV_FILE
+unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR
+unset COMPOSE_DISABLE_ENV_FILE
 
-# --- events -------------------------------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------------------------
 
-uptime_now() { read -r up _ </proc/uptime; echo "$up"; }
+uptime_now() { read -r up _ </proc/uptime; printf '%s\n' "$up"; }
 
-text() { printf '"'; printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'; printf '"'; }
+json_text() { # TEXT
+    printf '"'
+    printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'
+    printf '"'
+}
 
 event() { # NAME [KEY VALUE]…
     line="{\"t\":$(uptime_now),\"event\":\"$1\""
     shift
-    while [ $# -gt 1 ]; do line="$line,\"$1\":$(text "$2")"; shift 2; done
-    echo "$line}" >>"$run/events"
+    while [ $# -gt 1 ]; do line="$line,\"$1\":$(json_text "$2")"; shift 2; done
+    printf '%s}\n' "$line" >>"$run/events"
 }
 
 finish() { # OUTCOME
     rm -rf "$scratch"
     event end outcome "$1"
-    echo "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
+    printf '%s\n' "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
     [ -z "$locked" ] || rm -rf "$home/holder" "$home/lock.d"
     exit 0
 }
@@ -51,26 +70,26 @@ refuse() { # OUTCOME: nothing has been done; a release that was sent for this ru
     finish "$1"
 }
 
-# --- the lock -----------------------------------------------------------------------------------------------------
+# --- the lock ---------------------------------------------------------------------------------------------------------
 
 try_lock() {
     if command -v flock >/dev/null 2>&1; then flock -n 9; return; fi
     boot=$(cat /proc/sys/kernel/random/boot_id)
-    if mkdir "$home/lock.d" 2>/dev/null; then echo "$$ $boot" >"$home/lock.d/owner"; return; fi
+    if mkdir "$home/lock.d" 2>/dev/null; then printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"; return; fi
     # No owner yet: either it is being written just now, or whoever made the folder was killed before it could be.
     [ -s "$home/lock.d/owner" ] || sleep 1
     pid='' since=''
     read -r pid since 2>/dev/null <"$home/lock.d/owner"
     [ "$since" = "$boot" ] && kill -0 "$pid" 2>/dev/null && return 1
     rm -rf "$home/lock.d"
-    mkdir "$home/lock.d" 2>/dev/null && echo "$$ $boot" >"$home/lock.d/owner"
+    mkdir "$home/lock.d" 2>/dev/null && printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"
 }
 
 holder_text() { # run ID by WHO since WHEN, at 'STEP'
     held=$(tr '\n' ' ' <"$home/holder" 2>/dev/null)
     running=$(sed -n 's/^run //p' "$home/holder" 2>/dev/null)
-    at=$(sed -n 's/.*"event":"step","name":"\([^"]*\)".*/\1/p' "$home/run/$running/events" 2>/dev/null | tail -n 1)
-    echo "${held:-another run} at '${at:-the start}'"
+    at=$(last_step "$home/run/$running")
+    printf "%s at '%s'\n" "${held:-another run}" "${at:-the start}"
 }
 
 take_lock() {
@@ -100,30 +119,30 @@ take_lock() {
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
 }
 
-# --- the sequence ---------------------------------------------------------------------------------------------------
+# --- the sequence -----------------------------------------------------------------------------------------------------
 
 pause=0.1
 sleep 0.0 2>/dev/null || pause=1     # not every sleep takes fractions
 
 cancel() {
     cancelled=yes
-    [ -z "$child" ] || end_child
+    [ -z "$child" ] || stop_child
 }
 
-step_is() { event step name "$step" state "$1" code "${code:-}" output "$(wc -c <"$run/output")"; }
+step_event() { event step name "$step" state "$1" code "${code:-}" output "$(wc -c <"$run/output")"; }
 
 run_steps() { # FILE: 1 at the first step that fails, its name in $step
     while IFS=$tab read -r step seconds command <&3; do
         [ -z "$cancelled" ] || return 1
         code=''
-        step_is begin
+        step_event begin
         ( eval "$command" ) >>"$run/output" 2>&1 3<&- </dev/null &
         child=$!
         wait_for_child "$seconds"
-        if [ "$code" -eq 0 ]; then step_is "done"; continue; fi
-        if [ -n "$cancelled" ]; then step_is cancelled
-        elif [ -n "$overdue" ]; then step_is overdue
-        else step_is failed; fi
+        if [ "$code" -eq 0 ]; then step_event "done"; continue; fi
+        if [ -n "$cancelled" ]; then step_event cancelled
+        elif [ -n "$overdue" ]; then step_event overdue
+        else step_event failed; fi
         return 1
     done 3<"$1"
 }
@@ -135,7 +154,7 @@ wait_for_child() { # SECONDS, 0 for ever → $code
         while kill -0 "$child" 2>/dev/null; do
             sleep "$pause"
             now=$(uptime_now)
-            [ "${now%.*}" -lt "$until_when" ] || { overdue=yes; end_child; break; }
+            [ "${now%.*}" -lt "$until_when" ] || { overdue=yes; stop_child; break; }
         done
     fi
     wait "$child"
@@ -144,13 +163,13 @@ wait_for_child() { # SECONDS, 0 for ever → $code
     child=''
 }
 
-end_child() { # the runner leads its own process group (setsid), so this reaches the step's commands and theirs
+stop_child() { # the runner leads its own process group (setsid), so this reaches the step's commands and theirs
     trap '' TERM
     kill -TERM 0 2>/dev/null
     trap cancel TERM
 }
 
-put_back() {
+restore() {
     failed=$step
     cancelled=''
     if [ ! -e "$run/touched" ]; then
@@ -167,11 +186,11 @@ trap cancel TERM INT
 trap '' HUP PIPE
 begun=$(uptime_now)
 event start run "${run##*/}" release "$release"
-echo "$release" >"$run/release"
+printf '%s\n' "$release" >"$run/release"
 take_lock
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
-! grep -q "${tab}downtime " "$run/steps" || note_serving
+! grep -q "${tab}downtime " "$run/steps" || record_serving
 if run_steps "$run/steps"; then finish deployed; fi
 # A release that once ran healthy stays one to go back to, though this run of it failed.
-if [ "$(cat "$home/releases/$release/outcome" 2>/dev/null)" != good ]; then note_end failed; fi
-put_back
+if [ "$(cat "$home/releases/$release/outcome" 2>/dev/null)" != good ]; then record_outcome failed; fi
+restore

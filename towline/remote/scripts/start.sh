@@ -1,15 +1,17 @@
 #!/bin/sh
-# start.sh ROOT STACK RUN <gzip tar of the run's files: starts the runner, detached, and follows it.
+# start.sh ROOT STACK RUN <gzip tar of the run's files: starts the runner, detached from this session, and follows it.
+# Makes ROOT/.towline/STACK/run/RUN; only one start of a run gets through. Prints what follow.sh prints.
 set -u
 umask 077
 home=$1/.towline/$2
 mkdir -p "$home/run" && mkdir "$home/run/$3" && cd "$home/run/$3" || exit 1
 # `undo` is the last file: tar takes an archive that ends between two of them for whole
 if ! gzip -dc | tar -xof - || [ ! -f undo ]; then cd .. && rm -rf "$3"; exit 1; fi
-: >events; : >output
+: >events
+: >output
 # The lock's holder and the events tell of everything; its own stderr would only be a trap of the script.
 if command -v setsid >/dev/null 2>&1; then setsid sh ./runner.sh </dev/null >>output 2>&1 &
 else nohup sh ./runner.sh </dev/null >>output 2>&1 &
 fi
-echo $! >pid
+printf '%s\n' $! >pid
 exec sh ./follow.sh . 0 0

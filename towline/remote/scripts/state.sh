@@ -1,9 +1,24 @@
 #!/bin/sh
-# state.sh ROOT STACK: what stands on the server for one stack, a `key<TAB>value…` line each. Changes nothing.
+# state.sh ROOT STACK: the state of one stack on the server. Changes nothing. Sent with runs.sh in front.
+# Reads ROOT/.towline/STACK. Prints rows, their columns separated by tabs; `-` or nothing for what there is not:
+#   now TIME                        the server's clock, UTC, as the ids of releases and runs are written
+#   live yes|no                     whether the live folder is there
+#   current ID, before ID           the live good release, and the good one before it
+#   lock free, lock held HOLDER     whether a run has the stack
+#   held TEXT                       a person's lock
+#   run ID OUTCOME STEP RELEASE     the last run that did something. OUTCOME: its result, running, or cut (it ended
+#                                   without one)
+#   release ID OUTCOME SECONDS BUILT DOWNTIME META      each release. BUILT: bytes of the images that were built for it;
+#                                   DOWNTIME: `SERVICE=SECONDS …`; META: its meta.json
 set -u
 home=$1/.towline/$2 live=$1/$2
 
-say() { printf '%s' "$1"; shift; for word; do printf '\t%s' "$word"; done; echo; }
+print_row() { # COLUMN…
+    printf '%s' "$1"
+    shift
+    for column; do printf '\t%s' "$column"; done
+    echo
+}
 
 lock_is_free() {
     [ -e "$home/lock" ] || [ -d "$home/lock.d" ] || return 0
@@ -15,35 +30,36 @@ lock_is_free() {
     fi
 }
 
-last_run() {
+print_last_run() {
     run=''
-    for dir in "$home"/run/*; do     # no slash behind it: ID/ would sort after ID-2/
-        case $(cat "$dir/result" 2>/dev/null) in locked | stale) ;; *) run=$dir ;; esac
+    for folder in "$home"/run/*; do     # no slash behind it: ID/ would sort after ID-2/
+        case $(cat "$folder/result" 2>/dev/null) in locked | stale) ;; *) run=$folder ;; esac
     done
     [ -d "$run" ] || return 0
-    id=${run%/} id=${id##*/}
-    step=$(sed -n 's/.*"event":"step","name":"\([^"]*\)".*/\1/p' "$run/events" 2>/dev/null | tail -n 1)
+    step=$(last_step "$run")
     release=$(cat "$run/release" 2>/dev/null)
     if [ -s "$run/result" ]; then outcome=$(cat "$run/result")
-    elif grep -q runner.sh "/proc/$(cat "$run/pid" 2>/dev/null)/cmdline" 2>/dev/null; then outcome=running
+    elif is_running "$run"; then outcome=running
     else outcome="cut"; fi
-    say run "$id" "$outcome" "${step:--}" "${release:--}"
+    print_row run "${run##*/}" "$outcome" "${step:--}" "${release:--}"
 }
 
-releases() {
-    for dir in "$home"/releases/*/; do
-        [ -f "$dir/manifest" ] || continue
-        id=${dir%/} id=${id##*/}
-        say release "$id" "$(cat "$dir/outcome" 2>/dev/null || echo -)" "$(cat "$dir/seconds" 2>/dev/null || echo 0)" \
-            "$(cat "$dir/built" 2>/dev/null || echo 0)" "$(tr '\t\n' '= ' 2>/dev/null <"$dir/downtime")" "$(tr -d '\n\t' <"$dir/meta.json" 2>/dev/null)"
+print_releases() {
+    for folder in "$home"/releases/*/; do
+        [ -f "$folder/manifest" ] || continue
+        id=${folder%/} id=${id##*/}
+        print_row release "$id" "$(cat "$folder/outcome" 2>/dev/null || echo -)" \
+            "$(cat "$folder/seconds" 2>/dev/null || echo 0)" "$(cat "$folder/built" 2>/dev/null || echo 0)" \
+            "$(tr '\t\n' '= ' 2>/dev/null <"$folder/downtime")" "$(tr -d '\n\t' <"$folder/meta.json" 2>/dev/null)"
     done
 }
 
-say now "$(date -u +%Y%m%d-%H%M%S)"
-say live "$([ -d "$live" ] && echo yes || echo no)"
-say current "$(cat "$home/current" 2>/dev/null || echo -)"
-say before "$(cat "$home/before" 2>/dev/null || echo -)"
-if lock_is_free; then say lock free; else say lock held "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')"; fi
-if [ -s "$home/held" ]; then say held "$(head -n 1 "$home/held")"; fi
-last_run
-releases
+print_row now "$(date -u +%Y%m%d-%H%M%S)"
+print_row live "$([ -d "$live" ] && echo yes || echo no)"
+print_row current "$(cat "$home/current" 2>/dev/null || echo -)"
+print_row before "$(cat "$home/before" 2>/dev/null || echo -)"
+if lock_is_free; then print_row lock free
+else print_row lock held "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')"; fi
+if [ -s "$home/held" ]; then print_row held "$(head -n 1 "$home/held")"; fi
+print_last_run
+print_releases

@@ -1,0 +1,51 @@
+#!/bin/sh
+# containers.sh: lists and inspects the containers of a Compose project. Functions and formats only: runner.sh sources
+# it, drift.sh and survey.sh are sent with it in front.
+#
+# Reads the variable project, the name of the Compose project.
+# shellcheck disable=SC2034,SC2154  # the scripts that it serves set and read these
+tab=$(printf '\t')
+
+# The labels that Compose sets, and parts of formats for `docker inspect`.
+project_label=com.docker.compose.project
+service_label=com.docker.compose.service
+oneoff_label=com.docker.compose.oneoff      # True: made by `compose run`
+project_of="{{index .Config.Labels \"$project_label\"}}"
+service_of="{{index .Config.Labels \"$service_label\"}}"
+oneoff_of="{{index .Config.Labels \"$oneoff_label\"}}"
+config_hash_of='{{index .Config.Labels "com.docker.compose.config-hash"}}'
+health_of='{{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}}'
+restart_policy_of='{{or .HostConfig.RestartPolicy.Name "no"}}'
+
+compose() { docker compose --project-name "$project" "$@"; }
+
+project_containers() { # [WORD]…: ids of the running containers; with --all of the others too. WORD: for `docker ps`
+    docker ps --quiet --no-trunc --filter "label=$project_label=$project" --filter "label=$oneoff_label=False" "$@"
+}
+
+service_containers() { # SERVICE [--all]: as project_containers
+    project_containers --filter "label=$service_label=$1" ${2:+"$2"}
+}
+
+# A container that is removed after it was listed makes `docker inspect` exit with 1; it still prints all the others.
+inspect_containers() { # FORMAT [ID]…
+    format=$1
+    shift
+    [ $# -eq 0 ] || docker inspect --type container --format "$format" "$@" 2>/dev/null || :
+}
+
+inspect_project() { # FORMAT: of all containers, running or not. Exit code 1: Docker does not answer
+    ids=$(project_containers --all) || return 1
+    # shellcheck disable=SC2086
+    inspect_containers "$1" $ids
+}
+
+# Makes Compose read the files that belong to a release: the stack's own, and the override with the labels by which
+# Compose notices that a mounted file has changed. Reads the variable home, the stack's state folder.
+use_compose_files() { # RELEASE
+    folder=$home/releases/$1
+    [ -s "$folder/compose_files" ] || return 0
+    COMPOSE_FILE=$(cat "$folder/compose_files")
+    [ ! -s "$folder/override.json" ] || COMPOSE_FILE=$COMPOSE_FILE:$folder/override.json
+    export COMPOSE_FILE
+}
