@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
+from towline.engines.steps import RELEASE_ZERO
 from towline.errors import DeployFailed, DeployRolledBack, LockHeld, TowlineError
 
 
@@ -26,9 +27,11 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
             f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too: the stack is down",
             "the output above has the reason; repair it, then deploy again",
         )
+    state = "runs on, it was never touched" if outcome.result == "kept" else "was restored and runs"
+    if plan.previous == RELEASE_ZERO:
+        return DeployRolledBack(f"{plan.stack}: {failure}; what ran before {state}")
     if not plan.previous:
         return DeployFailed(f"{plan.stack}: {failure}; no release ran before, and none runs now")
-    state = "runs on, it was never touched" if outcome.result == "kept" else "was restored and runs"
     return DeployRolledBack(f"{plan.stack}: {failure}; the release before, {plan.previous}, {state}")
 
 

@@ -6,15 +6,14 @@ import getpass
 import io
 import json
 import socket
-import subprocess
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from towline.bundle.manifest import Entry, Manifest
+from towline.bundle.repository import git_commit, repository_ids
 from towline.bundle.tarball import tar_stream
 from towline.bundle.working_tree import WorkingTree
 from towline.commands import shell
@@ -40,7 +39,7 @@ def upload_release(connection: Connection, tree: WorkingTree, plan: Plan) -> Upl
     Raises RemoteFailed when what arrived is not what was sent or the disk is full: nothing has changed then.
     """
     before, start = connection.ledger.bytes_up, time.monotonic()
-    words = (connection.host.root, plan.stack, plan.release, plan.previous or "-", tree.manifest.digest)
+    words = (connection.host.root, plan.stack, plan.release, plan.base or "-", tree.manifest.digest)
     command = shell.script(script("receive"), *words)
     result = connection.upload(release_stream(tree.stack, tree.manifest, plan), command)
     if not result.ok:
@@ -69,13 +68,14 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
 
 
 def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, object]:
-    """Who sent the release, from where, and from which commit (`+dirty`: the stack's folder differed from it)."""
+    """Who sent the release, from which machine, repository and commit (`+dirty`: the stack's folder differed from it)."""
     return {
         "id": plan.release,
         "stack": stack.name,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "by": sender(),
         "git": git_commit(stack.folder),
+        "repository": repository_ids(stack.top),
         "strategy": plan.strategy,
         "digest": manifest.digest,
         "bytes": manifest.size,
@@ -85,20 +85,6 @@ def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, obje
 def sender() -> str:
     """user@machine."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def git_commit(folder: Path) -> str:
-    """The short commit of the folder's repository, `+dirty` behind it when the folder differs; '' without git."""
-    try:
-        commit = _git(folder, "rev-parse", "--short", "HEAD")
-        return commit + ("+dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def run_archive(plan: Plan, options: Options) -> bytes:

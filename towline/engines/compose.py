@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from towline.commands import compose
-from towline.engines.steps import Step
+from towline.commands.shell import Command
+from towline.engines.steps import RELEASE_ZERO, Step
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Sequence:
 
     roll: services whose new containers start beside the old, in their order, and how many. signals: service and signal, for
     those that read changed files again by themselves. restarts: service and the one that it has to be started after.
-    max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache.
+    max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache. zero: where what runs without a release
+    was started, as keep_release_zero takes it; () when it was kept by an earlier run, None when a release runs, or nothing.
     """
 
     project: str
@@ -27,6 +29,7 @@ class Sequence:
     signals: tuple[tuple[str, str], ...] = ()
     restarts: tuple[tuple[str, str], ...] = ()
     max_downtime: float | None = None
+    zero: Command | None = None
 
 
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
@@ -36,11 +39,12 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
     from the cache that it filled. `stage` makes the copies that `apply` only has to rename.
     """
     return (
+        *_keep_zero(sequence),
         *_networks(sequence),
         Step("rehearse", ("in_release", *compose.build(sequence.project, cache=sequence.cache))),
         Step("pull", ("pull",)),
         Step("stage", ("stage", sequence.release)),
-        Step("down", ("in_live_if_any", *compose.down(sequence.project))),
+        _down(sequence),
         Step("apply", ("apply", sequence.release)),
         Step("build", ("in_live", *compose.build(sequence.project))),
         Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
@@ -51,6 +55,7 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
 def update(sequence: Sequence) -> tuple[Step, ...]:
     """build → up: compose recreates the services whose image, configuration or mounted files changed, and no other."""
     return (
+        *_keep_zero(sequence),
         *_networks(sequence),
         Step("build", ("in_release", *compose.build(sequence.project))),
         Step("pull", ("pull",)),
@@ -62,6 +67,15 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
         *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in sequence.signals),
         *_verify_and_keep(sequence),
     )
+
+
+def _keep_zero(sequence: Sequence) -> tuple[Step, ...]:
+    return (Step("release zero", ("keep_release_zero", *sequence.zero)),) if sequence.zero else ()
+
+
+def _down(sequence: Sequence) -> Step:
+    down = ("down_zero",) if sequence.zero is not None else ("in_live_if_any", *compose.down(sequence.project))
+    return Step("down", down)
 
 
 def _networks(sequence: Sequence) -> tuple[Step, ...]:
@@ -95,20 +109,26 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """
     return (
         Step("stage", ("stage", sequence.release)),
-        *([Step("down", ("in_live_if_any", *compose.down(sequence.project)))] if down else []),
+        *([_down(sequence)] if down else []),
         Step("apply", ("apply", sequence.release)),
         Step("images", ("restore_images", sequence.release)),
         *_rolls(sequence),
-        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        Step("up", _up_again(sequence), seconds=sequence.timeout),
         *_restarts(sequence),
         *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in sequence.signals),
         Step("health", ("health",)),
     )
 
 
+def _up_again(sequence: Sequence) -> Command:
+    if sequence.release == RELEASE_ZERO:
+        return ("up_zero",)
+    return ("in_live", *compose.up(sequence.project))
+
+
 def rollback(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """`restore` as a run of its own: measured, and kept as the live release."""
-    return (*restore(sequence, down=down), *_verify_and_keep(sequence)[1:])
+    return (*_keep_zero(sequence), *restore(sequence, down=down), *_verify_and_keep(sequence)[1:])
 
 
 def remove(project: str) -> tuple[Step, ...]:

@@ -14,13 +14,26 @@ from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
 from towline.deploy.upload import Upload
+from towline.engines.steps import RELEASE_ZERO
 from towline.report.diffs import Diffs, file_lines, text_lines
-from towline.text.amounts import count_text, size_text
+from towline.text.amounts import count_text, listed, size_text
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
 LEAST_DOWNTIME = 0.05  # seconds; shorter counts as none
 LONG_DOWNTIME = 5  # seconds from which the cheaper strategies are named
+
+
+def running_lines(plan: Plan) -> list[str]:
+    """What runs without a release, and that a deploy keeps it."""
+    if plan.running is None:
+        return []
+    origin = plan.running.origin
+    names = [file.removeprefix(f"{origin.folder}/") for file in origin.files]
+    started = f"from {origin.folder} by {listed(names)}" if names else "and its containers do not tell from where"
+    containers = count_text(len(plan.running.containers), "container")
+    back = f"kept as release {RELEASE_ZERO}: `inv rollback --stack={plan.stack} --to={RELEASE_ZERO}` goes back to it"
+    return [f"runs already, not deployed by towline, {started}: {containers}", back]
 
 
 def service_lines(plan: Plan) -> list[str]:
@@ -42,6 +55,10 @@ def addition_lines(plan: Plan) -> list[str]:
     created = [*(f"network {name}" for name in new.networks), *(f"volume {name}" for name in new.volumes)]
     kinds = {"pull": new.images, "create": created}
     return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+
+
+def _called(release: str) -> str:
+    return "what ran before" if release == RELEASE_ZERO else release
 
 
 def _reasons(service: ServicePlan) -> str:
@@ -89,9 +106,9 @@ class DeployView:
         if plan.strategy == "rollback":
             files = "files of that release"
         took = f" ({plan.last_seconds:.1f} s)" if plan.last_seconds else ""
-        before = f"live: {plan.previous}{took}" if plan.previous else "first deploy"
+        before = f"live: {plan.base}{took}" if plan.base else "first deploy"
         self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
-        for line in (*service_lines(plan), *addition_lines(plan), *plan.notes):
+        for line in (*running_lines(plan), *service_lines(plan), *addition_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
         for drift in plan.drift:
             subject = f"{drift.service}: " if drift.service else ""
@@ -175,7 +192,7 @@ class DeployView:
 
     def _on_restore(self, event: Event) -> None:
         self._restoring = True
-        self.note(f"{event.values['after']} failed: restoring {event.values['release']}")
+        self.note(f"{event.values['after']} failed: restoring {_called(event.values['release'])}")
 
     def _on_stale(self, event: Event) -> None:
         self.note(f"{event.values['service']} still saw old content of a mounted file: recreated")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from towline.deploy.planning.plan import Plan
+from towline.facts.running_project import RunningProject
 
 
 def row(plan: Plan, host: str) -> dict[str, object]:
@@ -26,6 +27,20 @@ def row(plan: Plan, host: str) -> dict[str, object]:
         "volumes": {"create": list(plan.additions.volumes)},
         "steps": [] if plan.empty else [step.name for step in plan.steps],
         "seconds_last": plan.last_seconds,
+        "running": _running(plan.running),
         "drift": [{"service": drift.service, "sentence": drift.sentence} for drift in plan.drift],
         "risks": [{"name": risk.name, "sentence": risk.sentence, "stops": risk.stops} for risk in plan.risks],
+    }
+
+
+def _running(running: RunningProject | None) -> dict[str, object] | None:
+    """What runs without a release; None for a stack that has one, and when nothing runs."""
+    if running is None:
+        return None
+    return {
+        "folder": running.origin.folder,
+        "files": list(running.origin.files),
+        "in_place": running.in_place,
+        "services": list(running.services),
+        "data": [{"source": source, "path": path} for source, path in running.data],
     }

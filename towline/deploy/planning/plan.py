@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
+from towline.commands.shell import Command
 from towline.deploy.planning.additions import Additions
 from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.drift import Drift
 from towline.deploy.planning.inputs import inputs_of, override
-from towline.deploy.planning.services import plan_services
+from towline.deploy.planning.services import plan_services, replace_containers
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Risk
 from towline.deploy.planning.strategy import restarts, rolling_back, rolling_notes, rolling_services, signals
 from towline.engines import compose
 from towline.engines.compose import Sequence
-from towline.engines.steps import Step
+from towline.engines.steps import RELEASE_ZERO, Step
 from towline.errors import TowlineError
+from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.text.amounts import size_text
@@ -40,7 +42,8 @@ class Plan:
 
     uploads: entries whose content is sent or linked; links: path → file on the server to hard-link; drop: paths that the new
     release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
-    risks, drift, notes and last_seconds (what the live release took) are for people.
+    risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs without a release) are
+    for people.
     """
 
     stack: str
@@ -59,6 +62,7 @@ class Plan:
     drift: tuple[Drift, ...] = ()
     notes: tuple[str, ...] = ()
     last_seconds: float = 0.0
+    running: RunningProject | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
@@ -67,6 +71,11 @@ class Plan:
     def new_release(self) -> bool:
         """Whether a release has to be uploaded; not when the stack's files are those of the live release."""
         return self.release != self.previous
+
+    @property
+    def base(self) -> str:
+        """The release on the server whose unchanged files the new one shares, '' for none."""
+        return "" if self.previous == RELEASE_ZERO else self.previous
 
     @property
     def empty(self) -> bool:
@@ -82,9 +91,12 @@ class Plan:
 def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) -> Plan:
     """The plan for bringing the stack from its current to its desired state."""
     stack, new, live, fact = desired.stack, desired.release, current.release, current.stack
-    changes = diff(fact.manifest, new.manifest)
+    changes = _changes(current, new.manifest)
+    sent = changes if fact.current else diff(None, new.manifest)
     labels = current.inventory.inputs_by_service(stack.project)
     services = plan_services(live, new, stack.reload, labels)
+    if current.running and live is None:
+        services = replace_containers(current.running.services, services)
     run = run_id(fact)
     release = run if changes or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
@@ -99,25 +111,43 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         restarts=restarts(strategy, services),
         roll=rolling_services(services, live_model, new.model) if rolling else {},
         max_downtime=options.max_downtime,
+        zero=_zero(current),
     )
     return Plan(
         stack=stack.name,
         project=stack.project,
         run=run,
         release=release,
-        previous=fact.current,
+        previous=current.previous,
         strategy=strategy,
         changes=changes,
         services=services,
         lists=_lists(stack, new),
-        uploads=(*changes.added, *changes.changed),
-        links=_links(fact, new.manifest, changes),
-        drop=_paths_to_drop(fact.manifest, changes),
+        running=current.running,
+        uploads=(*sent.added, *sent.changed),
+        links=_links(fact, new.manifest, sent) if fact.current else {},
+        drop=_paths_to_drop(fact.manifest, sent) if fact.current else (),
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
-        undo=_undo(sequence, fact, strategy),
+        undo=_undo(sequence, current, strategy),
         notes=rolling_notes(services, live_model, new.model) if rolling else (),
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
+
+
+def _changes(current: CurrentState, new: Manifest) -> Changes:
+    """Of the files of what runs without a release none is removed: it is somebody's."""
+    changes = diff(current.stack.manifest, new)
+    return changes if current.stack.current else replace(changes, removed=())
+
+
+def _zero(current: CurrentState) -> Command | None:
+    """What keep_release_zero takes; () when it has been kept, None where a release or nothing runs."""
+    if current.previous != RELEASE_ZERO:
+        return None
+    if current.zero_interrupted or current.running is None:
+        return ()
+    origin = current.running.origin
+    return origin.folder, origin.env_files, *origin.files
 
 
 def _lists(stack: Stack, release: Release) -> dict[str, str]:
@@ -170,13 +200,14 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
             replace(service, action=_WITHOUT_BUILD.get(service.action, service.action)) for service in services
         )
     live_model = live.model if live else None
-    rolling = new.model if new and strategy == "rolling" else None
+    rolling = new.model if new and strategy == "rolling" and target.id != RELEASE_ZERO else None
     sequence = Sequence(
         project=stack.project,
         release=target.id,
         timeout=options.timeout,
         # which files changed is only known of an upload: a signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
+        zero=None if target.id == RELEASE_ZERO else _zero(current),
         roll=rolling_services(services, live_model, rolling) if rolling else {},
         max_downtime=options.max_downtime,
     )
@@ -185,22 +216,25 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
         project=stack.project,
         run=run_id(fact),
         release=target.id,
-        previous=fact.current,
+        previous=current.previous,
         strategy="rollback",
         services=services,
         notes=rolling_notes(services, live_model, rolling) if rolling else (),
         steps=compose.rollback(sequence, down=strategy == "recreate"),
-        undo=_undo(sequence, fact, strategy),
+        undo=_undo(sequence, current, strategy),
     )
 
 
 _WITHOUT_BUILD = {"rebuild": "recreate"}  # the release has its images
 
 
-def _undo(sequence: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
-    if not fact.current:
+def _undo(sequence: Sequence, current: CurrentState, strategy: str) -> tuple[Step, ...]:
+    if not current.previous:
         return compose.remove(sequence.project)
-    restored = replace(sequence, release=fact.current, roll=rolling_back(sequence.roll, fact.model))
+    if current.previous == RELEASE_ZERO:
+        sequence = replace(sequence, roll={}, restarts=(), signals=())
+    roll = rolling_back(sequence.roll, current.stack.model)
+    restored = replace(sequence, release=current.previous, roll=roll)
     return compose.restore(restored, down=strategy == "recreate")
 
 

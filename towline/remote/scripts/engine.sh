@@ -4,10 +4,11 @@
 # signal_back, mounts, downtime. They write their events with `event` of runner.sh.
 # shellcheck disable=SC2015,SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
 
-in_live() { # COMMAND [WORD]…: in the live folder, with the Compose files of the release that is live
+in_live() { # COMMAND [WORD]…: where the live release runs, with its Compose files
     : >"$run/touched"
-    use_compose_files "$(cat "$run/applied" 2>/dev/null || printf '%s\n' "$previous")"
-    cd "$live" && "$@"
+    applied=$(cat "$run/applied" 2>/dev/null || printf '%s\n' "$previous")
+    use_compose_files "$applied"
+    cd "$(folder_of "$applied")" && "$@"
 }
 
 in_release() { use_compose_files "$release"; cd "$home/releases/$release/files" && "$@"; }

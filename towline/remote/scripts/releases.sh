@@ -37,6 +37,7 @@ record_outcome() { # good|failed
 }
 
 keep_release() {
+    [ "$release" != 0 ] || { record_zero; return; }
     keep_images || return 1
     folder=$home/releases/$release
     # what compose makes of the files without our own labels, for the next plan to compare with. It has .env's values.
@@ -58,8 +59,8 @@ keep_release() {
 
 names_in() { for path in "$1"/*/; do path=${path%/}; printf '%s\n' "${path##*/}"; done; }      # FOLDER: its folders
 
-remove_old_releases() { # all but the newest $keep, with the tags of their images
-    names_in "$home/releases" | grep -v '\.part$' | sort -r | tail -n "+$((keep + 1))" >"$scratch/old"
+remove_old_releases() { # all but release 0 and the newest $keep, with the tags of their images
+    names_in "$home/releases" | grep -v -e '\.part$' -e '^0$' | sort -r | tail -n "+$((keep + 1))" >"$scratch/old"
     while read -r id; do
         [ "$id" = "$release" ] || [ "$id" = "$(cat "$home/before" 2>/dev/null)" ] && continue
         while IFS=$tab read -r service _ _; do

@@ -32,6 +32,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./engine.sh
 . ./roll.sh
 . ./releases.sh
+. ./release_zero.sh
 cd ../../../.. || exit 1     # ROOT
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
 locked='' child='' cancelled='' overdue='' step=''
@@ -113,7 +114,8 @@ take_lock() {
         waited=$((waited + 1))
     done
     locked=yes
-    [ "$(cat "$home/current" 2>/dev/null)" = "$previous" ] || refuse stale
+    case $previous in 0) deployed='' ;; *) deployed=$previous ;; esac      # release 0 was never deployed
+    [ "$(cat "$home/current" 2>/dev/null)" = "$deployed" ] || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
