@@ -227,6 +227,15 @@ def test_matcher_may_be_written_in_the_cases_that_traefik_knows(name: str) -> No
         ("HostRegexp(`.*`) && PathPrefix(`/x`)", [ExampleRequest("", "/x")]),
         ("Host(`a`) && PathRegexp(`^/(api|)`)", [ExampleRequest("a")]),
         ("Host(`a`) && !PathRegexp(`^/admin`)", [ExampleRequest("a")]),
+        ("PathPrefix(`/x`) || PathPrefix(`/x/y`)", [ExampleRequest("", "/x"), ExampleRequest("", "/x/y")]),
+        ("Host(`a`) || Host(`a`) && Path(`/x`)", [ExampleRequest("a"), ExampleRequest("a", "/x")]),
+        ("Host(`a`) && Method(`GET`) || !Method(`GET`)", [ExampleRequest("a"), ExampleRequest("", "/", "HEAD")]),
+        ("HostRegexp(`.+`) || Host(`a`)", [ExampleRequest("localhost"), ExampleRequest("a")]),
+        ("HeaderRegexp(`X`, `^v$`)", [ExampleRequest("", "/", "GET", (("X", "v"),))]),
+        (
+            "(PathPrefix(`/x`) || PathPrefix(`/y`)) && !Path(`/x`)",
+            [ExampleRequest("", "/x/"), ExampleRequest("", "/y")],
+        ),
     ],
 )
 def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[ExampleRequest]) -> None:
@@ -264,6 +273,15 @@ def test_one_alternative_without_a_request_leaves_the_others() -> None:
     found = find_requests("Host(`a`) || HostRegexp(`^x+$`)")
     assert found.requests == (ExampleRequest("a"),)
     assert found.reasons == ("HostRegexp(`^x+$`): no example can be told from a regular expression",)
+
+
+def test_nested_alternative_without_a_request_leaves_the_others() -> None:
+    found = find_requests("Host(`a`) && (Path(`/x`) || PathRegexp(`^/[0-9]+$`) || ClientIP(`::1`) || Path(`/y`))")
+    assert found.requests == (ExampleRequest("a", "/x"), ExampleRequest("a", "/y"))
+    assert found.reasons == (
+        "Host(`a`) && PathRegexp(`^/[0-9]+$`): no example can be told from a regular expression",
+        "Host(`a`) && ClientIP(`::1`): ClientIP depends on the address of who asks",
+    )
 
 
 @pytest.mark.parametrize(
@@ -320,8 +338,16 @@ def test_more_alternatives_than_are_asked_are_told() -> None:
     found = find_requests(" || ".join(f"Host(`a{i}`)" for i in range(MOST + 1)))
     assert len(found.requests) == MOST
     assert found.reasons == (f"only the first {MOST} alternatives of the rule are asked",)
+    hosts, paths = (" || ".join(f"{name}{i}`)" for i in range(8)) for name in ("Host(`a", "Path(`/"))
+    assert find_requests(f"({hosts}) && ({paths})").reasons == found.reasons
     whole = find_requests(" && ".join(f"!Host(`a{i}`)" for i in range(MOST + 1)))
     assert whole.reasons == ()
+
+
+def test_more_combinations_than_are_tried_are_told() -> None:
+    found = find_requests(" && ".join(f"Host(`a{i}`)" for i in range(1000)))
+    assert found.requests == ()
+    assert found.reasons[-1] == "not every combination of what the rule names was tried"
 
 
 def test_only_asking_that_changes_nothing_is_safe() -> None:

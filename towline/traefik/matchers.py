@@ -1,4 +1,4 @@
-"""What Traefik's matchers take, and what they ask of a request: a call of a rule → conditions, the same for v2 and v3.
+"""What Traefik's matchers take: the calls of a rule → conditions on a request, the same for rules of v2 and v3.
 
 From Traefik's pkg/muxer/http and pkg/muxer/tcp (v3.7, and v2.11's pkg/muxer): v3 takes one value where v2 took several.
 """
@@ -6,14 +6,14 @@ From Traefik's pkg/muxer/http and pkg/muxer/tcp (v3.7, and v2.11's pkg/muxer): v
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Literal
 
 from towline.errors import closest
 from towline.traefik.go_regexps import is_open
-from towline.traefik.rules import Call, InvalidRule
+from towline.traefik.rules import Call, InvalidRule, Operator, Rule, fold
 
 Protocol = Literal["http", "tcp", "udp"]
 Syntax = Literal["v2", "v3"]
@@ -21,51 +21,63 @@ Syntax = Literal["v2", "v3"]
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that a request must have, or must not; `name` is one of v3's matchers, whatever was written."""
+    """What a request must meet, or must not; `name` is one of v3's matchers, whatever was written. position: in the rule."""
 
     name: str
     values: tuple[str, ...]
     negated: bool = False
+    position: int = 0
 
     def __str__(self) -> str:
         return f"{'!' * self.negated}{Call(self.name, self.values)}"
 
-    @property
-    def opposite(self) -> Condition:
-        return Condition(self.name, self.values, not self.negated)
+
+Formula = tuple[Condition | Operator, ...]
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """The conditions of a call: `any` or `all` of them must hold."""
-
-    conditions: tuple[Condition, ...]
-    need: Literal["any", "all"] = "any"
+_Both = tuple[Formula, Formula]  # what makes a part of a rule true, and what makes it false
 
 
-def meaning(call: Call, protocol: Protocol, syntax: Syntax) -> Meaning:
-    """What `call` asks of a request. Raises InvalidRule when Traefik would not take it."""
+def translate(rule: Rule, protocol: Protocol, syntax: Syntax) -> Formula:
+    """The conditions of the rule in postfix order with `&&` and `||`; what a `!` negates is in the conditions themselves.
+
+    Raises InvalidRule when Traefik would not take one of the matchers.
+    """
+    true, _ = fold(rule.terms, lambda call: _translate(call, protocol, syntax), _join, lambda both: both[::-1])
+    return tuple(replace(term, position=i) if isinstance(term, Condition) else term for i, term in enumerate(true))
+
+
+def _join(left: _Both, right: _Both, operator: Operator) -> _Both:
+    opposite: Operator = "||" if operator == "&&" else "&&"
+    return (*left[0], *right[0], operator), (*left[1], *right[1], opposite)
+
+
+def _translate(call: Call, protocol: Protocol, syntax: Syntax) -> _Both:
+    """Any of a call's conditions makes it true; of several headers or query parameters (v2's) all are needed."""
     name = _known(call, protocol, syntax)
+    conditions = _conditions(call, name, syntax)
+    for condition in conditions:
+        _check(condition)
+    opposites = [replace(condition, negated=True) for condition in conditions]
+    if name in ("Headers", "HeadersRegexp", "Query"):
+        return joined(conditions, "&&"), joined(opposites, "||")
+    return joined(conditions, "||"), joined(opposites, "&&")
+
+
+def joined(conditions: Sequence[Condition], operator: Operator) -> Formula:
+    """The conditions with the operator between each two, in postfix order."""
+    first, *others = conditions
+    return (first, *(term for condition in others for term in (condition, operator)))
+
+
+def _conditions(call: Call, name: str, syntax: Syntax) -> list[Condition]:
     if not call.values or not all(call.values):
         raise InvalidRule(f"{name} needs a value" if not call.values else f"{call}: a value is empty")
-    if syntax == "v3":
-        _check_count(call, name)
-        alone = name == "QueryRegexp" and len(call.values) == 1  # which Traefik takes as Query
-        conditions = [Condition("Query" if alone else name, call.values)]
-    else:
-        conditions = _of_v2(call, name)
-    for condition in conditions:
-        if condition.name in _CHECKS:
-            _CHECKS[condition.name](condition)
-        if condition.name.endswith("Regexp") and is_open(condition.values[-1]):
-            raise InvalidRule(f"{condition}: a bracket of the regular expression is open")
-    return Meaning(
-        tuple(conditions), "all" if name in ("Headers", "HeadersRegexp") or _queries(name, syntax) else "any"
-    )
-
-
-def _queries(name: str, syntax: Syntax) -> bool:
-    return name == "Query" and syntax == "v2"
+    if syntax == "v2":
+        return _conditions_v2(call, name)
+    _check_count(call, name)
+    alone = name == "QueryRegexp" and len(call.values) == 1  # which Traefik takes as Query
+    return [Condition("Query" if alone else name, call.values)]
 
 
 # ------------------------------------------------------------------------------------------------ names and counts
@@ -115,7 +127,7 @@ def _check_count(call: Call, name: str) -> None:
 # ------------------------------------------------------------------------------------------------------- v2's own
 
 
-def _of_v2(call: Call, name: str) -> list[Condition]:
+def _conditions_v2(call: Call, name: str) -> list[Condition]:
     if name in ("Headers", "HeadersRegexp"):
         one = name.replace("Headers", "Header")
         return [Condition(one, pair) for pair in _pairs(call, call.values)]
@@ -169,6 +181,13 @@ def _pairs(call: Call, values: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 # --------------------------------------------------------------------------------------------------- single values
+
+
+def _check(condition: Condition) -> None:
+    if condition.name in _CHECKS:
+        _CHECKS[condition.name](condition)
+    if condition.name.endswith("Regexp") and is_open(condition.values[-1]):
+        raise InvalidRule(f"{condition}: a bracket of the regular expression is open")
 
 
 def _check_path(condition: Condition) -> None:

@@ -7,13 +7,15 @@ values are Go strings, in backticks or in double quotes with escapes; a line tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, cast
 
 LONGEST = 64 << 10  # characters; what is longer was not written by a person
 
 Operator = Literal["&&", "||", "!"]
+Leaf = TypeVar("Leaf")
+Value = TypeVar("Value")
 
 
 class InvalidRule(ValueError):
@@ -51,6 +53,25 @@ def parse_rule(text: str) -> Rule:
     if len(text) > LONGEST:
         raise InvalidRule(f"is longer than {LONGEST} characters")
     return Rule(tuple(_postfix(_terms(_Tokens(_tokens(text))))))
+
+
+def fold(
+    terms: Iterable[Leaf | Operator],
+    value: Callable[[Leaf], Value],
+    join: Callable[[Value, Value, Operator], Value],
+    negate: Callable[[Value], Value] | None = None,
+) -> Value:
+    """What terms in postfix order come to: `value` of each that is no operator, joined and negated as the operators say."""
+    stack: list[Value] = []
+    for term in terms:
+        if not isinstance(term, str):
+            stack.append(value(term))
+        elif term == "!" and negate:
+            stack.append(negate(stack.pop()))
+        else:
+            right, left = stack.pop(), stack.pop()
+            stack.append(join(left, right, cast("Operator", term)))
+    return stack[0]
 
 
 # ------------------------------------------------------------------------------------------------ text → tokens

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from towline.traefik.default_rule import DEFAULT
+from towline.traefik.evaluate import evaluate
 from towline.traefik.go_regexps import matches
 from towline.traefik.matchers import Protocol, Syntax
 from towline.traefik.rules import Call, InvalidRule, parse_rule
@@ -230,23 +231,8 @@ def meets_constraints(labels: Mapping[str, str], constraints: str) -> bool | Non
     """
     if not constraints:
         return True
-    stack: list[bool | None] = []
-    for term in parse_rule(constraints).terms:
-        if isinstance(term, Call):
-            stack.append(_has_label(labels, term))
-        elif term == "!":
-            one = stack.pop()
-            stack.append(None if one is None else not one)
-        else:
-            stack.append(_join(stack.pop(), stack.pop(), decisive=term == "||"))
-    return stack[0]
-
-
-def _join(one: bool | None, other: bool | None, decisive: bool) -> bool | None:
-    """Two answers in one: `decisive` (true for OR, false for AND) wins, what is not told comes next."""
-    if decisive in (one, other):
-        return decisive
-    return None if None in (one, other) else not decisive
+    verdict = evaluate(parse_rule(constraints).terms, lambda call: _has_label(labels, call))
+    return verdict if isinstance(verdict, bool) else None
 
 
 def _has_label(labels: Mapping[str, str], call: Call) -> bool | None:
