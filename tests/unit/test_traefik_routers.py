@@ -179,7 +179,7 @@ def test_udp_router_is_on_udp_entry_points_and_is_not_asked() -> None:
         container({"traefik.udp.services.r.loadbalancer.server.port": "53", **router(of="udp", service="r")})
     )
     assert (route.protocol, route.entry_points, route.tls_on, route.requests) == ("udp", ("dns",), (), ())
-    assert route.reasons == ("UDP has no request that anything would answer",)
+    assert route.reasons == ("UDP has no request that every server answers",)
     assert route.problem == ""
 
 
@@ -326,7 +326,7 @@ def port(of: str) -> dict[str, str]:
         ),
         ({**router(rule=HOST), "traefik.tcp.routers": "x"}, "tcp: Traefik wants something under routers"),
         ({**router(rule=HOST), "traefik.udp": "x"}, "udp: Traefik wants something under udp"),
-        ({**router(rule=HOST), "traefik.http..x": "true"}, "label traefik.http..x: '' is no name"),
+        ({**router(rule=HOST), "traefik.http..x": "true"}, "label traefik.http..x: '' is not a name"),
     ],
 )
 def test_what_traefik_would_not_serve_is_a_problem(labels: dict[str, str], problem: str) -> None:
@@ -435,7 +435,7 @@ def test_file_with_tcp_and_udp_routers_gives_them_too() -> None:
     [
         ("http: [", "d.yaml", "d.yaml:2: broken YAML"),
         ("http = [", "d.toml", "d.toml: broken TOML"),
-        ("", "d.yaml", "d.yaml: there is nothing in it"),
+        ("", "d.yaml", "d.yaml: holds no settings"),
         ("[" * 5000, "d.yaml", "d.yaml"),
         ("http: {routers: {r: {entrypoint: web}}}", "d.yaml", "http.routers.r.entrypoint: Traefik knows no such name"),
         ("http: {routers: {r: {priority: high}}}", "d.yaml", "r.priority: expected a whole number"),

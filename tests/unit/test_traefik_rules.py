@@ -74,15 +74,15 @@ def test_line_may_break_behind_an_operator() -> None:
         ("Host(Path(`/`))", "expected a value in backticks or ) in Host(…), found Path (character 6)"),
         ("Host(`a` `b`)", "expected , or ) in Host(…), found a text (character 10)"),
         ("Host(,)", "expected a value in backticks or ) in Host(…), found , (character 6)"),
-        ("Host(1)", "'1' means nothing here (character 6)"),
-        ("Host('a')", "single quotes hold no value, take backticks (character 6)"),
+        ("Host(1)", "'1' is unexpected (character 6)"),
+        ("Host('a')", "single quotes hold no value, use backticks (character 6)"),
         ("Host(`a)", "the ` is never closed (character 6)"),
         ('Host("a)', 'the " is never closed (character 6)'),
         ('Host("a\n")', 'the " is never closed (character 6)'),
-        ("Host(`a`) & Host(`b`)", "'&' means nothing here (character 11); it is written && and ||"),
-        ("Host(`a`); Host(`b`)", "';' means nothing here (character 10)"),
-        (r'PathRegexp("\.js$")', r"\. is no escape of Go's; take backticks (character 12)"),
-        (r'Host("\777")', r"\777 is no escape of Go's; take backticks (character 6)"),
+        ("Host(`a`) & Host(`b`)", "'&' is unexpected (character 11); it is written && and ||"),
+        ("Host(`a`); Host(`b`)", "';' is unexpected (character 10)"),
+        (r'PathRegexp("\.js$")', r"\. is not a Go escape sequence; use backticks (character 12)"),
+        (r'Host("\777")', r"\777 is not a Go escape sequence; use backticks (character 6)"),
         (
             "Host(`a`)\n|| Host(`b`)",
             "expected && or ||, found the end of a line (character 10); put && or || at the end of the line, not at the start",
@@ -176,9 +176,9 @@ def test_rule_longer_than_anyone_writes_is_refused() -> None:
         ("HostRegexp(`(`)", "http", "v3", "HostRegexp(`(`): a bracket of the regular expression is open"),
         ("PathRegexp(`a)(`)", "http", "v3", "PathRegexp(`a)(`): a bracket of the regular expression is open"),
         ("Path(`/{a`)", "http", "v2", "Path(`/{a`): a brace is open"),
-        ("HostSNI(`*.a`)", "tcp", "v2", "HostSNI(`*.a`): is no host name in rules of v2"),
-        ("ALPN(`acme-tls/1`)", "tcp", "v3", "ALPN(`acme-tls/1`): is kept for Traefik's own certificates"),
-        ("HostSNI(`a b`)", "tcp", "v3", "HostSNI(`a b`): is no host name"),
+        ("HostSNI(`*.a`)", "tcp", "v2", "HostSNI(`*.a`): is not a host name in rules of v2"),
+        ("ALPN(`acme-tls/1`)", "tcp", "v3", "ALPN(`acme-tls/1`): is reserved for Traefik's own certificates"),
+        ("HostSNI(`a b`)", "tcp", "v3", "HostSNI(`a b`): is not a host name"),
     ],
 )
 def test_what_traefik_would_not_take_is_told(rule: str, protocol: Protocol, syntax: Syntax, sentence: str) -> None:
@@ -246,13 +246,13 @@ def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[Exa
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        ("HostRegexp(`^[a-z]+\\.example$`)", "no example can be told from a regular expression"),
-        ("Host(`a`) && PathRegexp(`^/x/[0-9]+$`)", "no example can be told from a regular expression"),
-        ("HeaderRegexp(`X`, `.`)", "no example can be told from a regular expression"),
-        ("QueryRegexp(`q`, `.`)", "no example can be told from a regular expression"),
-        ("Host(`a`) && !PathRegexp(`\\p{Greek}`)", "no example can be told from a regular expression"),
-        ("Host(`a`) && ClientIP(`10.0.0.0/8`)", "ClientIP depends on the address of who asks"),
-        ("Host(`a`) && !ClientIP(`::1`)", "ClientIP depends on the address of who asks"),
+        ("HostRegexp(`^[a-z]+\\.example$`)", "no example can be derived from the regular expression"),
+        ("Host(`a`) && PathRegexp(`^/x/[0-9]+$`)", "no example can be derived from the regular expression"),
+        ("HeaderRegexp(`X`, `.`)", "no example can be derived from the regular expression"),
+        ("QueryRegexp(`q`, `.`)", "no example can be derived from the regular expression"),
+        ("Host(`a`) && !PathRegexp(`\\p{Greek}`)", "no example can be derived from the regular expression"),
+        ("Host(`a`) && ClientIP(`10.0.0.0/8`)", "ClientIP depends on the client's address"),
+        ("Host(`a`) && !ClientIP(`::1`)", "ClientIP depends on the client's address"),
         ("Host(`a`) && Host(`b`)", "no request is known that meets all of it"),
         ("Host(`a`) && !Host(`a`)", "no request is known that meets all of it"),
         ("Host(`a`) && !Path(`/`)", "no request is known that meets all of it"),
@@ -272,15 +272,15 @@ def test_what_gives_no_request_says_why(rule: str, reason: str) -> None:
 def test_one_alternative_without_a_request_leaves_the_others() -> None:
     found = find_requests("Host(`a`) || HostRegexp(`^x+$`)")
     assert found.requests == (ExampleRequest("a"),)
-    assert found.reasons == ("HostRegexp(`^x+$`): no example can be told from a regular expression",)
+    assert found.reasons == ("HostRegexp(`^x+$`): no example can be derived from the regular expression",)
 
 
 def test_nested_alternative_without_a_request_leaves_the_others() -> None:
     found = find_requests("Host(`a`) && (Path(`/x`) || PathRegexp(`^/[0-9]+$`) || ClientIP(`::1`) || Path(`/y`))")
     assert found.requests == (ExampleRequest("a", "/x"), ExampleRequest("a", "/y"))
     assert found.reasons == (
-        "Host(`a`) && PathRegexp(`^/[0-9]+$`): no example can be told from a regular expression",
-        "Host(`a`) && ClientIP(`::1`): ClientIP depends on the address of who asks",
+        "Host(`a`) && PathRegexp(`^/[0-9]+$`): no example can be derived from the regular expression",
+        "Host(`a`) && ClientIP(`::1`): ClientIP depends on the client's address",
     )
 
 
@@ -337,7 +337,7 @@ def test_tcp_rule_gives_the_server_names_to_send(rule: str, requests: list[Examp
 def test_more_alternatives_than_are_asked_are_told() -> None:
     found = find_requests(" || ".join(f"Host(`a{i}`)" for i in range(MOST + 1)))
     assert len(found.requests) == MOST
-    assert found.reasons == (f"only the first {MOST} alternatives of the rule are asked",)
+    assert found.reasons == (f"only the first {MOST} alternatives of the rule are probed",)
     hosts, paths = (" || ".join(f"{name}{i}`)" for i in range(8)) for name in ("Host(`a", "Path(`/"))
     assert find_requests(f"({hosts}) && ({paths})").reasons == found.reasons
     whole = find_requests(" && ".join(f"!Host(`a{i}`)" for i in range(MOST + 1)))

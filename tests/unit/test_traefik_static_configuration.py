@@ -229,8 +229,8 @@ def test_settings_that_do_not_work_are_told(words: tuple[str, ...], problem: str
     [
         ("traefik.yml", "a: [", "traefik.yml:2: broken YAML"),
         ("traefik.toml", "a = ", "traefik.toml: broken TOML"),
-        ("traefik.yml", "", "traefik.yml: there is nothing in it"),
-        ("traefik.yml", "- a", "traefik.yml: there is nothing in it"),
+        ("traefik.yml", "", "traefik.yml: holds no settings"),
+        ("traefik.yml", "- a", "traefik.yml: holds no settings"),
         ("traefik.yml", "a: 1\na: 2", "traefik.yml:2: broken YAML: duplicate key"),
         ("traefik.yml", "[" * 5000, "traefik.yml"),
         ("traefik.toml", "a = " + "[" * 5000, "traefik.toml"),

@@ -1,7 +1,8 @@
-"""Whether a rule is true for a request: three-valued evaluation, as some conditions are undecided or cannot be determined.
+"""Whether a rule is true for a request: three-valued evaluation, since some conditions are undecided.
 
-An undecided part may still leave the whole decided (Kleene's logic): false AND undecided is false, true OR undecided is
-true. What a matcher compares is from Traefik's pkg/muxer/http and pkg/muxer/tcp, v3.7.
+Undecided is a condition on a part of the request that is not chosen yet, or one whose result cannot be determined. The whole
+may be decided all the same (Kleene's logic): false AND undecided is false, true OR undecided is true. What a matcher compares
+is from Traefik's pkg/muxer/http and pkg/muxer/tcp, v3.7.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def evaluate(terms: Iterable[Leaf | Operator], truth: Callable[[Leaf], Truth]) -
 
 
 def _join(left: _Value, right: _Value, operator: Operator) -> _Value:
-    decisive = operator == "||"  # what one side alone makes of both
+    decisive = operator == "||"  # the value of one side that decides both
     if isinstance(left, bool):
         return left if left is decisive else right
     if isinstance(right, bool):
@@ -63,7 +64,7 @@ def _negate(value: _Value) -> _Value:
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a rule. host: '' for none. path: as a rule writes it, without the query. undecided: parts yet to choose."""
+    """A request. host: '' for none. path: as a rule writes it, without the query. undecided: the parts not chosen yet."""
 
     host: str = ""
     path: str = "/"
@@ -77,12 +78,12 @@ PARTS = ("host", "path", "method", "headers", "query")
 
 
 def part_of(condition: Condition) -> str:
-    """The part of a Request that the condition is about; '' for what is in none, such as the client's address."""
+    """The part of a Request that the condition looks at; '' for what is in none, such as the client's address."""
     return _MATCHERS[condition.name][0] if condition.name in _MATCHERS else ""
 
 
 def holds(condition: Condition, request: Request) -> Truth:
-    """Whether the request meets the condition; None: its part is undecided, or Traefik's answer cannot be determined."""
+    """Whether the request meets the condition; None: undecided."""
     part = part_of(condition)
     if not part or part in request.undecided:
         return None
@@ -109,7 +110,7 @@ def _without_port(host: str) -> str:
 
 
 def escaped(path: str) -> str:
-    """The path as it goes over the wire; a % that escapes nothing is escaped itself."""
+    """The path as it is sent; a % that escapes nothing is escaped itself."""
     return quote(re.sub(r"%(?![0-9A-F]{2})", "%25", path), safe=f"{RESERVED}%")
 
 
@@ -127,8 +128,8 @@ def _clean(path: str) -> str:
 
 
 def _any_matches(pattern: str, texts: Iterable[str]) -> Truth:
-    found = [matches(pattern, text) for text in texts]
-    return None if None in found else any(found)
+    truths = [matches(pattern, text) for text in texts]
+    return None if None in truths else any(truths)
 
 
 def _has_header(headers: Pairs, name: str, value: str) -> bool:

@@ -86,26 +86,26 @@ _Conditions = tuple[Condition, ...]
 
 def _requests(formula: Formula) -> tuple[list[Request], list[str]]:
     """The requests for the formula's alternatives, in its order, and the reasons why others have none."""
-    found, complete = _search(formula, MOST_TERMS)
+    requests, complete = _search(formula, MOST_TERMS)
     reasons: list[str] = []
-    missing = set(_conditions(formula)).difference(*found)
-    for _ in range(MOST - len(found)):
+    missing = set(_conditions(formula)).difference(*requests)
+    for _ in range(MOST - len(requests)):
         if not missing:
             break
-        alternative = _alternative(formula, min(missing, key=_position), {*chain.from_iterable(found)})
+        alternative = _alternative(formula, min(missing, key=_position), {*chain.from_iterable(requests)})
         of_alternative, _ = _search(joined(alternative, "&&"), MOST_TERMS_AGAIN)
         if of_alternative:
             request = next(iter(of_alternative.values()))
-            found[_met(formula, request)] = request
+            requests[_met(formula, request)] = request
         else:
             reasons.append(_reason(alternative))
-        missing.difference_update(alternative, *found)
-    if len(found) > MOST or missing:
-        reasons.insert(0, f"only the first {MOST} alternatives of the rule are asked")
+        missing.difference_update(alternative, *requests)
+    if len(requests) > MOST or missing:
+        reasons.insert(0, f"only the first {MOST} alternatives of the rule are probed")
     elif not complete:
         reasons.append("not every combination of what the rule names was tried")
-    in_order = sorted(found, key=lambda met: [*map(_position, met)])
-    return [found[met] for met in in_order[:MOST]], list(dict.fromkeys(reasons))
+    in_order = sorted(requests, key=lambda met: [*map(_position, met)])
+    return [requests[met] for met in in_order[:MOST]], list(dict.fromkeys(reasons))
 
 
 def _position(condition: Condition) -> int:
@@ -153,17 +153,17 @@ def _search(formula: Formula, most_terms: int) -> tuple[dict[_Conditions, Reques
 
     At most one request more than MOST.
     """
-    found: dict[_Conditions, Request] = {}
+    requests: dict[_Conditions, Request] = {}
     terms = 0
     for candidate in _candidates(formula, Request(undecided=PARTS)):
         terms += candidate.terms
         if candidate.rest is True:
             request = replace(candidate.request, undecided=())
             met = _met(formula, request)
-            found[met] = min(found.get(met, request), request, key=_specific)
-        if len(found) > MOST or terms > most_terms:
-            return found, False
-    return found, True
+            requests[met] = min(requests.get(met, request), request, key=_specific)
+        if len(requests) > MOST or terms > most_terms:
+            return requests, False
+    return requests, True
 
 
 def _specific(request: Request) -> int:
@@ -199,20 +199,20 @@ def _values(part: str, formula: Formula) -> dict[Any, tuple[Any, ...]]:
     conditions = [condition for condition in _conditions(formula) if part_of(condition) == part]
     if not conditions:
         return {plain: ()}
-    given = [condition for condition in conditions if not condition.negated]
-    named = [value for condition in given if (value := _value(condition)) is not None and _meets(value, condition)]
+    positive = [condition for condition in conditions if not condition.negated]
+    named = [value for condition in positive if (value := _value(condition)) is not None and _meets(value, condition)]
     values: dict[Any, tuple[Any, ...]] = dict.fromkeys([*named, plain], ())
-    return values | {value: others for value, others in _stand_ins(part, given, [*values]) if value not in values}
+    return values | {value: others for value, others in _stand_ins(part, positive, [*values]) if value not in values}
 
 
-def _stand_ins(part: str, given: list[Condition], values: list[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def _stand_ins(part: str, positive: list[Condition], values: list[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """Another host and method than the plain ones, a path below a prefix, all headers or parameters together."""
     if part == "host":
         yield "localhost", ("",)
     elif part == "method":
         yield "HEAD", ("GET",)
     elif part == "path":
-        for prefix in (condition.values[0] for condition in given if condition.name == "PathPrefix"):
+        for prefix in (condition.values[0] for condition in positive if condition.name == "PathPrefix"):
             yield f"{prefix.removesuffix('/')}/", (prefix,)
     else:
         yield tuple(chain.from_iterable(values)), tuple(values)
@@ -255,7 +255,7 @@ _VALUES: Mapping[str, Callable[..., Any]] = {
 
 # --------------------------------------------------------------------------------------------------------- reasons
 
-_DEPENDS = {"ClientIP": "the address of who asks", "ALPN": "what the client speaks"}
+_DEPENDS = {"ClientIP": "the client's address", "ALPN": "the protocols that the client offers"}
 
 
 def _reason(alternative: _Conditions) -> str:
@@ -266,7 +266,7 @@ def _reason(alternative: _Conditions) -> str:
         if condition.name in _DEPENDS:
             return f"{text}: {condition.name} depends on {_DEPENDS[condition.name]}"
     if any(condition.name.endswith("Regexp") and not _is_met(condition, alternative) for condition in shown):
-        return f"{text}: no example can be told from a regular expression"
+        return f"{text}: no example can be derived from the regular expression"
     if any(_has_port(condition) and not _is_met(condition, alternative) for condition in shown):
         return f"{text}: Traefik looks at hosts without their port"
     return f"{text}: no request is known that meets all of it"
