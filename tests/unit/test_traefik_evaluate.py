@@ -23,7 +23,7 @@ HOST, PATH, CLIENT = Condition("Host", ("a",)), Condition("Path", ("/x",)), Cond
 
 @pytest.mark.parametrize("left", [T, F, N])
 @pytest.mark.parametrize("right", [T, F, N])
-def test_and_or_and_not_are_kleenes(left: bool | None, right: bool | None) -> None:
+def test_and_or_and_not_follow_kleene(left: bool | None, right: bool | None) -> None:
     values = {"l": left, "r": right}
 
     def verdict(*terms: str) -> bool | None:
@@ -47,7 +47,7 @@ def test_and_or_and_not_are_kleenes(left: bool | None, right: bool | None) -> No
         (Request(host="a", path="/y"), (CLIENT,)),
     ],
 )
-def test_what_is_left_of_a_rule_is_what_is_undecided(request_: Request, rest: bool | Formula) -> None:
+def test_evaluation_leaves_what_is_undecided(request_: Request, rest: bool | Formula) -> None:
     formula = (HOST, PATH, CLIENT, "||", "&&")
     assert evaluate(formula, lambda condition: holds(condition, request_)) == rest
 
@@ -127,7 +127,7 @@ def _path(request: ExampleRequest) -> str:
 
 
 def generated(chance: random.Random, depth: int) -> tuple[str, Test]:
-    """A rule and, told apart from what is tested here, whether a request meets it."""
+    """A rule, and whether a request meets it: found without the evaluation that is tested here."""
     if depth == 0 or chance.random() < 0.2:
         text = chance.choice([*MATCHERS])
         test = MATCHERS[text]

@@ -93,7 +93,7 @@ def test_line_may_break_behind_an_operator() -> None:
         ),
     ],
 )
-def test_what_is_no_rule_is_told_with_its_place(text: str, sentence: str) -> None:
+def test_invalid_rule_says_what_is_wrong_and_where(text: str, sentence: str) -> None:
     with pytest.raises(InvalidRule) as caught:
         parse_rule(text)
     assert str(caught.value).startswith(sentence)
@@ -123,7 +123,7 @@ def test_deep_nesting_is_no_trouble(depth: int) -> None:
     ],
     ids=lambda text: text[:20].encode(errors="replace").decode(),
 )
-def test_huge_rule_is_looked_through_in_a_moment(text: str) -> None:
+def test_huge_rule_takes_no_time(text: str) -> None:
     started = time.process_time()
     for syntax in ("v2", "v3"):
         try:
@@ -181,7 +181,9 @@ def test_rule_longer_than_anyone_writes_is_refused() -> None:
         ("HostSNI(`a b`)", "tcp", "v3", "HostSNI(`a b`): is not a host name"),
     ],
 )
-def test_what_traefik_would_not_take_is_told(rule: str, protocol: Protocol, syntax: Syntax, sentence: str) -> None:
+def test_matcher_that_traefik_would_not_take_is_an_invalid_rule(
+    rule: str, protocol: Protocol, syntax: Syntax, sentence: str
+) -> None:
     with pytest.raises(InvalidRule) as caught:
         find_requests(rule, protocol, syntax)
     assert str(caught.value).startswith(sentence)
@@ -244,7 +246,7 @@ def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[Exa
 
 
 @pytest.mark.parametrize(
-    ("rule", "reason"),
+    ("rule", "why"),
     [
         ("HostRegexp(`^[a-z]+\\.example$`)", "no example can be derived from the regular expression"),
         ("Host(`a`) && PathRegexp(`^/x/[0-9]+$`)", "no example can be derived from the regular expression"),
@@ -263,10 +265,10 @@ def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[Exa
         ("Host(`a:8080`)", "Traefik looks at hosts without their port"),
     ],
 )
-def test_what_gives_no_request_says_why(rule: str, reason: str) -> None:
+def test_what_gives_no_request_says_why(rule: str, why: str) -> None:
     found = find_requests(rule)
     assert found.requests == ()
-    assert [one.rpartition(": ")[2] for one in found.reasons] == [reason]
+    assert [reason.rpartition(": ")[2] for reason in found.reasons] == [why]
 
 
 def test_one_alternative_without_a_request_leaves_the_others() -> None:
@@ -334,7 +336,7 @@ def test_tcp_rule_gives_the_server_names_to_send(rule: str, requests: list[Examp
     assert list(find_requests(rule, "tcp").requests) == requests
 
 
-def test_more_alternatives_than_are_asked_are_told() -> None:
+def test_more_alternatives_than_are_probed_are_a_reason() -> None:
     found = find_requests(" || ".join(f"Host(`a{i}`)" for i in range(MOST + 1)))
     assert len(found.requests) == MOST
     assert found.reasons == (f"only the first {MOST} alternatives of the rule are probed",)
@@ -344,13 +346,13 @@ def test_more_alternatives_than_are_asked_are_told() -> None:
     assert whole.reasons == ()
 
 
-def test_more_combinations_than_are_tried_are_told() -> None:
+def test_more_combinations_than_are_tried_are_a_reason() -> None:
     found = find_requests(" && ".join(f"Host(`a{i}`)" for i in range(1000)))
     assert found.requests == ()
     assert found.reasons[-1] == "not every combination of what the rule names was tried"
 
 
-def test_only_asking_that_changes_nothing_is_safe() -> None:
+def test_only_requests_that_change_nothing_are_safe() -> None:
     safe = [
         find_requests(f"Method(`{method}`)").requests[0].safe for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE")
     ]
