@@ -84,7 +84,7 @@ def break_health(project: Project, strategy: str) -> None:
     write_stack(project, strategy)
     file = project.folder / "stacks" / project.name("web") / "compose.yaml"
     text = file.read_text().replace('"wget", "-qO-", "http://127.0.0.1:8080/"', '"false"')
-    file.write_text(text.replace("start_period: 30s", "retries: 1"))
+    file.write_text(text.replace("start_period: 30s", "retries: 1\n      start_period: 1s"))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

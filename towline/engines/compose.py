@@ -70,7 +70,7 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
 
 
 def _keep_zero(sequence: Sequence) -> tuple[Step, ...]:
-    return (Step("release zero", ("keep_release_zero", *sequence.zero)),) if sequence.zero else ()
+    return (Step("capture", ("keep_release_zero", *sequence.zero)),) if sequence.zero else ()
 
 
 def _down(sequence: Sequence) -> Step:

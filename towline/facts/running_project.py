@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.docker import CONFIG_FILES, ENV_FILES, WORKING_DIR
@@ -96,11 +96,17 @@ def parse(result: Result, found: RunningProject) -> RunningProject:
         found.containers,
         in_place=["place", "live"] in rows,
         manifest=parse_manifest("".join(f"{entry}\n" for entry in entries)),
-        model=parse_model(model) if marker else None,
+        model=_model(model, found.services) if marker else None,
         wrong=next((row[1] for row in rows if row[0] == "wrong"), ""),
         hashes={row[1]: row[2] for row in rows if row[0] == "hash"},
         data=tuple((row[1], row[2]) for row in rows if row[0] == "data"),
     )
+
+
+def _model(text: str, services: Collection[str]) -> Model:
+    """Of the services those that have a container: others are of profiles that were not asked for."""
+    model = parse_model(text)
+    return replace(model, services={name: keys for name, keys in model.services.items() if name in services})
 
 
 def read_project(
