@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from towline.commands import docker
 from towline.commands.shell import script
+from towline.deploy.upload import sender
 from towline.errors import LockHeld, RemoteFailed
 from towline.project.catalog import Stack
 from towline.remote import script as remote_script
@@ -26,10 +27,13 @@ class Pruned:
 
 def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
     """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is being deployed."""
-    answer = "yes" if really else "no"
+    answer, by = "yes" if really else "no", sender()
     commands = [
         docker.disk_use(),
-        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer) for stack in stacks),
+        *(
+            script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer, by)
+            for stack in stacks
+        ),
         *([docker.prune_cache()] if really else []),
     ]
     use, *pruned = connection.batch(commands, name="prune")
@@ -38,7 +42,7 @@ def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> P
         if result.code == LockHeld.exit_code:
             raise LockHeld(f"{stack.name}: {result.err.strip()}", "prune again when it has ended")
         if not result.ok:
-            raise RemoteFailed(f"{stack.name}: {result.err.strip()}")
+            raise RemoteFailed(f"{stack.name}: {result.last_line}")
         for release, kilobytes in _releases(result.out):
             releases.append((stack.name, release))
             size += kilobytes * 1024
