@@ -26,6 +26,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from towline.text.printable import printable
+
 
 class TowlineError(Exception):
     """An error for the user: `message` says what is wrong, `hint` what to do about it ('' for none)."""
@@ -38,7 +40,7 @@ class TowlineError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+        return printable(f"{self.message}\n  hint: {self.hint}" if self.hint else self.message)
 
 
 class UsageError(TowlineError):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +37,9 @@ def shared_connections() -> Connections:
     A value of the module: what a task runner keeps in its configuration is copied for each task, and each copy would log in anew.
     """
     from towline.ssh.connection import Connections
+    from towline.terminal import say
 
-    connections = Connections(note=lambda text: print(text, file=sys.stderr, flush=True))
+    connections = Connections(note=say)
     atexit.register(connections.close)
     return connections
 

@@ -211,7 +211,7 @@ def test_wrong_sum_is_refused(server: Server) -> None:
     server.send(TREE)
     plan, manifest = server.plan(NEW)
     send = (replace(entry, sha256="0" * 64) if entry.path == "more.txt" else entry for entry in plan.uploads)
-    wrong = server.stream(replace(plan, send=tuple(send)), manifest)
+    wrong = server.stream(replace(plan, uploads=tuple(send)), manifest)
     assert refused_without_a_trace(server, plan, manifest, wrong)
 
 
@@ -219,7 +219,7 @@ def test_file_missing_from_the_tar_and_its_sums_is_refused(server: Server) -> No
     server.send(TREE)
     plan, manifest = server.plan(NEW)
     fewer = tuple(entry for entry in plan.uploads if entry.path != "more.txt")
-    assert refused_without_a_trace(server, plan, manifest, server.stream(replace(plan, send=fewer), manifest))
+    assert refused_without_a_trace(server, plan, manifest, server.stream(replace(plan, uploads=fewer), manifest))
 
 
 def test_previous_release_that_is_gone_is_refused(server: Server, sent: Sent) -> None:

@@ -125,3 +125,36 @@ def test_root_and_stack_with_a_blank_are_read(server: Server) -> None:
     assert " " in str(server.root)
     server.live.mkdir()
     assert server.fact().live
+
+
+BROKEN = {
+    "outcome": b"",
+    "seconds": b"",
+    "built": b"\0\0\0\0",
+    "downtime": b"\xff\xfe=\n=\n",
+    "meta.json": b'{"id": "r',
+}
+
+
+def test_files_that_a_power_cut_left_are_told_and_done_without(server: Server) -> None:
+    plan = server.send(TREE)
+    folder = server.home / "releases" / plan.release
+    for name, content in BROKEN.items():
+        (folder / name).write_bytes(content)
+    (folder / "manifest").write_bytes(b"\x7fELF\0\xff")
+    (folder / "model").write_bytes(b"")
+    fact = server.fact()
+    assert [(release.id, release.outcome, release.seconds) for release in fact.releases] == [(plan.release, "-", 0.0)]
+    assert (fact.current, fact.manifest, fact.model) == (plan.release, None, None)
+    manifest, files = fact.broken
+    assert "manifest" in manifest
+    assert all(name in files for name in BROKEN)
+
+
+def test_release_that_follows_a_broken_one_is_sent_whole(server: Server) -> None:
+    plan = server.send(TREE | {"gone": "x"})
+    (server.home / "releases" / plan.release / "manifest").write_bytes(b"")
+    second = server.send(TREE)
+    assert sorted(path.name for path in (server.home / "releases" / second.release / "files").iterdir()) == [
+        "compose.yaml"
+    ]

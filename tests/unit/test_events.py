@@ -109,3 +109,74 @@ def test_silence_is_a_lost_connection() -> None:
 def test_script_that_ends_without_its_last_frame_is_told_with_its_words() -> None:
     with pytest.raises(RemoteFailed, match=r"code 1.*no such folder"):
         read(Said(b"k\n", code=1))
+
+
+# --- what is no event -----------------------------------------------------------------------------------------------
+
+
+def told(*lines: bytes) -> list[Event]:
+    return read(Said(frame("e", b"".join(lines)) + b"z\n"))[0]
+
+
+LOG = b'{"t":3.25,"event":"log","service":"app","line":"{"msg": "cannot open "db""}"}\n'  # as dash's echo wrote it
+END = b'{"t":4,"event":"end","outcome":"down"}\n'
+
+
+def test_line_that_is_no_json_is_told_and_the_end_too() -> None:
+    unreadable, end = told(LOG, END)
+    assert unreadable.name == "unreadable"
+    assert 'cannot open "db"' in unreadable.values["line"]
+    assert end == Event("end", 4.0, {"outcome": "down"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[1]\n", b"7\n", b"null\n", b'{"t":1}\n', b'{"event":7,"t":1}\n', b"\xff\xfe\n", b'{"t":1,"event":"st\n'),
+        *(b"\0\0\0" + END, b"[" * 100_000 + b"\n", b'{"event":' + b"1" * 5000 + b"}\n"),
+    ],
+)
+def test_any_line_may_come(line: bytes) -> None:
+    events = told(line, END)
+    assert [event.name for event in events] == ["unreadable", "end"]
+    assert events[0].values["line"].isprintable()
+
+
+@pytest.mark.parametrize("at", [b'"x"', b"null", b"[]", b"{}", b"NaN", b"1e999", b'"nan"', b"-Infinity"])
+def test_time_that_is_no_number_is_that_of_the_event_before(at: bytes) -> None:
+    events = told(b'{"t":2.5,"event":"start"}\n', b'{"t":' + at + b',"event":"x"}\n', b'{"event":"y"}\n')
+    assert [event.at for event in events] == [2.5, 2.5, 2.5]
+
+
+def test_time_written_as_text_counts() -> None:
+    assert told(b'{"t":"2.5","event":"x"}\n')[0].at == 2.5
+
+
+def test_values_that_are_not_told_are_empty() -> None:
+    (event,) = told(b'{"t":1,"event":"step"}\n')
+    assert (event.values["name"], event.number("output")) == ("", 0.0)
+    assert Event("step", 1.0).values["name"] == ""
+
+
+def test_three_unreadable_lines_are_told_of_many() -> None:
+    assert [event.name for event in told(*[b"x\n"] * 50, END)] == ["unreadable"] * 3 + ["end"]
+
+
+def test_blank_lines_are_nothing() -> None:
+    assert told(b"\n", b" \n", END) == [Event("end", 4.0, {"outcome": "down"})]
+
+
+def test_last_event_without_its_line_end_counts() -> None:
+    assert told(END[:-1]) == [Event("end", 4.0, {"outcome": "down"})]
+    assert [event.name for event in told(b'{"t":1,"event":"en')] == ["unreadable"]
+
+
+def test_what_the_login_prints_before_the_frames_is_left_out() -> None:
+    assert read(Said(b"Welcome to the server\ne mail\n\xff\n", STREAM)) == (READ, OUTPUT + b"more")
+
+
+def test_whether_there_is_a_result_is_known() -> None:
+    ended, gone = FollowPosition(), FollowPosition()
+    read(Said(b"z\n"), ended)
+    read(Said(b"x\n"), gone)
+    assert (ended.has_result, gone.has_result) == (True, False)

@@ -41,7 +41,10 @@ def case(result: str, **texts: str) -> TestCase:
         ("\x1b(Bplain \x1b", "plain �"),
         ("a\r\nb\rc\n\td", "a\nb\nc\n\td"),
         ("nul \x00 del \x7f half \udc80 \ufffe", "nul � del � half � �"),
-        ("ümläut 🚢 \u2028", "ümläut 🚢 \u2028"),
+        ("ümläut 🚢 ⚠️ \u2028", "ümläut 🚢 ⚠️ �"),
+        ("\x1b]52;c;aGk=\x07\x1b]0;title\x1b\\\x9d2;c1\x9c\x1b[2J\x1b[Hclear", "clear"),
+        ("\x1b]0;no end\nnext", "0;no end\nnext"),
+        ("a\u202eb\u2066c\u2069d\u200fe\u061cf\u200bg\ufeffh\u2060i", "a�b�c�d�e�f�g�h�i"),
     ],
 )
 def test_printable_text(text: str, shown: str) -> None:

@@ -15,7 +15,7 @@ PACKAGE = TOP / "towline"
 
 # From the bottom up; those in one row may lean on each other.
 LAYERS = (
-    ("errors", "text"),
+    ("errors", "text", "terminal"),
     ("project",),
     ("bundle", "commands"),
     ("ssh",),
@@ -95,7 +95,7 @@ def test_only_the_tasks_and_the_command_line_import_invoke() -> None:
 
 def test_the_workspace_knows_settings_stacks_hosts_and_connections_alone() -> None:
     known = {part(name) for name in IMPORTS["towline.workspace"] if name.startswith("towline.")}
-    assert known == {"bundle", "errors", "project", "sandbox", "ssh"}
+    assert known == {"bundle", "errors", "project", "sandbox", "ssh", "terminal"}
 
 
 def test_what_is_given_a_connection_looks_none_up() -> None:

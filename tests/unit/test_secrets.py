@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -116,3 +120,59 @@ def test_what_the_files_held_on_the_server_counts_too(tmp_path: Path) -> None:
     made = holding(tmp_path, {"a.env": "A_KEY=hunter22\n", "token": "hunter33\n"}, ("a.env",), ("token",))
     before = {".env": "PASSWORD=old-one\n", "a.env": "A_KEY=old-two\n", "token": "old-three\n", "x": "A_KEY=old-four\n"}
     assert redactor(made, before)("old-one old-two old-three old-four") == f"{HIDDEN} {HIDDEN} {HIDDEN} old-four"
+
+
+SECRET = "p@ss \"w\b0rd'&<$x/+"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        SECRET,
+        json.dumps(SECRET),
+        json.dumps({"log": json.dumps(SECRET)}),
+        json.dumps(SECRET).replace("<", "\\u003c").replace("&", "\\u0026"),
+        repr(SECRET),
+        repr(SECRET.encode()),
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        quote_plus(SECRET).lower(),
+        shlex.quote(SECRET),
+        html.escape(SECRET),
+        SECRET.replace("$", "$$"),
+        SECRET.replace("\b", ""),
+        SECRET.replace("\b", " "),
+        "\x1b[1mp@s\x1b[0ms\x1b[K \"w\b0rd'&<$x/+",
+        "p@ss \"w\b0r\nd'&<$x/+",
+        "p@ss \"w\b0r\r\nd'&\u200b<$x/+",
+    ],
+)
+def test_secret_is_hidden_however_it_is_written(tmp_path: Path, shown: str) -> None:
+    redact = redactor(stack(tmp_path, f"DB_PASS={json.dumps(SECRET)}\n"))
+    assert "0rd" not in redact(f"one {shown} two").lower()
+    assert redact(f"one {shown} two").startswith("one ") and redact(f"one {shown} two").endswith(" two")
+
+
+@pytest.mark.parametrize("value", [r"^a.b\b(c|d)*$", r"\bword\b", "....", "[a-z]+", "a|b|c", "%41%42", "&amp;"])
+def test_secret_of_special_letters_hides_itself_alone(tmp_path: Path, value: str) -> None:
+    redact = redactor(stack(tmp_path, f"DB_PASS='{value}'\n"))
+    assert redact(f"x{value}y") == f"x{HIDDEN}y"
+    assert redact("a plain word abcd") == "a plain word abcd"
+
+
+def test_value_as_compose_reads_it_is_hidden_too(tmp_path: Path) -> None:
+    redact = redactor(stack(tmp_path, "USER=anna\nDB_PASS=${USER}-hunter$gone\nA_KEY=dollar$$sign\n"))
+    assert redact("anna-hunter dollar$sign") == f"{HIDDEN} {HIDDEN}"
+
+
+def test_env_file_that_is_not_utf8_hides_its_values(tmp_path: Path) -> None:
+    made = stack(tmp_path, None)
+    (made.folder / ".env").write_bytes(b"# caf\xe9\nDB_PASS=hunter22\nA_KEY=caf\xe9caf\xe9\nZ_KEY=nul\0hunter33\n")
+    redact = redactor(made)
+    assert redact("hunter22 " + b"caf\xe9caf\xe9".decode(errors="replace")) == f"{HIDDEN} {HIDDEN}"
+    assert "hunter33" not in redact("nul\0hunter33")
+
+
+def test_text_comes_back_printable(tmp_path: Path) -> None:
+    assert redactor(stack(tmp_path, "TOKEN=hunter22\n"))("\x1b[31mred\x07") == "red�"
+    assert redactor(replace(stack(tmp_path / "web", None), name="x"))("\x1b[31mred") == "red"

@@ -25,10 +25,16 @@ class SecretTexts:
 
 def read_secret_texts(stack: Stack, read: Callable[[Path], bytes] = Path.read_bytes) -> SecretTexts:
     """What the stack's folder holds now, ignored files too: what a person copied to the server may stand in them."""
-    env = [*_read(stack, _env_names(stack), read)]
+    env = [_decoded(content) for content in _read(stack, _env_names(stack), read)]
     if stack.root_env and stack.root_env.is_file():
-        env.append(read(stack.root_env).decode("utf-8-sig", errors="replace"))
-    return SecretTexts(tuple(env), tuple(_read(stack, stack.secret_files, read)))
+        env.append(_decoded(read(stack.root_env)))
+    files = (as_text(content) or "" for content in _read(stack, stack.secret_files, read))
+    return SecretTexts(tuple(env), tuple(files))
+
+
+def _decoded(content: bytes) -> str:
+    """The text of an env file; one that is not UTF-8 has secrets all the same, and output is decoded in the same way."""
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def pick_secret_texts(stack: Stack, texts: Mapping[str, str]) -> SecretTexts:
@@ -53,8 +59,8 @@ def _env_names(stack: Stack) -> tuple[str, ...]:
     return (".env", *stack.env_files)
 
 
-def _read(stack: Stack, names: Iterable[str], read: Callable[[Path], bytes]) -> Iterator[str]:
+def _read(stack: Stack, names: Iterable[str], read: Callable[[Path], bytes]) -> Iterator[bytes]:
     for pattern in {pattern_of(name) for name in names}:
         for file in [stack.folder / pattern] if "*" not in pattern else stack.folder.glob(pattern):
             if file.is_file() and file.stat().st_size <= LARGEST:
-                yield as_text(read(file)) or ""
+                yield read(file)

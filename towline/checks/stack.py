@@ -25,6 +25,7 @@ def check_stack(host: Host, stack: Stack, here: Baseline, survey: Survey) -> Ite
         return
     yield subject.ok("deployed", f"{stack.name} is deployed", f"release {deployed.current}")
     yield _interrupted(subject, stack, deployed)
+    yield from _records(subject, stack, deployed)
     yield _release(subject, stack, deployed, here.digest)
     yield _files(subject, stack, deployed)
     yield from _example(subject, stack, deployed, here)
@@ -52,6 +53,14 @@ def _interrupted(subject: Subject, stack: Stack, deployed: StackSurvey) -> Findi
         hint = f"inv deploy --stack={stack.name} mends it, or inv rollback"
         return subject.fail("whole", f"a deploy of {stack.name} was interrupted", f"run {deployed.interrupted}", hint)
     return subject.ok("whole", "the last deploy was not interrupted")
+
+
+def _records(subject: Subject, stack: Stack, deployed: StackSurvey) -> Iterator[Finding]:
+    """Only where something is wrong: a full disk or a power cut."""
+    if deployed.broken:
+        hint = f"inv deploy --stack={stack.name} writes them anew"
+        sentence = f"what is kept beside the release of {stack.name} is broken"
+        yield subject.warn("records", sentence, listed(deployed.broken), hint)
 
 
 def _release(subject: Subject, stack: Stack, deployed: StackSurvey, digest: str) -> Finding:

@@ -14,6 +14,7 @@ from towline.checks.proxy import is_traefik
 from towline.checks.run import check_hosts, until_good
 from towline.checks.scope import Scope
 from towline.cli.options import CheckFlags, seconds, selected_stacks
+from towline.cli.output import hide, say
 from towline.errors import UsageError
 from towline.project.catalog import Stack
 from towline.project.settings import Host
@@ -38,8 +39,10 @@ def run_checks(
     at = datetime.now(UTC)
     report = until_good(check, seconds("--wait", flags.wait, least=0) if flags.wait else 0)
     findings.show(report, verbose=flags.verbose)
-    write(report, at, **files)
-    if report.count("fail"):
+    lost = write(report, at, **files)
+    for line in lost:
+        say(f"error: {line}")
+    if lost or report.count("fail"):
         raise Exit(code=1)
 
 
@@ -52,7 +55,7 @@ def make_check(workspace: Workspace, name: str, **scope: Any) -> Callable[[], Re
     proxies = [other for other in workspace.catalog.stacks if _has_traefik(other) and other not in chosen]
     trees = {stack.name: workspace.working_tree(stack) for stack in (*chosen, *proxies)}
     baselines = {name: baseline_of(tree) for name, tree in trees.items()}
-    redact = redactor(*(tree.secrets for tree in trees.values()))
+    redact = hide(redactor(*(tree.secrets for tree in trees.values())))
 
     def scope_of(host: Host, stacks: Sequence[Stack]) -> Scope:
         near = [proxy for proxy in proxies if workspace.host_name(proxy) == host.name]

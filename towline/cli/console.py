@@ -14,6 +14,7 @@ from invoke.program import Program
 
 from towline import __version__
 from towline.errors import UsageError
+from towline.terminal import say
 
 
 def main() -> None:
@@ -38,7 +39,8 @@ def _usage_errors() -> Iterator[None]:
     try:
         yield
     except ParseError as error:
-        raise Exit(f"error: {error}", code=UsageError.exit_code) from None
+        say(f"error: {error}")
+        raise Exit(code=UsageError.exit_code) from None
 
 
 def load_tasks() -> ModuleType:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from towline.bundle.secret_texts import SecretTexts, pick_secret_texts, read_secret_texts
 from towline.bundle.working_tree import WorkingTree
 from towline.cli.options import DeployFlags, RunFlags, deploy_options, required_stack
-from towline.cli.output import say, show
+from towline.cli.output import hide, say, show_json
 from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback
@@ -19,8 +19,7 @@ from towline.remote.paths import StackPaths
 from towline.report import plans
 from towline.report.deploy_view import DeployView
 from towline.report.diffs import unified_diffs
-from towline.report.secrets import redactor
-from towline.report.tables import as_json
+from towline.report.secrets import Redact, redactor
 from towline.workspace import Workspace
 
 NO_STACKS = "no stacks here: a stack is a folder with a compose file in infrastructure/ or stacks/"
@@ -61,7 +60,7 @@ class Deployer:
 
 def view_of(secrets: SecretTexts, flags: RunFlags, *, yes: bool = False) -> DeployView:
     """The progress view of a deploy, which shows none of the secrets. yes: it asks for no confirmation."""
-    return DeployView(redactor(secrets), verbose=flags.verbose, yes=yes)
+    return DeployView(hide(redactor(secrets)), verbose=flags.verbose, yes=yes)
 
 
 def deploy_one(workspace: Workspace, stack: str, flags: DeployFlags, *, max_downtime: str, dry: bool) -> None:
@@ -103,22 +102,24 @@ def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
 def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
     """Show the plan of each stack. diff: with the changed text. check: raises ChangesPending when a plan is not empty."""
     options = deploy_options(RunFlags(), workspace.settings.defaults)
-    made = [_plan(workspace, stack, options, shown=format == "table", diff=diff) for stack in stacks]
+    made = {stack: _plan(workspace, stack, options, shown=format == "table", diff=diff) for stack in stacks}
     if format == "json":
-        show(as_json([plans.row(plan, workspace.host(stack).name) for plan, stack in zip(made, stacks, strict=True)]))
-    pending = [plan.stack for plan in made if not plan.empty]
+        show_json([plans.row(plan, workspace.host(stack).name, redact) for stack, (plan, redact) in made.items()])
+    pending = [plan.stack for plan, _ in made.values() if not plan.empty]
     if check and pending:
         raise ChangesPending(f"there are changes: {', '.join(pending)}")
 
 
-def _plan(workspace: Workspace, stack: Stack, options: Options, *, shown: bool, diff: bool) -> Plan:
+def _plan(workspace: Workspace, stack: Stack, options: Options, *, shown: bool, diff: bool) -> tuple[Plan, Redact]:
+    """The plan, and what blots out the secrets in it."""
     connection, tree = workspace.connection(stack), workspace.working_tree(stack)
-    with view_of(tree.secrets, RunFlags()) as view:
+    redact = hide(redactor(tree.secrets))
+    with DeployView(redact) as view:
         plan = prepare(connection, tree, options, view)
         if shown:
             view.planned(plan)
             paths = StackPaths(connection.host.root, stack.name)
             before = read_texts(connection, paths, plan.base, plan.changes.changed)
-            redact = redactor(tree.secrets, pick_secret_texts(stack, before))
-            view.details(plan, unified_diffs(before, tree.texts(before)), redact=redact, diff=diff)
-    return plan
+            redact_both = redactor(tree.secrets, pick_secret_texts(stack, before))
+            view.details(plan, unified_diffs(before, tree.texts(before)), redact=redact_both, diff=diff)
+    return plan, redact

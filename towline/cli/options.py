@@ -5,6 +5,7 @@ A wrong text raises UsageError, before any connection.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,3 +109,17 @@ def _check_writable(flag: str, name: str) -> None:
     if name and (file.is_dir() or not file.absolute().parent.is_dir()):
         wrong = "is a folder" if file.is_dir() else f"there is no folder {file.parent}"
         raise UsageError(f"{flag}={name}: {wrong}; expected the name of a file to write")
+    if name:
+        try:
+            _try_to_open(file)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{flag}={name}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _try_to_open(file: Path) -> None:
+    """Opens it for writing and leaves it as it was: what cannot be written is better known before a deploy than after."""
+    if file.is_file():
+        os.close(os.open(file, os.O_WRONLY))
+    elif not os.path.lexists(file):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        file.unlink()

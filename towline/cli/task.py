@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +17,8 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from towline.cli.options import check_values
-from towline.cli.output import say
+from towline.cli.output import say, say_error
+from towline.terminal import STDOUT
 from towline.workspace import Workspace, shared_connections
 
 HELP = {
@@ -118,20 +118,38 @@ def _one_line_errors(ledger: str) -> Iterator[None]:
     try:
         yield
     except TowlineError as error:
-        say(f"error: {error}")
+        say_error(error)
+        _show_ledgers(ledger)
         raise Exit(code=error.exit_code) from None
     except KeyboardInterrupt:
-        raise Exit("interrupted", code=130) from None
-    finally:
+        say("interrupted")
         _show_ledgers(ledger)
+        raise Exit(code=130) from None
+    except BaseException:
+        _show_ledgers(ledger)
+        raise
+    written = _show_ledgers(ledger)
+    if STDOUT.lost:
+        say(f"error: the output could not be written: {STDOUT.lost}")
+    if STDOUT.lost or not written:
+        raise Exit(code=TowlineError.exit_code)
 
 
-def _show_ledgers(file: str) -> None:
-    """A line for each host that was logged in to, and the file that --ledger names. Nothing for a task that needs no SSH at all."""
+def _show_ledgers(file: str) -> bool:
+    """A line for each host that was logged in to, and the file that --ledger names. Nothing for a task that needs no SSH at all.
+
+    False, and an error's line, when the file could not be written.
+    """
     if "towline.ssh.connection" not in sys.modules:
-        return
+        return True
     ledgers = shared_connections().ledgers
     for ledger in ledgers:
         say(ledger.line())
-    if file:
-        Path(file).write_text("".join(ledger.json_lines() for ledger in ledgers))
+    if not file:
+        return True
+    from towline.report.files import write_file
+
+    problem = write_file("--ledger", file, lambda: "".join(ledger.json_lines() for ledger in ledgers).encode())
+    if problem:
+        say(f"error: {problem}")
+    return not problem

@@ -74,6 +74,8 @@ def _repeat_while_stale(attempt: Callable[[], tuple[Plan, Outcome]], view: Progr
 def attach(connection: Connection, stack: Stack, view: ProgressView) -> Outcome:
     """Follow the stack's running deploy, or the last one, from its start to its end; its error is raised here too."""
     fact = read_current_state(connection, stack).stack
+    for sentence in fact.broken:
+        view.note(f"{stack.name}: {sentence}")
     if fact.last_run is None:
         raise TowlineError(f"{stack.name}: nothing has been deployed on {connection.host.name} yet")
     plan = Plan(stack.name, stack.project, fact.last_run.id, fact.last_run.release, previous=fact.current)

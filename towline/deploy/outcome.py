@@ -7,15 +7,23 @@ from towline.deploy.runner import Outcome
 from towline.engines.steps import RELEASE_ZERO
 from towline.errors import DeployFailed, DeployRolledBack, LockHeld, TowlineError
 
+RESULTS = ("deployed", "kept", "restored", "down", "locked", "stale", "died")
+
 
 def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
     """None for a deploy that succeeded."""
     if outcome.result == "deployed":
         return None
     if outcome.result == "locked":
-        return locked(plan.stack, outcome.named("locked")[0].values["holder"])
+        holders = [event.values["holder"] for event in outcome.named("locked")]
+        return locked(plan.stack, holders[0] if holders else "the runner did not tell by whom")
     if outcome.result == "stale":
         return LockHeld(f"{plan.stack}: others deployed it each time this deploy got the lock", "try again later")
+    if outcome.result not in RESULTS:
+        return TowlineError(
+            f"{plan.stack}: the runner ended with {outcome.result!r}, which this version of towline does not know",
+            f"`inv test-infra --stack={plan.stack}` tells what runs now",
+        )
     failure = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
     if outcome.result == "died":
         return DeployFailed(

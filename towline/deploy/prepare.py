@@ -141,6 +141,11 @@ def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Opt
         current = replace(current, running=find_project(current.inventory.containers, stack.project))
     release = find_rollback_release(stack, current.stack, to)
     files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
+    if files.manifest is None:
+        raise TowlineError(
+            f"{stack.name}: release {release} cannot be run again: its manifest is empty or broken on {connection.host.name}",
+            f"`inv releases --stack={stack.name}` lists the others",
+        )
     return plan_rollback(stack, current, RollbackTarget(release, _release_of(files)), options)
 
 
@@ -163,6 +168,8 @@ def _read_unlocked(
 
 
 def note_interrupted(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
-    """Say so when the last run ended without a result: killed, or the server went down under it."""
+    """Say so when the last run ended without a result: killed, or the server went down under it; and what else it left broken."""
+    for sentence in fact.broken:
+        note(f"{stack}: {sentence}")
     if fact.last_run and fact.last_run.outcome == "cut":
         note(interrupted.sentence(stack, fact.last_run.id, fact.last_run.step))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from towline.commands import docker
 from towline.commands.shell import script
+from towline.deploy.upload import sender
 from towline.errors import LockHeld, RemoteFailed
 from towline.project.catalog import Stack
 from towline.remote import script as remote_script
@@ -25,10 +27,13 @@ class Pruned:
 
 def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
     """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is being deployed."""
-    answer = "yes" if really else "no"
+    answer, by = "yes" if really else "no", sender()
     commands = [
         docker.disk_use(),
-        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer) for stack in stacks),
+        *(
+            script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer, by)
+            for stack in stacks
+        ),
         *([docker.prune_cache()] if really else []),
     ]
     use, *pruned = connection.batch(commands, name="prune")
@@ -37,11 +42,21 @@ def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> P
         if result.code == LockHeld.exit_code:
             raise LockHeld(f"{stack.name}: {result.err.strip()}", "prune again when it has ended")
         if not result.ok:
-            raise RemoteFailed(f"{stack.name}: {result.err.strip()}")
-        for _, release, kilobytes in (line.split() for line in result.out.splitlines()):
+            raise RemoteFailed(f"{stack.name}: {result.last_line}")
+        for release, kilobytes in _releases(result.out):
             releases.append((stack.name, release))
-            size += int(kilobytes) * 1024
+            size += kilobytes * 1024
     return Pruned(tuple(releases), size, _cache(use.out))
+
+
+def _releases(text: str) -> list[tuple[str, int]]:
+    """Id and kilobytes of each, 0 where du did not tell.
+
+    >>> _releases("release r1 12\\nrelease a folder somebody put there 4\\nrelease r2 \\n")
+    [('r1', 12), ('a folder somebody put there', 4), ('r2', 0)]
+    """
+    found = re.finditer(r"^release (.*) (\d*)$", text, re.MULTILINE)
+    return [(match[1], int(match[2] or 0)) for match in found]
 
 
 def _cache(text: str) -> str:
@@ -50,5 +65,8 @@ def _cache(text: str) -> str:
     >>> _cache('{"Type":"Images","Reclaimable":"1GB"}\\n{"Type":"Build Cache","Reclaimable":"12MB"}\\n')
     '12MB'
     """
-    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return next((str(row["Reclaimable"]) for row in rows if row.get("Type") == "Build Cache"), "0B")
+    try:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return next((str(row["Reclaimable"]) for row in rows if row["Type"] == "Build Cache"), "0B")
+    except (ValueError, KeyError, TypeError):
+        return "0B"

@@ -56,12 +56,14 @@ class Outcome:
     @property
     def downtime(self) -> dict[str, float]:
         """Seconds that each service was down, as the server measured."""
-        return {event.values["service"]: float(event.values["seconds"]) for event in self.named("downtime")}
+        return {event.values["service"]: event.number("seconds") for event in self.named("downtime")}
 
     @property
     def failed_step(self) -> str:
         """The first step that failed; '' when none did."""
-        failed = [step.values["name"] for step in self.named("step") if step.values["state"] not in ("begin", "done")]
+        failed = [
+            step.values["name"] for step in self.named("step") if step.values["state"] not in ("begin", "done", "")
+        ]
         return failed[0] if failed else ""
 
     @property
@@ -124,7 +126,13 @@ def _follow_to_end(
                 raise _detached(paths.stack) from None
             view.cancelling()
             _cancel(connection, paths, run)
+    if position.has_result and not outcome.named("end"):  # its last event was written by half, or not at all
+        outcome.result = _read_result(connection, paths, run) or outcome.result
     return outcome
+
+
+def _read_result(connection: Connection, paths: StackPaths, run: str) -> str:
+    return connection.run(("cat", f"{paths.run(run)}/result"), name="result").out.strip()
 
 
 def _detached(stack: str) -> Detached:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import json
+import os
 import socket
 import tarfile
 import time
@@ -23,6 +24,7 @@ from towline.project.catalog import Stack
 from towline.remote import COMPARISON, SOURCED, script
 from towline.ssh.connection import Connection
 from towline.text.lines import last_lines
+from towline.text.printable import one_line
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,12 @@ def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, obje
 
 
 def sender() -> str:
-    """user@machine."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """user@machine; the number of a user that this machine has no name for."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = f"uid-{os.getuid()}"
+    return one_line(f"{user}@{socket.gethostname()}")
 
 
 def run_archive(plan: Plan, options: Options) -> bytes:

@@ -37,7 +37,7 @@ def command(root: str) -> Command:
 def parse(result: Result) -> DiskFact | None:
     """The fact from `command()`; None when df did not tell (then nothing is held against it)."""
     rows = [line.split() for line in result.out.strip().splitlines()]
-    if len(rows) != 2 or any(len(row) < 6 for row in rows):
+    if len(rows) != 2 or any(len(row) < 6 or not row[3].isdecimal() for row in rows):
         return None
     root, engine = rows
     return DiskFact(int(root[3]) * 1024, int(engine[3]) * 1024, root[0] == engine[0])

@@ -56,15 +56,15 @@ def parse(result: Result) -> DriftFact:
 def from_rows(rows: Sequence[Sequence[str]]) -> DriftFact:
     """The fact from drift.sh's lines, each as its words; other lines are passed over."""
 
-    def of(key: str) -> list[list[str]]:
-        return [words for found, *words in rows if found == key]
+    def of(key: str, count: int = 1) -> list[list[str]]:
+        return [words for found, *words in rows if found == key and len(words) == count]
 
     borrowing = {service for (service,) in of("borrows")}
     return DriftFact(
         edited=tuple(path for (path,) in of("edited")),
         missing=tuple(path for (path,) in of("missing")),
-        hashes={service: value for service, value in of("hash") if service not in borrowing},
-        stale=tuple(StaleMount(service, container, path) for service, container, path in of("stale")),
+        hashes={service: value for service, value in of("hash", 2) if service not in borrowing},
+        stale=tuple(StaleMount(service, container, path) for service, container, path in of("stale", 3)),
         once=frozenset(service for (service,) in of("once")),
-        kept=dict(of("kept")),
+        kept=dict(of("kept", 2)),
     )

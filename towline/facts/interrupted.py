@@ -16,8 +16,18 @@ def command(root: str) -> Command:
 
 def tell(result: Result, note: Callable[[str], None]) -> None:
     """Say of each at which step it was interrupted and how to mend it."""
-    for stack, run, step in (line.split() for line in result.out.splitlines()):
+    for stack, run, step in parse(result):
         note(sentence(stack, run, step))
+
+
+def parse(result: Result) -> list[tuple[str, str, str]]:
+    """Stack, run and step of each; what is no such line is left out.
+
+    >>> parse(Result(0, b"web 20261123-120000 down\\nof a folder that somebody put there\\n\\n"))
+    [('web', '20261123-120000', 'down')]
+    """
+    words = (line.split() for line in result.out.split("\n"))
+    return [(stack, run, step) for stack, run, step in (each for each in words if len(each) == 3)]
 
 
 def sentence(stack: str, run: str, step: str) -> str:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.shell import Command, script
+from towline.errors import TowlineError
 from towline.facts.compose_model import Model, parse_model
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class ReleaseFiles:
-    """model: as compose rendered it when the release was deployed. Each None where the server has none."""
+    """model: as compose rendered it when the release was deployed. Each None where the server has none, or a broken one."""
 
     manifest: Manifest | None = None
     model: Model | None = None
+    broken_model: bool = False
 
 
 # $1 the stack's state folder, $2 a release, '' for the live one, $3 a file of it: its content, compressed; nothing without it
@@ -31,12 +38,18 @@ def commands(paths: StackPaths, release: str = "") -> tuple[Command, Command]:
 
 
 def parse(results: list[Result]) -> ReleaseFiles:
-    """The fact from the results of `commands()`, in their order. Raises TowlineError for a model that is none."""
+    """The fact from the results of `commands()`, in their order."""
     manifest, model = results
-    return ReleaseFiles(
-        parse_manifest(_unpacked(manifest)) if manifest.stdout else None,
-        parse_model(_unpacked(model)) if model.stdout else None,
-    )
+    parsed = _parsed(model, parse_model)
+    return ReleaseFiles(_parsed(manifest, parse_manifest), parsed, broken_model=bool(model.stdout) and parsed is None)
+
+
+def _parsed(result: Result, parser: Callable[[str], T]) -> T | None:
+    """None for an empty file and for one that holds something else: a full disk or a power cut leaves such."""
+    try:
+        return parser(_unpacked(result)) if result.stdout else None
+    except (TowlineError, ValueError, OSError, EOFError, zlib.error, RecursionError):
+        return None
 
 
 def read_release(connection: Connection, paths: StackPaths, release: str) -> ReleaseFiles:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from towline.bundle.manifest import Manifest
 from towline.commands.shell import Command, script
+from towline.errors import RemoteFailed
 from towline.facts import release
 from towline.facts.compose_model import Model
+from towline.facts.release import ReleaseFiles
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.session import Result
@@ -47,7 +51,9 @@ class ReleaseFact:
 @dataclass(frozen=True)
 class StackFact:
     """`now` is the server's clock, UTC, as a release's id begins. `current` and `before` are the live good release and the good one
-    before it; `holder` and `held` say who locks; '' for none."""
+    before it; `holder` and `held` say who locks; '' for none. `broken`: a sentence for each file of towline's own there that is
+    empty or broken, and what is done without it.
+    """
 
     now: str
     live: bool
@@ -59,6 +65,7 @@ class StackFact:
     releases: tuple[ReleaseFact, ...] = ()
     manifest: Manifest | None = None
     model: Model | None = None
+    broken: tuple[str, ...] = ()
 
     @property
     def running(self) -> RunFact | None:
@@ -71,42 +78,82 @@ def commands(paths: StackPaths) -> tuple[Command, ...]:
 
 
 def parse(results: list[Result]) -> StackFact:
-    """The fact from the results of `commands()`, in their order."""
+    """The fact from the results of `commands()`, in their order. Raises RemoteFailed when the state was not told."""
     state, *files = results
     live = release.parse(files)
-    words = [line.split("\t") for line in state.out.split("\n")]
-    first = {word[0]: word for word in words}
-    run = first.get("run")
-    lock = first["lock"]
+    rows = [line.split("\t") for line in state.out.split("\n")]
+    first = {row[0]: [*row, "", "", "", "", ""] for row in rows}
+    if not first.keys() >= {"now", "current", "lock"}:
+        raise RemoteFailed(f"the server did not tell the state of the stack: {state.last_line}")
+    run, lock, current = first.get("run"), first["lock"], _none_if_dash(first["current"][1])
+    read = [_release(row) for row in rows if row[0] == "release" and len(row) > 1]
     return StackFact(
         now=first["now"][1],
-        live=first["live"][1] == "yes",
-        current=_none_if_dash(first["current"][1]),
-        before=_none_if_dash(first["before"][1]),
+        live=first.get("live", lock)[1] == "yes",
+        current=current,
+        before=_none_if_dash(first.get("before", [*"--"])[1]),
         holder=" ".join(lock[2:]).strip() if lock[1] == "held" else "",
         held=first["held"][1] if "held" in first else "",
-        last_run=RunFact(*run[1:5]) if run else None,
-        releases=tuple(_release(word) for word in words if word[0] == "release"),
+        last_run=RunFact(*(word or "-" for word in run[1:5])) if run else None,
+        releases=tuple(fact for fact, _ in read),
         manifest=live.manifest,
         model=live.model,
+        broken=(*_broken_live(first, current, live), *(sentence for _, sentence in read if sentence)),
     )
 
 
-def _release(word: list[str]) -> ReleaseFact:
-    _, name, outcome, seconds, built, downtime, meta = word
-    down = dict(pair.split("=") for pair in downtime.split())
-    return ReleaseFact(
-        name, outcome, float(seconds), int(built), {service: float(down[service]) for service in down}, _meta(meta)
+def _broken_live(first: Mapping[str, Sequence[str]], current: str, live: ReleaseFiles) -> Iterator[str]:
+    if not first["current"][1]:
+        yield "the file that names the live release is empty there: planned as if there were none; `inv rollback --to` names one"
+    if current and live.manifest is None:
+        yield f"the manifest of the live release {current} is empty or broken there: every file is sent again"
+    if current and live.broken_model:
+        yield f"the compose model of the live release {current} is broken there: what changes for its services is not known"
+
+
+def _release(row: list[str]) -> tuple[ReleaseFact, str]:
+    """The fact, and a sentence about what of it is empty or broken."""
+    name, outcome, seconds, built, downtime, meta = [*row[1:7], *[""] * 6][:6]
+    numbers = {"seconds": _number(seconds), "built": _number(built)}
+    down = {match[1]: float(match[2]) for match in map(_DOWN.fullmatch, downtime.split()) if match}
+    about = _meta(meta)
+    sound = {
+        "outcome": bool(_OUTCOME.fullmatch(outcome)),
+        **{file: number is not None for file, number in numbers.items()},
+        "downtime": len(down) == len(downtime.split()),
+        "meta.json": about is not None or not meta.strip(),
+    }
+    broken = [file for file, good in sound.items() if not good]
+    fact = ReleaseFact(
+        name,
+        outcome if sound["outcome"] else "-",
+        numbers["seconds"] or 0.0,
+        int(numbers["built"] or 0),
+        down,
+        about or {},
     )
+    return fact, f"release {name}: empty or broken there, and done without: {', '.join(broken)}" if broken else ""
+
+
+_OUTCOME = re.compile("[a-z-]{1,40}")
+_DOWN = re.compile(r"([^=]+)=(\d{1,9}(?:\.\d{1,9})?)")
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def _none_if_dash(text: str) -> str:
     return "" if text == "-" else text
 
 
-def _meta(text: str) -> dict[str, object]:
+def _meta(text: str) -> dict[str, object] | None:
     try:
         meta = json.loads(text)
-    except ValueError:
-        return {}
-    return meta if isinstance(meta, dict) else {}
+    except (ValueError, RecursionError):
+        return None
+    return meta if isinstance(meta, dict) else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from towline.commands.shell import Command, script
-from towline.errors import RemoteFailed
+from towline.errors import RemoteFailed, TowlineError
 from towline.facts import drift, engine_api, host, interrupted
 from towline.facts.compose_model import Model, parse_model
 from towline.facts.container import Container, parse_inspected
@@ -40,7 +40,8 @@ class StackSurvey:
     """What is deployed of one stack. current: the live release, '' for none; at: when it was sent; digest: of its manifest.
 
     env: name → whether it has a value. certs: path → DER, of certificates in the live folder (relative) or mounted into a
-    container (absolute). interrupted: the id of a deploy that was interrupted, '' for none.
+    container (absolute). interrupted: the id of a deploy that was interrupted, '' for none. broken: files of the live release that
+    towline itself keeps beside it, and that cannot be read.
     """
 
     name: str
@@ -54,6 +55,7 @@ class StackSurvey:
     env: Mapping[str, bool] = field(default_factory=dict)
     certs: Mapping[str, bytes] = field(default_factory=dict)
     interrupted: str = ""
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
         ),
         containers=tuple(sorted(containers, key=lambda container: container.name)),
         stacks=_with_certificates(
-            _stacks(rows, stacks, dict(line.split()[:2] for line in runs.out.splitlines())),
+            _stacks(rows, stacks, {stack: run for stack, run, _ in interrupted.parse(runs)}),
             {row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
             containers,
         ),
@@ -215,20 +217,33 @@ def _stacks(
 
 
 def _stack(name: str, project: str, rows: Sequence[list[str]], interrupted: str) -> StackSurvey:
-    meta = json.loads(_first(rows, "meta") or "{}")
-    model = _first(rows, "model")
+    meta, model = _meta(_first(rows, "meta")), _first(rows, "model")
+    try:
+        parsed = parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None
+    except TowlineError:
+        parsed = None
     return StackSurvey(
         name=name,
         project=project,
         live_folder=_first(rows, "live"),
         current=_first(rows, "current"),
-        digest=meta.get("digest", ""),
-        at=meta.get("at", ""),
-        model=parse_model(f"{_first(rows, 'folder')}\n{model}") if model else None,
+        digest=str((meta or {}).get("digest", "")),
+        at=str((meta or {}).get("at", "")),
+        model=parsed,
+        broken=tuple(name for name, wrong in (("meta.json", meta is None), ("model", model and not parsed)) if wrong),
         drift=drift.from_rows(rows),
         env={row[1]: row[2] == "set" for row in rows if row[0] == "env"},
         interrupted=interrupted,
     )
+
+
+def _meta(text: str) -> Mapping[str, Any] | None:
+    """None for what a full disk or a power cut left of it."""
+    try:
+        meta = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return None
+    return meta if isinstance(meta, dict) else None
 
 
 def _with_certificates(

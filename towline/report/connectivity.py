@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from towline.facts.connectivity import MOST_SESSIONS, ConnectivityFact
 from towline.facts.engine import unusable
 from towline.project.settings import Host
+from towline.text.printable import one_line
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def text(found: tuple[Row, ...]) -> str:
     """The findings for people, hints below what is wrong."""
     rows = []
     for line in found:
-        rows.append(f"{'ok  ' if line.result == 'pass' else 'FAIL'}  {line.name:<11} {line.value}")
+        rows.append(f"{'ok  ' if line.result == 'pass' else 'FAIL'}  {line.name:<11} {one_line(line.value)}")
         if line.hint:
             rows.append(f"      hint: {line.hint}")
     return "\n".join(rows)

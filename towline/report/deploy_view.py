@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
@@ -15,8 +14,10 @@ from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
 from towline.deploy.upload import Upload
 from towline.engines.steps import RELEASE_ZERO
+from towline.report.console import console
 from towline.report.diffs import Diffs, file_lines, text_lines
 from towline.text.amounts import count_text, listed, size_text
+from towline.text.printable import one_line
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
@@ -80,7 +81,7 @@ class DeployView:
 
     def __init__(self, redact: Callable[[str], str], *, verbose: bool = False, yes: bool = False) -> None:
         self._yes = yes
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console(stderr=True, soft_wrap=True)
         self._redact = redact
         self._verbose = verbose
         self._status: Status | None = None
@@ -106,8 +107,10 @@ class DeployView:
         if plan.strategy == "rollback":
             files = "files of that release"
         took = f" ({plan.last_seconds:.1f} s)" if plan.last_seconds else ""
-        before = f"live: {plan.base}{took}" if plan.base else "first deploy"
-        self._say(f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {plan.release} · {before} · {files}")
+        before = f"live: {plan.previous}{took}" if plan.previous not in ("", RELEASE_ZERO) else "first deploy"
+        self._say(
+            f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {escape(plan.release)} · {escape(before)} · {files}"
+        )
         for line in (*running_lines(plan), *service_lines(plan), *addition_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
         for drift in plan.drift:
@@ -131,10 +134,13 @@ class DeployView:
 
     def confirm(self, plan: Plan) -> bool:
         """Whether the person takes the risks; True without a terminal or with --yes: then they have only been shown."""
-        if self._yes or not sys.stdin.isatty():
+        if self._yes or sys.stdin is None or not sys.stdin.isatty():
             return True
         question = f"  {escape(plan.stack)}: go on all the same? [y/N] "
-        return self.console.input(question).strip().lower() in ("y", "yes")
+        try:
+            return self.console.input(question).strip().lower() in ("y", "yes")
+        except (EOFError, UnicodeDecodeError):
+            return False
 
     def uploaded(self, plan: Plan, upload: Upload) -> None:
         what = f"{count_text(len(plan.uploads), 'file')}, {size_text(upload.size)}"
@@ -149,7 +155,8 @@ class DeployView:
         self._output += text
         *lines, self._partial = (self._partial + text).split(b"\n")
         for line in lines:
-            self._output_line(self._redact(line.decode(errors="replace").rstrip()))
+            for part in self._redact(line.decode(errors="replace")).splitlines():
+                self._output_line(part.rstrip())
 
     def note(self, text: str) -> None:
         self._say(f"  [yellow]![/] {escape(self._redact(text))}")
@@ -160,20 +167,21 @@ class DeployView:
     def ended(self, plan: Plan, outcome: Outcome) -> None:
         self.close()
         if outcome.result == "deployed":
-            first, last = outcome.events[0].at, outcome.events[-1].at
+            took = outcome.events[-1].at - outcome.events[0].at if outcome.events else 0.0
             down = ", ".join(
                 f"{name} {seconds:.1f} s" for name, seconds in outcome.downtime.items() if seconds >= LEAST_DOWNTIME
             )
             self._say(
-                f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {last - first:.1f} s"
+                f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {took:.1f} s"
                 + (f"; down: {escape(down)}" if down else "")
             )
             if plan.strategy == "recreate" and max(outcome.downtime.values(), default=0) > LONG_DOWNTIME:
                 self._say(f"  {escape(cheaper_strategies(plan, outcome))}")
         elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
-            failed = bytes(self._output[slice(*self._failed)]).decode(errors="replace")
-            for line in [line for line in failed.splitlines() if line.strip()][-TAIL:]:
-                self._say(f"    [dim]│[/] {escape(self._redact(line.rstrip()))}")
+            output = bytes(self._output[slice(*self._failed)]).decode(errors="replace")
+            filled = [line for line in output.splitlines() if line.strip()][-TAIL * 4 :]
+            for line in self._redact("\n".join(filled)).splitlines()[-TAIL:]:
+                self._say(f"    [dim]│[/] {escape(line.rstrip())}")
 
     # events ----------------------------------------------------------------------------------------------------------
 
@@ -181,14 +189,16 @@ class DeployView:
         name, state = event.values["name"], event.values["state"]
         self.close()
         if state == "begin":
-            self._step, self._step_start, self._step_output = name, event.at, int(event.values["output"])
-            self._status = self.console.status(f"{name} …", spinner="dots")
+            self._step, self._step_start, self._step_output = name, event.at, int(event.number("output"))
+            self._status = self.console.status(f"{escape(name)} …", spinner="dots")
             self._status.start()
             return
         if state != "done" and not self._restoring:
-            self._failed = (self._step_output, int(event.values["output"]))
+            self._failed = (self._step_output, int(event.number("output")))
         shown = f"{name:<10}" if not self._restoring else f"↩ {name:<8}"
-        self._say(f"  {MARKS[state]} {shown} {event.at - self._step_start:6.1f} s" + _failure(event))
+        self._say(
+            f"  {MARKS.get(state, '?')} {escape(shown)} {event.at - self._step_start:6.1f} s{escape(_failure(event))}"
+        )
 
     def _on_restore(self, event: Event) -> None:
         self._restoring = True
@@ -210,11 +220,14 @@ class DeployView:
         self.note(f"waiting for the lock: {event.values['holder']}")
 
     def _on_unhealthy(self, event: Event) -> None:
-        self._say(f"  {MARKS['failed']} {escape(event.values['service'])}: {escape(event.values['why'])}")
+        self._say(f"  {MARKS['failed']} {escape(event.values['service'])}: {escape(self._redact(event.values['why']))}")
 
     def _on_log(self, event: Event) -> None:
         line = self._redact(event.values["line"])
         self._say(f"    [dim]{escape(event.values['service'])} │[/] {escape(line)}")
+
+    def _on_unreadable(self, event: Event) -> None:
+        self.note(f"a line of the runner that is no event: {event.values['line']}")
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -225,10 +238,11 @@ class DeployView:
             self._say(f"    [dim]│[/] {escape(line)}")
         elif self._status:
             room = max(20, self.console.width - 20)
-            self._status.update(f"{self._step:<10} [dim]{escape(line[:room])}[/]")
+            self._status.update(f"{escape(self._step):<10} [dim]{escape(line[:room])}[/]")
 
     def _say(self, text: str) -> None:
-        self.console.print(text)
+        """One line; text: with our own markup, what is foreign in it escaped."""
+        self.console.print(one_line(text))
 
     def close(self) -> None:
         if self._status:

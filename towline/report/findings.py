@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from towline.checks.finding import Finding, Report, Result, of_result
+from towline.report.console import console as make_console
 from towline.report.groups import WORDS, Group, groups, reasons, total
 from towline.report.tables import as_table
 
@@ -27,14 +28,14 @@ STYLES: dict[Result, str] = {"fail": "red", "warn": "yellow", "waived": "cyan", 
 
 def show(report: Report, *, verbose: bool = False, console: Console | None = None) -> None:
     """Prints the lines to stdout, with colours if that is a terminal."""
-    out = console or Console(highlight=False)
+    out = console or make_console()
     for line in lines(report, verbose=verbose):
         out.print(line, soft_wrap=True)
 
 
 def watch(look: Callable[[], Report], seconds: int, *, verbose: bool = False) -> None:
     """Shows the lines anew every so many seconds, in place on a terminal, one after the other elsewhere, until Ctrl-C."""
-    out = Console(highlight=False)
+    out = make_console()
     with Live(console=out, auto_refresh=False, transient=False) as live, suppress(KeyboardInterrupt):
         while True:
             report = look()

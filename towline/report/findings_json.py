@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 from towline.checks.finding import Report, counts
 from towline.report.groups import sentence
+from towline.text.printable import json_text
 
 
 def row(report: Report) -> dict[str, object]:
@@ -21,4 +21,4 @@ def row(report: Report) -> dict[str, object]:
 
 def text(report: Report) -> str:
     """The same as text that can be written as UTF-8, whatever bytes the server's answers held."""
-    return json.dumps(row(report), indent=2, ensure_ascii=False).encode(errors="replace").decode() + "\n"
+    return json_text(row(report)) + "\n"

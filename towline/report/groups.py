@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from towline.checks.finding import RESULTS, Finding, Report, Result, counts
-from towline.text.printable import printable
+from towline.text.printable import one_line, printable
 
 WORDS: dict[Result, str] = {
     "pass": "passed",
@@ -73,18 +73,15 @@ def _places(finding: Finding) -> tuple[tuple[str, ...], ...]:
 def _printable(finding: Finding) -> Finding:
     return replace(
         finding,
-        id=_line(finding.id),
-        host=_line(finding.host),
-        stack=_line(finding.stack),
-        service=_line(finding.service),
-        sentence=_line(sentence(finding)),
+        id=one_line(finding.id),
+        host=one_line(finding.host),
+        stack=one_line(finding.stack),
+        service=one_line(finding.service),
+        sentence=one_line(sentence(finding)),
         evidence=printable(finding.evidence).strip("\n"),
         hint=printable(finding.hint).strip(),
+        because=one_line(finding.because),
     )
-
-
-def _line(text: str) -> str:
-    return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 def sentence(finding: Finding) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from towline.deploy.planning.plan import Plan
 from towline.facts.running_project import RunningProject
 
 
-def row(plan: Plan, host: str) -> dict[str, object]:
-    """One object of `inv plan --format=json`."""
+def row(plan: Plan, host: str, redact: Callable[[str], str] = str) -> dict[str, object]:
+    """One object of `inv plan --format=json`; `redact` blots secrets out of its sentences."""
     changes = plan.changes
     return {
         "stack": plan.stack,
@@ -19,7 +21,7 @@ def row(plan: Plan, host: str) -> dict[str, object]:
             for kind, entries in (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
         },
         "services": [
-            {"name": service.name, "action": service.action, "reasons": list(service.reasons)}
+            {"name": service.name, "action": service.action, "reasons": list(map(redact, service.reasons))}
             for service in plan.services
         ],
         "images": {"pull": list(plan.additions.images)},
@@ -28,8 +30,8 @@ def row(plan: Plan, host: str) -> dict[str, object]:
         "steps": [] if plan.empty else [step.name for step in plan.steps],
         "seconds_last": plan.last_seconds,
         "running": _running(plan.running),
-        "drift": [{"service": drift.service, "sentence": drift.sentence} for drift in plan.drift],
-        "risks": [{"name": risk.name, "sentence": risk.sentence, "stops": risk.stops} for risk in plan.risks],
+        "drift": [{"service": drift.service, "sentence": redact(drift.sentence)} for drift in plan.drift],
+        "risks": [{"name": risk.name, "sentence": redact(risk.sentence), "stops": risk.stops} for risk in plan.risks],
     }
 
 

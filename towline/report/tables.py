@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+
+from towline.text.printable import json_text, one_line
 
 Row = Mapping[str, object]
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    return json.dumps(rows, indent=2, ensure_ascii=False)
+    return json_text(rows)
 
 
 def as_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -27,7 +28,7 @@ def as_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "-"
+        return one_line(", ".join(map(str, value))) or "-"
     if isinstance(value, bool):
         return "yes" if value else "-"
-    return str(value) if value not in ("", None) else "-"
+    return one_line(str(value)) if value not in ("", None) else "-"

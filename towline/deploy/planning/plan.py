@@ -40,6 +40,7 @@ class Options:
 class Plan:
     """One run on the server. previous: the release that is restored when it fails, '' when there is none.
 
+    base: the release whose unchanged files are linked, '' when all are sent.
     uploads: entries whose content is sent or linked; links: path → file on the server to hard-link; drop: paths that the new
     release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
     risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs without a release) are
@@ -51,6 +52,7 @@ class Plan:
     run: str
     release: str
     previous: str
+    base: str = ""
     strategy: str = ""
     changes: Changes = field(default_factory=Changes)
     uploads: tuple[Entry, ...] = ()
@@ -71,11 +73,6 @@ class Plan:
     def new_release(self) -> bool:
         """Whether a release has to be uploaded; not when the stack's files are those of the live release."""
         return self.release != self.previous
-
-    @property
-    def base(self) -> str:
-        """The release on the server whose unchanged files the new one shares, '' for none."""
-        return "" if self.previous == RELEASE_ZERO else self.previous
 
     @property
     def empty(self) -> bool:
@@ -119,6 +116,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         run=run,
         release=release,
         previous=current.previous,
+        base=fact.current if fact.manifest else "",
         strategy=strategy,
         changes=changes,
         services=services,

@@ -1,14 +1,20 @@
 #!/bin/sh
-# prune.sh ROOT STACK PROJECT yes|no: removes releases that going back does not need: those that are neither live nor
+# prune.sh ROOT STACK PROJECT yes|no BY: removes releases that going back does not need: those that are neither live nor
 # the good one before it nor release 0, with the tags of their images. With `no` it only names them. Reads and writes
-# ROOT/.towline/STACK. Prints a line `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom.
+# ROOT/.towline/STACK. Prints a line `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom. While it
+# removes, it holds the lock of the stack; `holder` there says so to a deploy that finds it locked.
 set -u
 home=$1/.towline/$2 project=$3 really=$4
 [ -d "$home/releases" ] || exit 0
 [ ! -s "$home/held" ] || { printf 'locked: %s\n' "$(head -n 1 "$home/held")" >&2; exit 4; }
 exec 9>>"$home/lock"
-if command -v flock >/dev/null 2>&1; then flock -n 9; else [ ! -d "$home/lock.d" ]; fi ||
-    { echo "a deploy is running" >&2; exit 4; }
+if [ "$really" != yes ]; then :
+elif command -v flock >/dev/null 2>&1; then flock -n 9; else [ ! -d "$home/lock.d" ]; fi ||
+    { printf 'locked: %s\n' "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')" >&2; exit 4; }
+if [ "$really" = yes ]; then
+    trap 'grep -qx "pid $$" "$home/holder" && rm -f "$home/holder"' EXIT
+    printf 'prune\nby %s\nsince %s\npid %s\n' "$5" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
+fi
 for folder in "$home"/releases/*/; do
     id=${folder%/} id=${id##*/}
     # no outcome: it is being received, or about to run

@@ -86,11 +86,12 @@ try_lock() {
     mkdir "$home/lock.d" 2>/dev/null && printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"
 }
 
-holder_text() { # run ID by WHO since WHEN, at 'STEP'
+holder_text() { # run ID by WHO since WHEN, at 'STEP'; or, of prune.sh: prune by WHO since WHEN
     held=$(tr '\n' ' ' <"$home/holder" 2>/dev/null)
     running=$(sed -n 's/^run //p' "$home/holder" 2>/dev/null)
+    [ -n "$running" ] || { printf '%s\n' "${held:-another run}"; return; }
     at=$(last_step "$home/run/$running")
-    printf "%s at '%s'\n" "${held:-another run}" "${at:-the start}"
+    printf "%s at '%s'\n" "$held" "${at:-the start}"
 }
 
 take_lock() {
