@@ -24,6 +24,7 @@ def row(plan: Plan, host: str) -> dict[str, object]:
         "images": {"pull": list(plan.additions.images)},
         "networks": {"create": list(plan.additions.networks)},
         "volumes": {"create": list(plan.additions.volumes)},
+        "before": [{"service": command.service, "command": list(command.command)} for command in plan.before],
         "steps": [] if plan.empty else [step.name for step in plan.steps],
         "seconds_last": plan.last_seconds,
         "drift": [{"service": drift.service, "sentence": drift.sentence} for drift in plan.drift],

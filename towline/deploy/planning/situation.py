@@ -47,6 +47,10 @@ class CurrentState:
     drift: DriftFact = field(default_factory=DriftFact)
     disk: DiskFact | None = None
 
+    def runs(self, project: str) -> bool:
+        """Whether the host has a container of the Compose project."""
+        return any(container.project == project for container in self.inventory.containers)
+
     @property
     def release(self) -> Release | None:
         """The live release; None when there is none, or none whose model was kept."""
