@@ -333,6 +333,7 @@ tell_jobs() { # of $scratch/verdicts: an event for each, every 10 s
 
 # What a run that has failed leaves half-way: the one-shots that it has started, and that are still at work.
 tell_cut_jobs() {
+    [ -e "$run/before" ] || return 0
     began_at=$(whole_uptime)
     read_states || return 0
     judge_states | grep "^job$tab" | while IFS=$tab read -r _ service container _ id elapsed _; do
@@ -343,6 +344,7 @@ tell_cut_jobs() {
 
 # Writes an event with the services that run, and prints them.
 tell_running() {
+    [ -e "$run/before" ] || return 0
     read_states || : >"$scratch/containers"
     running=$(awk -F"$tab" '$2 == "running" { print $1 ($3 == "unhealthy" ? " (unhealthy)" : "") }' \
         "$scratch/containers" | sort -u | paste -sd , - | sed 's/,/, /g')

@@ -195,7 +195,7 @@ event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
-record_before
+! grep -qE "$tab(start_services |health|downtime )" "$run/steps" || record_before
 ! grep -q "${tab}downtime " "$run/steps" || record_serving
 if run_steps "$run/steps"; then finish deployed; fi
 # A release that once ran healthy stays one to go back to, though this run of it failed.
