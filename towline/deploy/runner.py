@@ -38,7 +38,8 @@ class ProgressView(Protocol):
 class Outcome:
     """How a run ended.
 
-    result: deployed, kept (the old release was never touched), restored, down, locked, or died (the runner was killed).
+    result: deployed, kept (the old release was never touched), restored, partly (not restored, but something runs), down,
+    locked, or died (the runner was killed).
     events: all of them. seconds: what each step took, by name; steps that put things back as `undo.<name>`.
     """
 

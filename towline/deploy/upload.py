@@ -100,7 +100,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "project": plan.project,
         "release": plan.release,
         "previous": plan.previous,
-        "timeout": str(options.timeout),
+        "timeout": str(plan.timeout),
         "keep": str(options.keep_releases),
         "lock_wait": str(options.lock_wait),
         "by": sender(),
@@ -109,6 +109,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         **{f"{name}.sh": script(name) for name in ("runner", *SOURCED, "follow")},
         "drift.sh": script(*COMPARISON, "drift"),
         "settings": shell.assignments(dict(settings)),
+        "services": plan.service_rows,
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),
     }

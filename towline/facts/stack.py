@@ -23,7 +23,7 @@ from towline.ssh.session import Result
 class RunFact:
     """One run of the runner.
 
-    outcome: deployed, kept, restored, down, locked, running, or cut: it was interrupted, so it has no result.
+    outcome: deployed, kept, restored, partly, down, locked, running, or cut: it was interrupted, so it has no result.
     """
 
     id: str

@@ -171,10 +171,9 @@ class DeployView:
             down = ", ".join(
                 f"{name} {seconds:.1f} s" for name, seconds in outcome.downtime.items() if seconds >= LEAST_DOWNTIME
             )
-            self._say(
-                f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {took:.1f} s"
-                + (f"; down: {escape(down)}" if down else "")
-            )
+            self._say(f"  {_verdict(plan, outcome)}, {took:.1f} s" + (f"; down: {escape(down)}" if down else ""))
+            for line in untold_lines(outcome):
+                self._say(f"  {escape(line)}")
             if plan.strategy == "recreate" and max(outcome.downtime.values(), default=0) > LONG_DOWNTIME:
                 self._say(f"  {escape(cheaper_strategies(plan, outcome))}")
         elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
@@ -213,6 +212,24 @@ class DeployView:
     def _on_aside(self, event: Event) -> None:
         self.note(f"{event.values['path']} was changed on the server; kept as {event.values['kept']}")
 
+    def _on_image_gone(self, event: Event) -> None:
+        self.note(f"the image that {event.values['service']} ran with is gone, here and in its registry")
+
+    def _on_known(self, event: Event) -> None:
+        service, why = event.values["service"], event.values["why"]
+        self.note(f"{service} was bad before and this does not change it, so it does not count: {why}")
+
+    def _on_job(self, event: Event) -> None:
+        service, seconds, most = (event.values[key] for key in ("service", "seconds", "limit"))
+        text = f"{service} is at work, {seconds} s of at most {most} s"
+        if self._status and self.console.is_terminal:
+            self._status.update(escape(f"{self._step:<10} {text}"))
+        else:
+            self._say(f"  [dim]· {escape(text)}[/]")
+
+    def _on_cut(self, event: Event) -> None:
+        self.note(f"{event.values['service']} was still at work and is cut half-way, after {event.values['seconds']} s")
+
     def _on_network(self, event: Event) -> None:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
 
@@ -248,6 +265,26 @@ class DeployView:
         if self._status:
             self._status.stop()
             self._status = None
+
+
+def _verdict(plan: Plan, outcome: Outcome) -> str:
+    known = list(dict.fromkeys(event.values["service"] for event in outcome.named("known")))
+    if known:
+        return f"[green]✓ {escape(plan.stack)} runs[/]; as bad as before: {escape(', '.join(known))}"
+    return f"[green]✓ {escape(plan.stack)} runs and is healthy[/]"
+
+
+def untold_lines(outcome: Outcome) -> list[str]:
+    """What the end of a good run cannot say for sure."""
+    watched: dict[str, list[str]] = {}
+    for event in outcome.named("watched"):
+        watched.setdefault(event.values["seconds"], []).append(event.values["service"])
+    lines = [
+        f"{', '.join(names)}: no health check; all that is known is that it did not end within {seconds} s"
+        for seconds, names in watched.items()
+    ]
+    unknown = (event.values["why"] for event in outcome.named("downtime_unknown"))
+    return lines + [f"how long services were down is not known: {why}" for why in unknown]
 
 
 def _failure(event: Event) -> str:

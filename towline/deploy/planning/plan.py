@@ -6,14 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
-from towline.commands.shell import Command
+from towline.commands.shell import Command, quote
 from towline.deploy.planning.additions import Additions
 from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.drift import Drift
 from towline.deploy.planning.inputs import inputs_of, override
 from towline.deploy.planning.services import plan_services, replace_containers
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Risk
-from towline.deploy.planning.strategy import restarts, rolling_back, rolling_notes, rolling_services, signals
+from towline.deploy.planning.strategy import (
+    first_services,
+    pulled_anew,
+    rest_of,
+    restarts,
+    rolling_back,
+    rolling_notes,
+    rolling_services,
+    signals,
+)
+from towline.deploy.planning.waits import service_rows
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import RELEASE_ZERO, Step
@@ -21,14 +31,19 @@ from towline.errors import TowlineError
 from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
+from towline.project.waits import ReleaseCommand
 from towline.text.amounts import size_text
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit."""
+    """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit.
+
+    timeout_given: a person typed it, so it counts more than the stack's own.
+    """
 
     timeout: int = 120
+    timeout_given: bool = False
     keep_releases: int = 5
     cache: bool = False
     lock_wait: int = 0
@@ -45,6 +60,7 @@ class Plan:
     release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
     risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs without a release) are
     for people.
+    timeout: seconds to become healthy; service_rows: the runner's file `services`. before: the release commands.
     """
 
     stack: str
@@ -68,6 +84,9 @@ class Plan:
     lists: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
+    timeout: int = 120
+    service_rows: str = ""
+    before: tuple[ReleaseCommand, ...] = ()
 
     @property
     def new_release(self) -> bool:
@@ -98,15 +117,20 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
     release = run if changes or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
     rolling, live_model = strategy == "rolling", live.model if live else None
+    rolled = rolling_services(services, live_model, new.model) if rolling else {}
     sequence = Sequence(
         project=stack.project,
         release=release,
-        timeout=options.timeout,
         cache=options.cache,
         networks=tuple(sorted(desired.networks)),
         signals=signals(strategy, services),
         restarts=restarts(strategy, services),
-        roll=rolling_services(services, live_model, new.model) if rolling else {},
+        roll=rolled,
+        first=first_services(rolled, services, new.model),
+        rest=rest_of(rolled, services, new.model),
+        pull=pulled_anew(new.model),
+        before=stack.before,
+        nothing_runs=not fact.current and not current.runs(stack.project),
         max_downtime=options.max_downtime,
         zero=_zero(current),
     )
@@ -126,8 +150,11 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         links=_links(fact, new.manifest, sent) if fact.current else {},
         drop=_paths_to_drop(fact.manifest, sent) if fact.current else (),
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
-        undo=_undo(sequence, current, strategy),
-        notes=rolling_notes(services, live_model, new.model) if rolling else (),
+        undo=_undo(sequence, current, strategy, services),
+        notes=(*_before_notes(sequence), *(rolling_notes(services, live_model, new.model) if rolling else ())),
+        timeout=_timeout(stack, options),
+        service_rows=service_rows(stack.waits, (new.model, live_model), services),
+        before=stack.before,
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
 
@@ -146,6 +173,16 @@ def _zero(current: CurrentState) -> Command | None:
         return ()
     origin = current.running.origin
     return origin.folder, origin.env_files, *origin.files
+
+
+def _timeout(stack: Stack, options: Options) -> int:
+    """Typed, else the stack's own, else the settings'."""
+    return options.timeout if options.timeout_given or stack.waits.timeout is None else stack.waits.timeout
+
+
+def _before_notes(sequence: Sequence) -> tuple[str, ...]:
+    when = "after `up`, since nothing runs yet" if sequence.nothing_runs else "before anything stops"
+    return tuple(f"{when}, {command.service} runs `{quote(command.command)}`" for command in sequence.before)
 
 
 def _lists(stack: Stack, release: Release) -> dict[str, str]:
@@ -199,14 +236,16 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
         )
     live_model = live.model if live else None
     rolling = new.model if new and strategy == "rolling" and target.id != RELEASE_ZERO else None
+    rolled = rolling_services(services, live_model, rolling) if rolling else {}
     sequence = Sequence(
         project=stack.project,
         release=target.id,
-        timeout=options.timeout,
         # which files changed is only known of an upload: a signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
         zero=None if target.id == RELEASE_ZERO else _zero(current),
-        roll=rolling_services(services, live_model, rolling) if rolling else {},
+        roll=rolled,
+        first=first_services(rolled, services, rolling),
+        rest=rest_of(rolled, services, rolling),
         max_downtime=options.max_downtime,
     )
     return Plan(
@@ -219,20 +258,32 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
         services=services,
         notes=rolling_notes(services, live_model, rolling) if rolling else (),
         steps=compose.rollback(sequence, down=strategy == "recreate"),
-        undo=_undo(sequence, current, strategy),
+        undo=_undo(sequence, current, strategy, services),
+        timeout=_timeout(stack, options),
+        service_rows=service_rows(stack.waits, (new.model if new else None, live_model), services),
     )
 
 
 _WITHOUT_BUILD = {"rebuild": "recreate"}  # the release has its images
 
 
-def _undo(sequence: Sequence, current: CurrentState, strategy: str) -> tuple[Step, ...]:
+def _undo(
+    sequence: Sequence, current: CurrentState, strategy: str, services: tuple[ServicePlan, ...]
+) -> tuple[Step, ...]:
     if not current.previous:
         return compose.remove(sequence.project)
     if current.previous == RELEASE_ZERO:
-        sequence = replace(sequence, roll={}, restarts=(), signals=())
-    roll = rolling_back(sequence.roll, current.stack.model)
-    restored = replace(sequence, release=current.previous, roll=roll)
+        zero = replace(sequence, release=RELEASE_ZERO, roll={}, first={}, rest=(), restarts=(), signals=())
+        return compose.restore(zero, down=strategy == "recreate")
+    model = current.stack.model
+    rolled = rolling_back(sequence.roll, model)
+    restored = replace(
+        sequence,
+        release=current.previous,
+        roll=rolled,
+        first=first_services(rolled, services, model),
+        rest=rest_of(rolled, services, model),
+    )
     return compose.restore(restored, down=strategy == "recreate")
 
 

@@ -58,13 +58,17 @@ class CurrentState:
     def zero_interrupted(self) -> bool:
         """Whether the first deploy, over what ran before it, was interrupted or could not be undone: that is still kept."""
         last, releases = self.stack.last_run, self.stack.releases
-        unfinished = last is not None and last.outcome in ("cut", "down", "running")
+        unfinished = last is not None and last.outcome in ("cut", "partly", "down", "running")
         return unfinished and not self.stack.current and any(release.id == RELEASE_ZERO for release in releases)
 
     @property
     def previous(self) -> str:
         """What is restored when the deploy fails: the live release, RELEASE_ZERO for what runs without one, '' for nothing."""
         return self.stack.current or (RELEASE_ZERO if self.running or self.zero_interrupted else "")
+
+    def runs(self, project: str) -> bool:
+        """Whether the host has a container of the Compose project."""
+        return any(container.project == project for container in self.inventory.containers)
 
     @property
     def release(self) -> Release | None:

@@ -23,6 +23,9 @@ for folder in "$home"/releases/*/; do
     printf 'release %s %s\n' "$id" "$(du -sk "$folder" | cut -f1)"
     [ "$really" = yes ] || continue
     cut -f1 "$folder/images" 2>/dev/null |
-        while read -r service; do docker rmi "towline/$project/$service:$id" >/dev/null 2>&1; done
+        while read -r service; do
+            kept=towline/$project/$service:$id
+            docker rmi "$kept" "$kept.again" >/dev/null 2>&1
+        done
     rm -rf "$folder"
 done

@@ -136,7 +136,7 @@ up_zero() { # starts what ran, as many of each, and nothing that did not
     [ $# -eq 0 ] || {
         set -- "$@" --
         while IFS=$tab read -r service _; do set -- "$@" "$service"; done <"$home/releases/0/running"
-        (in_live compose up --detach --no-build --pull never --no-deps "$@") || return 1
+        (start_services compose up --detach --no-build --pull never --no-deps "$@") || return 1
     }
     inspect_project "$service_of$tab{{.State.Status}}$tab{{.ID}}" |
         awk -F"$tab" 'FILENAME == ARGV[1] { ran[$1]; next } FILENAME == ARGV[2] { had[$1]; next }

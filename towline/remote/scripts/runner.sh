@@ -6,15 +6,17 @@
 #   settings       shell assignments: stack, project, release, previous, timeout, keep, lock_wait, by
 #   steps, undo    a row `NAME SECONDS COMMAND` each, separated by tabs; 0 seconds: no limit. COMMAND is shell text, and
 #                  may begin with a function of the scripts that are sourced below
+#   services       see health.sh
 # Writes there
 #   events         a JSON object a line: t (the server's uptime, seconds), event, and what belongs to that event
 #   output         what the commands print
 #   release        the id of the release that it is about
-#   touched, applied, serving    see live.sh and engine.sh
+#   touched, applied, before, serving    see live.sh, health.sh and downtime.sh
 #   scratch/       intermediate files; gone at the end
 #   result         at last, one of deployed, kept (the old release was never touched), restored (put back, healthy),
-#                  down; or, before anything was done, locked (another run has the stack) or stale (another run deployed
-#                  since the plan was made)
+#                  partly (putting it back failed, but something of the stack runs), down (nothing does); or, before
+#                  anything was done, locked (another run has the stack) or stale (another run deployed since the plan
+#                  was made)
 # and in ROOT/.towline/STACK `lock`, which this process and those that it started hold by flock, so that it cannot go
 # stale (without flock: the folder lock.d with the file owner), and `holder`, which says who that is. A file `held`
 # there is a person's lock: its first line says whose.
@@ -30,6 +32,8 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./runs.sh
 . ./live.sh
 . ./engine.sh
+. ./health.sh
+. ./downtime.sh
 . ./roll.sh
 . ./releases.sh
 . ./release_zero.sh
@@ -144,7 +148,7 @@ run_steps() { # FILE: 1 at the first step that fails, its name in $step
         wait_for_child "$seconds"
         if [ "$code" -eq 0 ]; then step_event "done"; continue; fi
         if [ -n "$cancelled" ]; then step_event cancelled
-        elif [ -n "$overdue" ]; then step_event overdue
+        elif [ -n "$overdue" ] || [ "$code" -eq 124 ]; then step_event overdue
         else step_event failed; fi
         return 1
     done 3<"$1"
@@ -181,8 +185,10 @@ restore() {
     fi
     event restore after "$failed" release "${previous:-nothing}"
     trap : TERM INT      # what puts things back is not cancelled (and, unlike '', this is not inherited)
+    tell_cut_jobs
+    undoing=yes
     if run_steps "$run/undo"; then finish restored; fi
-    finish down
+    if [ -n "$(tell_running)" ]; then finish partly; else finish down; fi
 }
 
 trap cancel TERM INT
@@ -192,6 +198,7 @@ event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
+! grep -qE "$tab(start_services |health|downtime )" "$run/steps" || record_before
 ! grep -q "${tab}downtime " "$run/steps" || record_serving
 if run_steps "$run/steps"; then finish deployed; fi
 # A release that once ran healthy stays one to go back to, though this run of it failed.
