@@ -73,8 +73,10 @@ limit_functions='
     function larger(a, b) { return a + 0 > b + 0 ? a + 0 : b + 0 }
     function own_limit(times,  part) {      # what its health check may take, with the defaults of Docker
         if (times == "-" || split(times, part, " ") < 4) return 0
-        return (part[1] + (part[2] + 0 ? part[2] : 30e9) * (part[3] + 0 ? part[3] : 3) +
-            (part[4] + 0 ? part[4] : 30e9)) / 1e9
+        if (part[2] + 0 == 0) part[2] = 30e9
+        if (part[3] + 0 == 0) part[3] = 3
+        if (part[4] + 0 == 0) part[4] = 30e9
+        return (part[1] + part[2] * part[3] + part[4]) / 1e9
     }
 '
 # shellcheck disable=SC2016
@@ -179,7 +181,7 @@ health() { # [SERVICE]: waits until every container (of SERVICE) is good. 1: one
             sleep 1
             continue
         fi
-        judge_states >"$scratch/verdicts"
+        judge_states >"$scratch/verdicts" || return 1
         tell_jobs
         if grep -q '^bad' "$scratch/verdicts"; then report_unhealthy bad; return 1; fi
         if ! grep -qvE '^(good|known)' "$scratch/verdicts"; then report_good; return; fi
