@@ -259,7 +259,7 @@ def test_full_disk_leaves_nothing(server: Server) -> None:
     command = (
         *server.shell.sh,
         "-c",
-        script("receive"),
+        script("saving", "receive"),
         "towline",
         str(server.root),
         "web",

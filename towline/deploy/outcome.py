@@ -7,7 +7,7 @@ from towline.deploy.runner import Outcome
 from towline.engines.steps import RELEASE_ZERO
 from towline.errors import DeployFailed, DeployRolledBack, LockHeld, TowlineError
 
-RESULTS = ("deployed", "kept", "restored", "partly", "partly", "down", "locked", "stale", "died")
+RESULTS = ("deployed", "kept", "restored", "partly", "down", "locked", "stale", "died")
 
 
 def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:

@@ -42,7 +42,7 @@ def upload_release(connection: Connection, tree: WorkingTree, plan: Plan) -> Upl
     """
     before, start = connection.ledger.bytes_up, time.monotonic()
     words = (connection.host.root, plan.stack, plan.release, plan.base or "-", tree.manifest.digest)
-    command = shell.script(script("receive"), *words)
+    command = shell.script(script("saving", "receive"), *words)
     result = connection.upload(release_stream(tree.stack, tree.manifest, plan), command)
     if not result.ok:
         raise RemoteFailed(

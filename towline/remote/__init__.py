@@ -9,9 +9,11 @@ from importlib.resources import files
 COMPARISON = ("containers", "live_files", "comparison")
 # what runner sources; it lies beside them
 SOURCED = (
+    "saving",
     "containers",
     "live_files",
     "runs",
+    "placing",
     "live",
     "engine",
     "health",

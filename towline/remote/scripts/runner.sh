@@ -27,9 +27,11 @@ run=$(pwd)
 stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 # shellcheck source=/dev/null
 . ./settings
+. ./saving.sh
 . ./containers.sh
 . ./live_files.sh
 . ./runs.sh
+. ./placing.sh
 . ./live.sh
 . ./engine.sh
 . ./health.sh
