@@ -16,8 +16,14 @@ def command(root: str) -> Command:
 
 def tell(result: Result, note: Callable[[str], None]) -> None:
     """Say of each at which step it was interrupted and how to mend it."""
-    for stack, run, step in (line.split() for line in result.out.splitlines()):
+    for stack, run, step in parse(result):
         note(sentence(stack, run, step))
+
+
+def parse(result: Result) -> list[tuple[str, str, str]]:
+    """Stack, run and step of each, from the result of `command()`."""
+    rows = (line.split("\t") for line in result.out.split("\n"))
+    return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
 
 
 def sentence(stack: str, run: str, step: str) -> str:

@@ -46,8 +46,10 @@ class ReleaseFact:
 
 @dataclass(frozen=True)
 class StackFact:
-    """`now` is the server's clock, UTC, as a release's id begins. `current` and `before` are the live good release and the good one
-    before it; `holder` and `held` say who locks; '' for none."""
+    """`now` is the server's clock, UTC, as a release's id begins; `newest` the highest id of a release or a run.
+
+    `current` and `before` are the live good release and the good one before it; `holder` and `held` say who locks; '' for none.
+    """
 
     now: str
     live: bool
@@ -59,6 +61,7 @@ class StackFact:
     releases: tuple[ReleaseFact, ...] = ()
     manifest: Manifest | None = None
     model: Model | None = None
+    newest: str = ""
 
     @property
     def running(self) -> RunFact | None:
@@ -87,6 +90,7 @@ def parse(results: list[Result]) -> StackFact:
         held=first["held"][1] if "held" in first else "",
         last_run=RunFact(*run[1:5]) if run else None,
         releases=tuple(_release(word) for word in words if word[0] == "release"),
+        newest=_none_if_dash(first["newest"][1]),
         manifest=live.manifest,
         model=live.model,
     )

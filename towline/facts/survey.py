@@ -130,7 +130,7 @@ def parse(results: Sequence[Result], stacks: Sequence[Stack], asked: tuple[float
         ),
         containers=tuple(sorted(containers, key=lambda container: container.name)),
         stacks=_with_certificates(
-            _stacks(rows, stacks, dict(line.split()[:2] for line in runs.out.splitlines())),
+            _stacks(rows, stacks, {stack: run for stack, run, _ in interrupted.parse(runs)}),
             {row[1]: der for row in rows if row[0] == "cert" and (der := _der(row[2]))},
             containers,
         ),

@@ -40,12 +40,16 @@ class DesiredState:
 
 @dataclass(frozen=True)
 class CurrentState:
-    """What one session reads on the host before a deploy. disk: None when its free space is not known."""
+    """What one session reads on the host before a deploy. disk: None when its free space is not known.
+
+    token: a random text of this client's, which makes the run's id its own.
+    """
 
     stack: StackFact
     inventory: Inventory = field(default_factory=Inventory)
     drift: DriftFact = field(default_factory=DriftFact)
     disk: DiskFact | None = None
+    token: str = ""
 
     @property
     def release(self) -> Release | None:

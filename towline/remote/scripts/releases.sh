@@ -56,10 +56,13 @@ keep_release() {
     remove_old_runs
 }
 
-names_in() { for path in "$1"/*/; do path=${path%/}; printf '%s\n' "${path##*/}"; done; }      # FOLDER: its folders
-
-remove_old_releases() { # all but the newest $keep, with the tags of their images
-    names_in "$home/releases" | grep -v '\.part$' | sort -r | tail -n "+$((keep + 1))" >"$scratch/old"
+remove_old_releases() { # all but the newest $keep that have run, with the tags of their images
+    newest_first "$home/releases" | while read -r id; do
+        case $id in *.part) continue ;; esac
+        # without an outcome it is about to run: it does not count, but one older than all that are kept never will
+        [ "$keep" -gt 0 ] || printf '%s\n' "$id"
+        [ ! -e "$home/releases/$id/outcome" ] || keep=$((keep - 1))
+    done >"$scratch/old"
     while read -r id; do
         [ "$id" = "$release" ] || [ "$id" = "$(cat "$home/before" 2>/dev/null)" ] && continue
         while IFS=$tab read -r service _ _; do
@@ -69,8 +72,10 @@ remove_old_releases() { # all but the newest $keep, with the tags of their image
     done <"$scratch/old"
 }
 
-remove_old_runs() { # all but the newest 10
-    names_in "$home/run" | sort -r | tail -n +11 | while read -r id; do rm -rf "$home/run/${id:?}"; done
+remove_old_runs() { # all but the newest 10, and never one that is at work: least of all this one
+    newest_first "$home/run" | tail -n +11 | while read -r id; do
+        [ "$id" = "${run##*/}" ] || is_running "$home/run/$id" || rm -rf "$home/run/${id:?}"
+    done
 }
 
 restore_images() { # RELEASE, whose files are live: gives its images their names back
