@@ -18,7 +18,7 @@ import paramiko
 from fabric import Connection as FabricConnection
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
-from towline.commands.shell import Command, limited, quote
+from towline.commands.shell import Command, for_login_shell, limited
 from towline.errors import ConnectionFailed, ConnectionLost, ForwardingForbidden, SessionRefused
 from towline.project.settings import Host
 from towline.ssh import batch as batches
@@ -107,7 +107,7 @@ class Connection:
         channel = self._open_channel(name)
         self.ledger.session_opened(name)
         try:
-            channel.exec_command(quote(command))
+            channel.exec_command(for_login_shell(command))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
             raise ConnectionLost(

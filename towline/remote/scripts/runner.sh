@@ -18,7 +18,7 @@
 # and in ROOT/.towline/STACK `lock`, which this process and those that it started hold by flock, so that it cannot go
 # stale (without flock: the folder lock.d with the file owner), and `holder`, which says who that is. A file `held`
 # there is a person's lock: its first line says whose.
-# shellcheck disable=SC1091,SC2015,SC2034,SC2154,SC2317  # the scripts are beside it; steps call functions by name, with eval
+# shellcheck disable=SC1091,SC2015,SC2034,SC2154,SC2317  # the scripts are beside it; steps call functions, with eval
 set -u
 umask 022
 run=$(pwd)
