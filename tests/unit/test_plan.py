@@ -25,7 +25,7 @@ from towline.errors import TowlineError
 from towline.facts.compose_model import Model
 from towline.facts.container import Container
 from towline.facts.inventory import Inventory
-from towline.facts.stack import ReleaseFact, RunFact, StackFact
+from towline.facts.stack import ReleaseFact, StackFact
 from towline.project.catalog import Stack
 from towline.project.settings import Strategy
 from towline.project.waits import ReleaseCommand, Waits
@@ -286,15 +286,34 @@ def test_file_that_becomes_a_folder_is_dropped() -> None:
 # --- ids ------------------------------------------------------------------------------------------------------------------
 
 
-def test_run_id_is_the_server_s_clock() -> None:
-    assert run_id(RUNNING) == RUNNING.now
+def test_run_id_is_the_server_s_clock_and_the_client_s_token() -> None:
+    assert run_id(RUNNING, "c0ffee") == "20261123-120000-c0ffee"
+    made = plan_deploy(DesiredState(STACK, Release(MODEL, OLD)), CurrentState(RUNNING, token="c0ffee"), Options())
+    assert made.run == "20261123-120000-c0ffee"
+    assert plan_rollback(STACK, CurrentState(RUNNING, token="c0ffee"), BACK, Options()).run == made.run
 
 
-def test_run_id_is_not_one_of_a_release_or_of_the_last_run() -> None:
-    fact = replace(RUNNING, releases=(ReleaseFact(RUNNING.now, "failed"),))
-    assert run_id(fact) == f"{RUNNING.now}-2"
-    fact = replace(fact, last_run=RunFact(f"{RUNNING.now}-2", "kept", "pull", "r"))
-    assert run_id(fact) == f"{RUNNING.now}-3"
+@pytest.mark.parametrize(
+    "newest",
+    [
+        "20261123-120000-zzzzzz",  # in the same second
+        "20261123-120000-2",  # as ids were written before
+        "20261123-120000.part",
+        "20261123-235959-0badca",  # the clock went back
+        "20990101-000020-0badca",
+        "99991231-235959-0badca",
+        "20261123-120099-0badca",  # counted on from there
+    ],
+)
+def test_run_id_is_higher_than_every_other_whatever_the_clock_says(newest: str) -> None:
+    made = run_id(replace(RUNNING, newest=newest), "000000")
+    assert made > newest
+    assert len(made) == len("20261123-120000-000000")
+    assert run_id(replace(RUNNING, newest=made), "000000") > made
+
+
+def test_run_id_is_the_clock_s_where_the_newest_is_older() -> None:
+    assert run_id(replace(RUNNING, newest="20261123-115959-ffffff"), "0") == "20261123-120000-0"
 
 
 # --- a rollback -----------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_state_that_is_not_told_is_one_line(said: str) -> None:
 
 
 def test_folders_of_other_people_are_no_interrupted_deploys() -> None:
-    result = Result(0, "my files 2026 down\n\nx\nweb r1 up\n\u2028 a\n".encode())
+    result = Result(0, "my files\t2026\tdown\tx\n\nx\nweb\tr1\tup\n\u2028 a\n".encode())
     assert interrupted.parse(result) == [("web", "r1", "up")]
 
 

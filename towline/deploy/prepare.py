@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -61,7 +62,11 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
     if problem:
         raise problem
     return CurrentState(
-        stacks.parse(stack_results), inventory.parse(inventory_results, images), drift.parse(live), disk.parse(free)
+        stacks.parse(stack_results),
+        inventory.parse(inventory_results, images),
+        drift.parse(live),
+        disk.parse(free),
+        token=secrets.token_hex(3),
     )
 
 

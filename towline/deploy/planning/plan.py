@@ -113,7 +113,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
     services = plan_services(live, new, stack.reload, labels)
     if current.running and live is None:
         services = replace_containers(current.running.services, services)
-    run = run_id(fact)
+    run = run_id(fact, current.token)
     release = run if changes or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
     rolling, live_model = strategy == "rolling", live.model if live else None
@@ -251,7 +251,7 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
     return Plan(
         stack=stack.name,
         project=stack.project,
-        run=run_id(fact),
+        run=run_id(fact, current.token),
         release=target.id,
         previous=current.previous,
         strategy="rollback",
@@ -296,11 +296,17 @@ def _release_before(fact: StackFact, name: str) -> str:
     return max(good)
 
 
-def run_id(fact: StackFact) -> str:
-    """A new id: the server's time, followed by a number when there is a run of that second already."""
-    taken = {release.id for release in fact.releases} | ({fact.last_run.id} if fact.last_run else set())
-    candidates = [fact.now, *(f"{fact.now}-{number}" for number in range(2, 100))]
-    return next(name for name in candidates if name not in taken)
+def run_id(fact: StackFact, token: str = "") -> str:
+    """A new id, higher than every other one there: the server's time, the client's `token` behind it.
+
+    Where the clock went back, or two runs begin within one second, the highest time that is there counts on. Two clients that
+    read the same state get the same time, and their tokens keep them apart.
+    """
+    time = int(fact.now.replace("-", ""))
+    if fact.newest:
+        time = max(time, int(fact.newest[: len("20261123-120000")].replace("-", "")) + 1)
+    digits = f"{time:014}"
+    return "-".join(part for part in (digits[:8], digits[8:], token) if part)
 
 
 def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:

@@ -46,12 +46,14 @@ class CurrentState:
     """What one session reads on the host before a deploy. disk: None when its free space is not known.
 
     running: the project, when it runs without a release; `stack` then has its model and manifest.
+    token: a random text of this client's, which makes the run's id its own.
     """
 
     stack: StackFact
     inventory: Inventory = field(default_factory=Inventory)
     drift: DriftFact = field(default_factory=DriftFact)
     disk: DiskFact | None = None
+    token: str = ""
     running: RunningProject | None = None
 
     @property

@@ -71,10 +71,13 @@ keep_release() {
     remove_old_runs
 }
 
-names_in() { for path in "$1"/*/; do path=${path%/}; printf '%s\n' "${path##*/}"; done; }      # FOLDER: its folders
-
-remove_old_releases() { # all but release 0 and the newest $keep, with the tags of their images
-    names_in "$home/releases" | grep -v -e '\.part$' -e '^0$' | sort -r | tail -n "+$((keep + 1))" >"$scratch/old"
+remove_old_releases() { # all but release 0 and the newest $keep that have run, with the tags of their images
+    newest_first "$home/releases" | while read -r id; do
+        case $id in 0 | *.part) continue ;; esac
+        # without an outcome it is about to run: it does not count, but one older than all that are kept never will
+        [ "$keep" -gt 0 ] || printf '%s\n' "$id"
+        [ ! -e "$home/releases/$id/outcome" ] || keep=$((keep - 1))
+    done >"$scratch/old"
     while read -r id; do
         [ "$id" = "$release" ] || [ "$id" = "$(cat "$home/before" 2>/dev/null)" ] && continue
         while IFS=$tab read -r service _ _; do
@@ -84,8 +87,10 @@ remove_old_releases() { # all but release 0 and the newest $keep, with the tags 
     done <"$scratch/old"
 }
 
-remove_old_runs() { # all but the newest 10
-    names_in "$home/run" | sort -r | tail -n +11 | while read -r id; do rm -rf "$home/run/${id:?}"; done
+remove_old_runs() { # all but the newest 10, and never one that is at work: least of all this one
+    newest_first "$home/run" | tail -n +11 | while read -r id; do
+        [ "$id" = "${run##*/}" ] || is_running "$home/run/$id" || rm -rf "$home/run/${id:?}"
+    done
 }
 
 # Gives the images of a release their names back, by what was noted of them: a tag may have moved on since. Where an

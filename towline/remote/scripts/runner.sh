@@ -15,12 +15,12 @@
 #   scratch/       intermediate files; gone at the end
 #   result         at last, one of deployed, kept (the old release was never touched), restored (put back, healthy),
 #                  partly (putting it back failed, but something of the stack runs), down (nothing does); or, before
-#                  anything was done, locked (another run has the stack) or stale (another run deployed since the plan
-#                  was made)
+#                  anything was done, locked (another run has the stack) or stale (another run was at work since the
+#                  plan was made)
 # and in ROOT/.towline/STACK `lock`, which this process and those that it started hold by flock, so that it cannot go
 # stale (without flock: the folder lock.d with the file owner), and `holder`, which says who that is. A file `held`
 # there is a person's lock: its first line says whose.
-# shellcheck disable=SC1091,SC2034,SC2154,SC2317  # the scripts are beside it; steps call functions by name, with eval
+# shellcheck disable=SC1091,SC2015,SC2034,SC2154,SC2317  # the scripts are beside it; steps call functions, with eval
 set -u
 umask 022
 run=$(pwd)
@@ -51,17 +51,50 @@ unset COMPOSE_DISABLE_ENV_FILE
 
 uptime_now() { read -r up _ </proc/uptime; printf '%s\n' "$up"; }
 
-json_text() { # TEXT
-    printf '"'
-    printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g'
-    printf '"'
+# Prints `,"KEY":"VALUE"` for each pair in plain ASCII, whatever bytes the values hold. A line feed and a tab become
+# blanks; what is not UTF-8, and control characters, become U+FFFD. `od -b`, since every od has it, and not every awk
+# takes each byte for a character.
+json_members() { # [KEY VALUE]…
+    [ $# -eq 0 ] || printf '%s\000' "$@" | od -v -b | awk '
+        function bad() { printf "\\ufffd"; more = 0 }
+        function put(code) {
+            if (code < least || code < 160 || (code >= 55296 && code < 57344) || code > 1114111) bad()
+            else if (code < 65536) printf "\\u%04x", code
+            else printf "\\u%04x\\u%04x", 55296 + int((code - 65536) / 1024), 56320 + code % 1024
+        }
+        function take(byte) {
+            if (more) {
+                if (byte >= 128 && byte < 192) {
+                    code = code * 64 + byte - 128
+                    if (!--more) put(code)
+                    return
+                }
+                bad()
+            }
+            if (!byte) printf "%s", (texts++ % 2) ? "\"" : "\":\""
+            else if (byte < 128) printf "%s", (byte in shown) ? shown[byte] : "\\ufffd"
+            else if (byte >= 194 && byte < 224) { more = 1; code = byte - 192; least = 128 }
+            else if (byte >= 224 && byte < 240) { more = 2; code = byte - 224; least = 2048 }
+            else if (byte >= 240 && byte < 245) { more = 3; code = byte - 240; least = 65536 }
+            else bad()
+        }
+        BEGIN {
+            for (n = 0; n < 256; n++) number[sprintf("%03o", n)] = n
+            for (n = 32; n < 127; n++) shown[n] = sprintf("%c", n)
+            shown[34] = "\\\""; shown[92] = "\\\\"; shown[9] = shown[10] = " "
+        }
+        {
+            for (field = 2; field <= NF; field++) {
+                if (starts == texts / 2) { printf ",\""; starts++ }
+                take(number[$field])
+            }
+        }'
 }
 
 event() { # NAME [KEY VALUE]…
     line="{\"t\":$(uptime_now),\"event\":\"$1\""
     shift
-    while [ $# -gt 1 ]; do line="$line,\"$1\":$(json_text "$2")"; shift 2; done
-    printf '%s}\n' "$line" >>"$run/events"
+    printf '%s%s}\n' "$line" "$(json_members "$@")" >>"$run/events"
 }
 
 finish() { # OUTCOME
@@ -100,6 +133,13 @@ holder_text() { # run ID by WHO since WHEN, at 'STEP'; or, of prune.sh: prune by
     printf "%s at '%s'\n" "$held" "${at:-the start}"
 }
 
+is_overtaken() { # a run with a higher id has done something since: the id must tell which run was the last
+    newest_first "$home/run" | while read -r id; do
+        [ "$id" != "${run##*/}" ] || exit 1
+        [ -z "$(last_step "$home/run/$id")" ] || exit 0
+    done
+}
+
 take_lock() {
     exec 9>>"$home/lock"
     waited=0
@@ -122,7 +162,7 @@ take_lock() {
     done
     locked=yes
     case $previous in 0) deployed='' ;; *) deployed=$previous ;; esac      # release 0 was never deployed
-    [ "$(cat "$home/current" 2>/dev/null)" = "$deployed" ] || refuse stale
+    [ "$(cat "$home/current" 2>/dev/null)" = "$deployed" ] && ! is_overtaken || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
@@ -196,6 +236,7 @@ restore() {
 trap cancel TERM INT
 trap '' HUP PIPE
 begun=$(uptime_now)
+printf '%s\n' $$ >"$run/pid"     # before the first event: a run with events and without a process was interrupted
 event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
