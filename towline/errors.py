@@ -8,6 +8,7 @@ TowlineError                     1
     HostUnreachable                  refused, reset, timed out; retried before it is raised
     HostKeyUnknown                   in no known_hosts file: refused, never retried
     HostKeyChanged                   differs from the pinned one: refused, never retried
+    HostKeyRevoked                   marked @revoked: refused, never retried
     AuthenticationRefused            never retried
     SessionRefused                   the server's MaxSessions stayed in use for 30 s
     ConnectionLost                   the connection was lost while a command may have run
@@ -73,6 +74,10 @@ class HostKeyUnknown(ConnectionFailed):
 
 class HostKeyChanged(ConnectionFailed):
     """The host's key differs from the pinned one."""
+
+
+class HostKeyRevoked(ConnectionFailed):
+    """A known_hosts file says that the host's key is not to be trusted any more."""
 
 
 class AuthenticationRefused(ConnectionFailed):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -237,6 +241,74 @@ def test_secrets_of_a_stack_s_env_are_redacted(project: Project) -> None:
     for text in (ran.out, ran.err, (project.top / "found.json").read_text()):
         assert "hunter22" not in text
     assert "say [secret]" in ran.out
+
+
+COMMANDS = (
+    "command: 'sleep 1; echo $DB_PASSWORD; false'",
+    "command: 'sleep 1; echo \"${DB_PASSWORD}\"', contains: $DB_PASSWORD",
+    "command: [sh, -c, 'sleep 1; echo $1 ${DB_PASSWORD}; exit 3', name, '${DB_PASSWORD}'], exit_code: 3",
+)
+
+
+def test_value_of_a_variable_is_in_no_command_line_and_in_no_id(project: Project) -> None:
+    project.deployed()
+    project.stack("web", *(f"{{{command}}}" for command in COMMANDS))
+    (project.top / "stacks/web/.env").write_text("DB_PASSWORD=hunt%er22\n")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(project.report, "test-infra", "--only=*.check.command*")
+        seen: set[bytes] = set()
+        while not running.done():
+            seen |= set(command_lines())
+        ran, results, _ = running.result()
+    assert list(results.values()) == ["fail", "pass", "pass"]
+    assert all("$DB_PASSWORD" in name for name in results)
+    assert [words for words in seen if b"er22" in words] == []
+    assert any(b"TOWLINE_TEXT" in words for words in seen)
+    for text in (ran.out, ran.err, (project.top / "found.json").read_text()):
+        assert "er22" not in text
+
+
+def command_lines() -> Iterator[bytes]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield (folder / "cmdline").read_bytes()
+
+
+# ------------------------------------------------------------------------------------- files and streams that take nothing
+
+
+def test_report_that_cannot_be_written_takes_no_finding_and_no_other_report(project: Project) -> None:
+    ran = project.towline("test-infra", "--json=/dev/full", "--html=found.html", "--ledger=/dev/full")
+    assert ran.code == 1
+    assert "checks:" in ran.out
+    errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        f"error: {name}=/dev/full: cannot be written: No space left on device" for name in ("--json", "--ledger")
+    ]
+    assert (project.top / "found.html").stat().st_size > 1000
+    assert "Traceback" not in ran.err
+
+
+def test_report_that_cannot_be_written_fails_a_run_without_failures(project: Project) -> None:
+    project.deployed()
+    words = ("test-infra", "--only=*.check.users")
+    assert project.towline(*words).code == 0
+    assert project.towline(*words, "--junit=/dev/full").code == 1
+
+
+@pytest.mark.parametrize("option", ["--ledger", "--json", "--html", "--junit"])
+def test_file_that_cannot_be_made_is_told_before_any_connection(project: Project, option: str) -> None:
+    ran = project.towline("test-infra", f"{option}=/proc/x")
+    assert (ran.code, ran.out) == (2, "")
+    assert re.fullmatch(rf"error: {option}=/proc/x: cannot be written: [^\n]+\n", ran.err)
+    assert project.counts().logins == 0
+
+
+def test_pipe_that_nobody_reads_is_not_waited_for(project: Project) -> None:
+    os.mkfifo(project.top / "pipe")
+    ran = project.towline("test-infra", "--json=pipe")
+    assert ran.code == 1
+    assert "--json=pipe: cannot be written" in ran.err
 
 
 # -------------------------------------------------------------------------------------------------------- over TCP

@@ -20,6 +20,7 @@ from towline.errors import (
     AuthenticationRefused,
     ConnectionFailed,
     HostKeyChanged,
+    HostKeyRevoked,
     HostKeyUnknown,
     HostUnreachable,
 )
@@ -324,3 +325,23 @@ def test_jump_host_that_cannot_be_reached_is_retried(roomy: Sandbox, home: Path)
     with pytest.raises(HostUnreachable):
         client.connection.run(("true",))
     assert len(client.notes) == 2
+
+
+def test_one_of_two_pinned_keys_of_a_type_is_enough(tight: Sandbox, home: Path) -> None:
+    other = (tight.folder / "id_ed25519.pub").read_text()
+    pin = tight.known_hosts.read_text()
+    (home / ".ssh" / "known_hosts").write_bytes(
+        b"# caf\xe9\n" + f"[127.0.0.1]:{tight.port} {other}{pin}@cert-authority * {other}".encode()
+    )
+    client = client_of(tight, known_hosts=())
+    assert client.connection.run(("true",)).ok
+    client.connection.close()
+
+
+def test_revoked_host_key_is_refused(tight: Sandbox, home: Path) -> None:
+    pin = tight.known_hosts.read_text()
+    (home / ".ssh" / "known_hosts").write_text(f"{pin}@revoked {pin}")
+    client = client_of(tight, known_hosts=())
+    with pytest.raises(HostKeyRevoked, match=r"known_hosts:2"):
+        client.connection.run(("true",))
+    assert (client.counts().connections, client.counts().logins, client.notes) == (1, 0, [])

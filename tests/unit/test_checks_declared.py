@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from tests.example_host import CERTIFICATE, GOOD, NOW, Example
 from towline.checks import ask as asking
@@ -15,6 +16,7 @@ from towline.checks.ask import MOST_REDIRECTS, ProbedCheck, ask
 from towline.checks.declared_probes import CheckContext
 from towline.checks.finding import Finding
 from towline.commands.shell import Command as Words
+from towline.commands.shell import WithEnvironment, line
 from towline.facts.probe import Answer, Probe
 from towline.project.declared_checks import Check, Command, Dns, File, Http, Retry, Tcp, Tls
 from towline.ssh.session import Result
@@ -49,7 +51,8 @@ def words_of(check: Check) -> Words:
 def test_command_runs_within_its_time_and_is_tried_again() -> None:
     words = words_of(Command("x", Retry(3, 0.5), words=("echo", "a b"), exit_code=1, contains="yes", timeout=2))
     assert words[:2] == ("sh", "-c")
-    assert words[3:8] == ("towline", "3", "0.5", "1", "yes")
+    assert words[3:7] == ("towline", "3", "0.5", "1")
+    assert environment(words)["TOWLINE_HAS"] == "yes"
     assert words[-3:] == ("stacks/shop", "echo", "a b")
     assert "2" in words
 
@@ -57,6 +60,31 @@ def test_command_runs_within_its_time_and_is_tried_again() -> None:
 def test_command_in_a_service_names_project_and_service() -> None:
     words = words_of(Command("x", words=("redis-cli", "ping"), service="db"))
     assert words[-5:] == ("towline", "shop", "db", "redis-cli", "ping")
+
+
+def environment(words: Words) -> dict[str, str]:
+    assert isinstance(words, WithEnvironment)
+    return dict(words.environment)
+
+
+SECRET = "it's $ecret"
+
+
+@pytest.mark.parametrize("service", ["", "db"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        Command("x", words=("sh", "-c", f"echo {SECRET}"), contains=SECRET),
+        Command("x", words=("bash", "-c", f"echo {SECRET}", "name", SECRET)),
+        Command("x", words=("redis-cli", "-a", SECRET), from_variables=True),
+    ],
+    ids=["text", "shell", "words"],
+)
+def test_no_word_of_a_command_line_holds_a_variable_s_value(command: Command, service: str) -> None:
+    words = words_of(replace_struct(command, service=service))
+    assert not [word for word in words if "ecret" in word]
+    assert "ecret" in environment(words)["TOWLINE_TEXT"]
+    assert line(words).startswith("TOWLINE_HAS=")
 
 
 def test_file_is_looked_for_in_the_live_folder() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 
@@ -40,7 +41,7 @@ def check(text: str) -> Check:
 
 GOOD: dict[str, Check] = {
     "http: /health": Http("http./health", url="/health"),
-    "http: 'https://a.example/x?y=1'": Http("http.https://a.example/x-y=1", url="https://a.example/x?y=1"),
+    "http: 'https://a.example/x?y=1'": Http("http.https://a.example/x-y=", url="https://a.example/x?y=1"),
     "http: /, route: api": Http("http.api/", url="/", route="api"),
     "http: /, status: 204": Http("http./", status=(204,)),
     "http: /, status: [200, 301]": Http("http./", status=(200, 301)),
@@ -96,6 +97,62 @@ def test_long_name_is_shortened_to_what_an_id_can_be() -> None:
 
 def test_given_name_makes_two_of_the_same_check() -> None:
     assert [check.name for check in checks("[{http: /}, {http: /, name: again}]")] == ["http./", "again"]
+
+
+# ---------------------------------------------------------------------------------------- variables and their values
+
+
+def filled(written: str, values: str) -> tuple[Check, ...]:
+    return parse_checks(
+        parse_yaml(f"[{written}]", "compose.yaml"), ["web", "db"], CHECKS, parse_yaml(f"[{values}]", "compose.yaml")
+    )
+
+
+NAMES = {
+    "{command: 'curl -u ann:hunter22 http://web/'}": "command.curl--u-ann-http://web/",
+    "{command: 'curl -u $USER:$PASS http://web/'}": "command.curl--u-$USER:$PASS-http://web/",
+    "{command: [redis-cli, --pass, hunter22, ping]}": "command.redis-cli---pass-ping",
+    "{command: 'PGPASSWORD=hunter22 psql -c x'}": "command.PGPASSWORD=-psql--c-x",
+    "{command: 'curl -H \"Authorization: Bearer hunter22\" web'}": 'command.curl--H-"Authorization:-Bearer-"-web',
+    "{command: 'echo $$HOME ${X:-hunter22} ${Y:?hunter22}'}": "command.echo-$HOME-$X-$Y",
+    "{http: 'https://ann:hunter22@a.example/x?token=hunter22&n=$N'}": "http.https://a.example/x-token=&n=$N",
+    "{http: '/x?a=${SECRET:-hunter22}'}": "http./x-a=$SECRET",
+    "{tcp: '${HOST}:5432'}": "tcp.$HOST:5432",
+}
+
+
+@pytest.mark.parametrize(("written", "name"), NAMES.items(), ids=str)
+def test_default_name_has_no_value(written: str, name: str) -> None:
+    values = re.sub(r"\$\$|\$\{\w+[^}]*\}|\$\w+", "hunter22", written)
+    (check,) = filled(written, values)
+    assert check.name == name
+
+
+def test_checks_that_differ_in_what_is_left_out_are_numbered() -> None:
+    text = "{http: '/x?page=1'}, {http: '/x?page=2'}, {http: '/x?page=3'}"
+    assert [check.name for check in filled(text, text)] == ["http./x-page=", "http./x-page=-2", "http./x-page=-3"]
+
+
+def test_what_is_run_is_what_was_filled_in() -> None:
+    (check,) = filled("{command: 'echo $X'}", "{command: echo hunter22}")
+    assert check == Command("command.echo-$X", words=("sh", "-c", "echo hunter22"), from_variables=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        ("{http: '$URL'}", "{http: 'ftp://ann:hunter22@x'}"),
+        ("{http: 'ftp://$URL'}", "{http: 'ftp://ann:hunter22@x'}"),
+        ("{tcp: 'db:$PORT'}", "{tcp: 'db:hunter22'}"),
+        ("{command: '$EMPTY', service: wbe}", "{command: hunter22, service: wbe}"),
+        ("{file: x, max_age: '$AGE'}", "{file: x, max_age: hunter22}"),
+    ],
+)
+def test_error_quotes_no_value(written: str, values: str) -> None:
+    with pytest.raises(StackError) as caught:
+        filled(written, values)
+    assert "hunter22" not in str(caught.value)
+    assert str(caught.value).startswith("stacks/web/compose.yaml: x-towline.checks[0]")
 
 
 # --------------------------------------------------------------------------------------------------- what is wrong

@@ -21,11 +21,12 @@ TOO_LATE = (124, 143)  # the second is what busybox's timeout gives
 RESOLVING = 10.0  # seconds that a name may take
 MOST_LINES = 10
 
-# $1 how often to try again, $2 seconds to pause, $3 the exit code that is right, $4 what the output must contain, $5… the command.
-# Prints the output of the last try, and exits with its code.
+# $1 how often to try again, $2 seconds to pause, $3 the exit code that is right, $4… the command; TOWLINE_HAS: what the
+# output must contain. Prints the output of the last try, and exits with its code.
 _TRY = """
-times=$1 pause=$2 right=$3 has=$4
-shift 4
+times=$1 pause=$2 right=$3 has=$TOWLINE_HAS
+unset TOWLINE_HAS
+shift 3
 while :; do
     out=$("$@" 2>&1)
     code=$?
@@ -53,8 +54,12 @@ id=$(
 )
 [ -n "$id" ] || exit {NOT_RUNNING}
 shift 2
-exec docker exec "$id" "$@"
+exec docker exec ${{TOWLINE_TEXT+-e TOWLINE_TEXT}} "$id" "$@"
 """
+
+# What a check runs, from the environment: command lines can be read by every login, and a variable's value may be secret.
+_FROM_ENVIRONMENT = 'towline_text=$TOWLINE_TEXT; unset TOWLINE_TEXT; eval "$towline_text"'
+_SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh", "/bin/sh", "/bin/bash", "/bin/ash", "/usr/bin/bash")
 
 # $1 the live folder, $2 a path or a pattern: mode, owner, bytes, age (seconds) and path of the newest file that it matches
 _NEWEST = """
@@ -78,11 +83,27 @@ def command(_check: Check, _stack: Stack, _root: str) -> shell.Command | None:
 
 @command.register
 def _(check: Command, stack: Stack, root: str) -> shell.Command:
+    words, text = _words_and_text(check)
     if check.service:
-        words = shell.script(_IN_SERVICE, stack.project, check.service, *check.words)
+        words = shell.script(_IN_SERVICE, stack.project, check.service, *words)
     else:
-        words = shell.script(_IN_LIVE, StackPaths(root, stack.name).live, *check.words)
-    return _tried(check, shell.limited(check.timeout, words), str(check.exit_code), check.contains)
+        words = shell.script(_IN_LIVE, StackPaths(root, stack.name).live, *words)
+    return _tried(check, shell.limited(check.timeout, words), str(check.exit_code), check.contains, text)
+
+
+def _words_and_text(check: Command) -> tuple[shell.Command, str | None]:
+    """What to run, and the text that it takes from the environment, None for none.
+
+    A list of words needs a shell for that: where the words are as they are written, they are run without.
+    """
+    first, *rest = check.words
+    if first in _SHELLS and len(rest) > 1 and rest[0] == "-c":
+        _, text, *more = rest
+        arguments = f"set -- {shell.quote(more[1:])}\n" if len(more) > 1 else ""
+        return (first, "-c", _FROM_ENVIRONMENT, *more[:1]), arguments + text
+    if check.from_variables:
+        return ("sh", "-c", _FROM_ENVIRONMENT), f"exec {shell.quote(check.words)}"
+    return check.words, None
 
 
 @command.register
@@ -97,8 +118,10 @@ def _(check: Dns, _stack: Stack, _root: str) -> shell.Command:
     return _tried(check, shell.limited(RESOLVING, ("getent", "ahosts", check.host)), "0", check.address)
 
 
-def _tried(check: Check, words: shell.Command, right: str, has: str = "") -> shell.Command:
-    return shell.script(_TRY, str(check.retry.times), f"{check.retry.pause:g}", right, has, *words)
+def _tried(check: Check, words: shell.Command, right: str, has: str = "", text: str | None = None) -> shell.Command:
+    tried = shell.script(_TRY, str(check.retry.times), f"{check.retry.pause:g}", right, *words)
+    environment = {"TOWLINE_HAS": has} | ({} if text is None else {"TOWLINE_TEXT": text})
+    return shell.WithEnvironment(tried, environment)
 
 
 def judge_command(check: Check, context: CheckContext, result: Result) -> Finding:

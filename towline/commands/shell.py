@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 Command = tuple[str, ...]
 
@@ -36,6 +37,30 @@ def for_login_shell(command: Iterable[str]) -> str:
 
 _READ_DIFFERENTLY = set("\n\r\\!")
 _ESCAPED = _READ_DIFFERENTLY | set("'\"`$")
+
+
+class WithEnvironment(tuple[str, ...]):
+    """A command with variables that it is started with: what must not stand in a command line, where every login may read it.
+
+    Only in a batch: there the shell that starts it reads them from its stdin. Elsewhere sshd's own would have them.
+    """
+
+    environment: Mapping[str, str]
+
+    def __new__(cls, command: Iterable[str], environment: Mapping[str, str]) -> Self:
+        self = super().__new__(cls, command)
+        self.environment = environment
+        return self
+
+
+def line(command: Command) -> str:
+    """A command, and the variables that it is started with, as a line of a script.
+
+    >>> line(WithEnvironment(("sh", "-c", "echo $A"), {"A": "it is"}))
+    "A='it is' sh -c 'echo $A'"
+    """
+    given = command.environment if isinstance(command, WithEnvironment) else {}
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), quote(command)])
 
 
 def script(text: str, *words: str) -> Command:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from towline.facts import engine
 from towline.facts.engine import Engine
 from towline.ssh.connection import Connection
-from towline.ssh.login import fingerprint
+from towline.ssh.known_hosts import fingerprint
 
 MOST_SESSIONS = 11  # sshd's default is 10; beyond that no deploy would notice
 PINGS = 3

@@ -231,9 +231,10 @@ def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label
         strategy=own.strategy,
         root_env=root_env,
         checks=parse_checks(
-            interpolate_values(own.checks, env_file),
+            own.checks,
             [service.name for service in services],
             own_place.at("checks"),
+            interpolate_values(own.checks, env_file),
         ),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,

@@ -204,7 +204,7 @@ def interpolate_from(text: str, env_file: Path) -> str:
     if "$" not in text:
         return text
     try:
-        return interpolate(text, read_env(env_file.read_bytes()))
+        return interpolate(text, read_env(env_file.read_bytes() if env_file.is_file() else b""))
     except (OSError, UnicodeDecodeError):
         return interpolate(text, {})
 

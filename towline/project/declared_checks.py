@@ -9,8 +9,10 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import structs
 
-from towline.errors import closest
+from towline.errors import UsageError, closest
+from towline.project.check_names import default_name, numbered
 from towline.project.yaml_file import Place, describe, list_at, mapping_at, parse_keys
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
@@ -76,7 +78,7 @@ class Tls(Check, frozen=True):
 class Command(Check, frozen=True):
     """The command `words`, run in the live folder on the server or in a container of `service`, ends with `exit_code`.
 
-    contains: a text in its output. timeout: seconds for each attempt.
+    contains: a text in its output. timeout: seconds for each attempt. from_variables: a variable was filled in to the words.
     """
 
     words: tuple[str, ...] = ()
@@ -84,6 +86,7 @@ class Command(Check, frozen=True):
     exit_code: int = 0
     contains: str = ""
     timeout: float = 10.0
+    from_variables: bool = False
 
 
 class File(Check, frozen=True):
@@ -162,15 +165,50 @@ class _FileKeys(_CommonKeys, kw_only=True):
     min_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-def parse_checks(raw: object, services: Sequence[str], place: Place) -> tuple[Check, ...]:
-    """The checks in `x-towline.checks`, each with a unique name. Raises the place's error."""
-    checks = [_parse_check(entry, services, place.at(i)) for i, entry in enumerate(list_at(raw, place))]
+def parse_checks(raw: object, services: Sequence[str], place: Place, filled: object = None) -> tuple[Check, ...]:
+    """The checks in `x-towline.checks`, each with a unique name. filled: the same with variables filled in.
+
+    What names a check, in its id and in an error, is what is written: a variable's value may be secret. Raises the place's error.
+    """
+    entries = list_at(raw, place)
+    given = entries if filled is None else list_at(filled, place)
     named: dict[str, Check] = {}
-    for i, check in enumerate(checks):
-        if check.name in named:
-            raise place.at(i).wrong(f"a second check named {check.name!r}; give it a name of its own with name:")
-        named[check.name] = check
-    return tuple(checks)
+    for i, (written, entry) in enumerate(zip(entries, given, strict=True)):
+        item = place.at(i)
+        check = _parse_filled(written, entry, services, item)
+        name = check.name or _unique_name(written, entries[:i], named)
+        if name in named:
+            raise item.wrong(f"a second check named {name!r}; give it a name of its own with name:")
+        named[name] = structs.replace(check, name=name)
+    return tuple(named.values())
+
+
+def _unique_name(written: Mapping[str, object], before: Sequence[object], named: Mapping[str, Check]) -> str:
+    """The default name; a number makes two of it that only differ in what it leaves out."""
+    name = default_name(_kind(written), written)
+    same = any(_target(other) == _target(written) for other in before)
+    return name if same else numbered(name, named)
+
+
+def _target(keys: object) -> tuple[object, ...]:
+    return (keys.get(_kind(keys)), keys.get("route")) if isinstance(keys, dict) else ()
+
+
+def _parse_filled(written: object, entry: object, services: Sequence[str], place: Place) -> Check:
+    try:
+        check = _parse_check(entry, services, place)
+    except UsageError:
+        if entry != written:  # its message could quote a variable's value
+            _parse_check(written, services, place)
+            raise place.wrong(f"with its variables filled in it is no {_kind(written)} check that can be run") from None
+        raise
+    if isinstance(check, Command) and isinstance(written, dict) and isinstance(entry, dict):
+        return structs.replace(check, from_variables=entry["command"] != written["command"])
+    return check
+
+
+def _kind(keys: object) -> str:
+    return next(kind for kind in _PARSERS if isinstance(keys, dict) and kind in keys)
 
 
 def _parse_check(raw: object, services: Sequence[str], place: Place) -> Check:
@@ -187,7 +225,7 @@ def _parse_http(raw: object, _services: Sequence[str], place: Place) -> Check:
     _check_url(keys.http, place.at("http"))
     status = (keys.status,) if isinstance(keys.status, int) else tuple(keys.status)
     return Http(
-        **_common_fields(keys, f"http.{keys.route}{keys.http}" if keys.route else f"http.{keys.http}", place),
+        **_common_fields(keys, place),
         url=keys.http,
         route=keys.route,
         status=status,
@@ -213,20 +251,20 @@ def _check_url(text: str, place: Place) -> None:
 def _parse_tcp(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TcpKeys, place)
     host, port = _parse_address(keys.tcp, place.at("tcp"))
-    return Tcp(**_common_fields(keys, f"tcp.{keys.tcp}", place), host=host, port=port)
+    return Tcp(**_common_fields(keys, place), host=host, port=port)
 
 
 def _parse_dns(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _DnsKeys, place)
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", keys.dns):
         raise place.at("dns").wrong(f"{keys.dns!r}: expected a name such as www.example.com")
-    return Dns(**_common_fields(keys, f"dns.{keys.dns}", place), host=keys.dns, address=keys.address)
+    return Dns(**_common_fields(keys, place), host=keys.dns, address=keys.address)
 
 
 def _parse_tls(raw: object, _services: Sequence[str], place: Place) -> Check:
     keys = parse_keys(raw, _TlsKeys, place)
     host, port = _parse_address(keys.tls if ":" in keys.tls else f"{keys.tls}:443", place.at("tls"))
-    common = _common_fields(keys, f"tls.{keys.tls}", place)
+    common = _common_fields(keys, place)
     return Tls(**common, host=host, port=port, server_name=keys.server_name, min_days=keys.min_days)
 
 
@@ -246,7 +284,7 @@ def _parse_command(raw: object, services: Sequence[str], place: Place) -> Check:
     if keys.service and keys.service not in services:
         raise place.at("service").wrong(f"no service {keys.service!r}; {closest(keys.service, services)}")
     return Command(
-        **_common_fields(keys, f"command.{text}", place),
+        **_common_fields(keys, place),
         words=words,
         service=keys.service,
         exit_code=keys.exit_code,
@@ -263,7 +301,7 @@ def _parse_file(raw: object, _services: Sequence[str], place: Place) -> Check:
     if mode and not re.fullmatch(r"0?[0-7]{3,4}", mode):
         raise place.at("mode").wrong(f"{mode!r}: expected octal digits, such as '0600'")
     return File(
-        **_common_fields(keys, f"file.{keys.file}", place),
+        **_common_fields(keys, place),
         path=keys.file,
         exists=keys.exists,
         mode=mode and (mode.lstrip("0") or "0"),
@@ -292,17 +330,13 @@ def parse_duration(value: str | int, place: Place) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _common_fields(keys: _CommonKeys, name: str, place: Place) -> dict[str, Any]:
-    """The keys of every kind of check: `name`, by default `name` made fit for an id, and `retry`."""
+def _common_fields(keys: _CommonKeys, place: Place) -> dict[str, Any]:
+    """The keys of every kind of check: `name`, '' where none is given, and `retry`."""
     if keys.name is not None and not (re.fullmatch(r"[^\s*?\[\]]{1,80}", keys.name) and keys.name.isprintable()):
         raise place.at("name").wrong(
             f"{keys.name!r}: expected up to 80 characters without spaces, such as backup-is-fresh"
         )
-    short = re.sub(r"[\s\0-\x1f\x7f*?\[\]]+", "-", name)
-    return {
-        "name": keys.name or (short if len(short) <= 80 else f"{short[:79]}…"),
-        "retry": _parse_retry(keys.retry, place.at("retry")),
-    }
+    return {"name": keys.name or "", "retry": _parse_retry(keys.retry, place.at("retry"))}
 
 
 def _parse_retry(raw: object, place: Place) -> Retry:

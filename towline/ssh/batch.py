@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from towline.commands.shell import Command, limited, quote
+from towline.commands.shell import Command, limited, line
 from towline.errors import ConnectionLost
 from towline.ssh.session import Result
 
@@ -37,7 +37,7 @@ def script(commands: Sequence[Command], *, parallel: bool, stop: bool, timeout: 
     """
     if timeout:
         commands = [limited(timeout, command) for command in commands]
-    lines = [_script_line(i, quote(command), parallel, stop) for i, command in enumerate(commands)]
+    lines = [_script_line(i, line(command), parallel, stop) for i, command in enumerate(commands)]
     if parallel:
         lines += ["wait"] + [f'read -r c <"$d/{i}.c"; emit {i} "$c"' for i in range(len(commands))]
     return (HEAD + "\n".join(lines) + "\n" + TAIL).encode()

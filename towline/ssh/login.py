@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import getpass
+import os
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import paramiko
 from fabric import Config, Connection
-from paramiko.ssh_exception import BadHostKeyException, IncompatiblePeer
+from paramiko.ssh_exception import IncompatiblePeer
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_exponential, wait_random
 
-from towline.commands.shell import quote
 from towline.errors import (
     AuthenticationRefused,
     ConnectionFailed,
-    HostKeyChanged,
-    HostKeyUnknown,
     HostUnreachable,
     SettingsError,
 )
 from towline.project.settings import Host
+from towline.ssh.known_hosts import KnownHosts, read_known_hosts
+from towline.ssh.ssh_config import find_problem, load_ssh_config
 
 CONNECT_TIMEOUT = 30  # seconds for TCP, for the banner and for authentication, each
 KEEPALIVE = 10  # seconds
@@ -44,25 +43,20 @@ class FastTransport(paramiko.Transport):
         if name not in AES_GCM
     )
 
-    def __init__(self, sock: Any, **options: Any) -> None:
+    def __init__(self, sock: Any, key_types: Collection[str] = (), **options: Any) -> None:
         super().__init__(sock, default_window_size=WINDOW, **options)
+        offered: tuple[str, ...] = getattr(self, "_preferred_keys", ())  # Paramiko has it, its stubs do not
+        self._preferred_keys = tuple(sorted(offered, key=lambda name: name not in key_types))
 
 
-class RejectUnknownKey(paramiko.MissingHostKeyPolicy):
-    """Refuses a key that is in no known_hosts file, with the line that pins it as the hint."""
+class PinnedKeys(paramiko.MissingHostKeyPolicy):
+    """Refuses every key that is not pinned. Paramiko is given no keys of its own, so it asks here for each."""
+
+    def __init__(self, known: KnownHosts) -> None:
+        self._known = known
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
-        raise HostKeyUnknown(
-            f"{hostname}: its host key {fingerprint(key)} is not in any known_hosts file",
-            hint="compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the server, "
-            f"then pin it: echo '{hostname} {key.get_name()} {key.get_base64()}' >> ~/.ssh/known_hosts",
-        )
-
-
-def fingerprint(key: paramiko.PKey) -> str:
-    """A key's type and fingerprint, `ssh-ed25519 SHA256:…`, as ssh-keygen prints them."""
-    digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-    return f"{key.get_name()} SHA256:{digest}"
+        self._known.check(hostname, key)
 
 
 def log_in(host: Host, on_retry: Callable[[str, float], None]) -> Connection:
@@ -96,7 +90,7 @@ def _log_in_once(host: Host) -> Connection:
     except Exception as error:
         authenticating = _reached_authentication(connection)
         log_out(connection)
-        raise translate(error, host, authenticating=authenticating, port=_port_of_hop(connection, error)) from error
+        raise translate(error, host, authenticating=authenticating) from error
     for hop in hops(connection):
         _set_transport_options(hop.transport)
     return connection
@@ -105,24 +99,44 @@ def _log_in_once(host: Host) -> Connection:
 def build_connection(host: Host) -> Connection:
     """A Fabric Connection, not opened; address, port, user and ProxyJump as ~/.ssh/config has them."""
     options: dict[str, Any] = {
-        "transport_factory": FastTransport,
         "banner_timeout": CONNECT_TIMEOUT,
         "auth_timeout": CONNECT_TIMEOUT,
         "channel_timeout": CONNECT_TIMEOUT,
     }
     if host.identity:
         options |= {"key_filename": [str(host.identity)], "look_for_keys": False}
-    connection = Connection(
-        host.address,
-        user=host.user,
-        port=host.port,
-        config=Config(),
-        connect_timeout=CONNECT_TIMEOUT,
-        connect_kwargs=options,
-    )
+    ssh_config = load_ssh_config()
+    try:
+        _know_user(host, ssh_config)
+        connection = Connection(
+            host.address,
+            user=host.user,
+            port=host.port,
+            config=Config(ssh_config=ssh_config),
+            connect_timeout=CONNECT_TIMEOUT,
+            connect_kwargs=options,
+        )
+    except SettingsError:
+        raise
+    except Exception as error:  # Fabric and Paramiko raise what their parts raise
+        raise find_problem(error) from error
+    known = read_known_hosts(host.known_hosts)
     for hop in hops(connection):  # Fabric accepts any key by default, also of a jump host
-        _check_host_keys(hop.client, host.known_hosts)
+        _check_host_keys(hop, known)
     return connection
+
+
+def _know_user(host: Host, ssh_config: paramiko.SSHConfig) -> None:
+    """Raises SettingsError where nobody says who logs in: Paramiko asks this machine, which has no name for every number."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"  # Fabric and Paramiko ask for it whoever logs in
+        if not (host.user or ssh_config.lookup(host.address).get("user")):
+            raise SettingsError(
+                f"{host.name}: no user to log in as: this machine has no name for the user {os.getuid()}",
+                f"write it: ssh: USER@{host.address}",
+            ) from None
 
 
 def hops(connection: Connection) -> Iterator[Connection]:
@@ -142,12 +156,13 @@ def log_out(connection: Connection) -> None:
         hop.client.close()
 
 
-def _check_host_keys(client: paramiko.SSHClient, known_hosts: tuple[Path, ...]) -> None:
-    client.set_missing_host_key_policy(RejectUnknownKey())
-    client.load_system_host_keys()
-    for file in (Path("/etc/ssh/ssh_known_hosts"), *known_hosts):
-        if file.is_file():
-            client.load_system_host_keys(str(file))
+def _check_host_keys(connection: Connection, known: KnownHosts) -> None:
+    """Only pinned keys are taken, and those are asked for first: of a host that has more, any may be pinned."""
+    host, port = connection.host, int(connection.port)
+    pinned = known.key_types(host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}")
+    connection.client.set_missing_host_key_policy(PinnedKeys(known))
+    factory = partial(FastTransport, key_types=pinned)
+    connection.connect_kwargs = {**connection.connect_kwargs, "transport_factory": factory}
 
 
 def _reached_authentication(connection: Connection) -> bool:
@@ -155,12 +170,6 @@ def _reached_authentication(connection: Connection) -> bool:
     if not transport or not transport.initial_kex_done:
         return False
     return bool(transport.auth_handler or transport.is_active())  # active without a handler: there was no key to offer
-
-
-def _port_of_hop(connection: Connection, error: Exception) -> int:
-    """The port of the hop that `error` names: paramiko leaves it out of the host name of a changed key."""
-    name = getattr(error, "hostname", None)
-    return next((int(hop.port) for hop in hops(connection) if hop.host == name), 22)
 
 
 def _set_transport_options(transport: paramiko.Transport) -> None:
@@ -174,22 +183,15 @@ def _set_transport_options(transport: paramiko.Transport) -> None:
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
 
 
-def translate(error: Exception, host: Host, *, authenticating: bool = False, port: int = 22) -> Exception:
+def translate(error: Exception, host: Host, *, authenticating: bool = False) -> Exception:
     """The error of towline.errors for `error`, which was raised while logging in to `host`.
 
-    authenticating: whether the key exchange was done by then. port: of the hop that `error` is about.
+    authenticating: whether the key exchange was done by then.
     """
     where = f"{host.address}:{host.port}" if host.port else host.address
     match error:
         case ConnectionFailed():
             return error
-        case BadHostKeyException():
-            name = error.hostname if port == 22 else f"[{error.hostname}]:{port}"
-            return HostKeyChanged(
-                f"{name}: its host key changed: pinned {fingerprint(error.expected_key)}, now {fingerprint(error.key)}",
-                hint="either the server was reinstalled or somebody intercepts the connection; ask who runs the server, "
-                f"then remove the old key with: ssh-keygen -R {quote([name])}",
-            )
         case paramiko.AuthenticationException():
             return _authentication_refused(host, where)
         case IncompatiblePeer():
@@ -204,7 +206,7 @@ def translate(error: Exception, host: Host, *, authenticating: bool = False, por
         case paramiko.SSHException() | EOFError() | OSError():
             return _authentication_refused(host, where)
         case ValueError():
-            return SettingsError(f"{where}: unusable key or ~/.ssh/config ({_reason(error)})")
+            return find_problem(error, f"{where}: unusable key or ~/.ssh/config ({_reason(error)})")
     return error
 
 
