@@ -303,7 +303,7 @@ class Server:
         return b"".join(release_stream(self.stack, manifest, plan))
 
     def receive(self, plan: Plan, manifest: Manifest, stream: bytes) -> Result:
-        words = (str(self.root), "web", plan.release, plan.previous or "-", manifest.digest)
+        words = (str(self.root), "web", plan.release, plan.base or "-", manifest.digest)
         return self.shell.command(("sh", "-c", script("saving", "receive"), "towline", *words), stdin=stream)
 
     def send(self, tree: Tree, *, live: bool = True) -> Plan:

@@ -138,6 +138,8 @@ def _read_unlocked(
 
 
 def note_interrupted(fact: StackFact, stack: str, note: Callable[[str], None]) -> None:
-    """Say so when the last run ended without a result: killed, or the server went down under it."""
+    """Say so when the last run ended without a result: killed, or the server went down under it; and which files are broken."""
+    for sentence in fact.broken:
+        note(f"{stack}: {sentence}")
     if fact.last_run and fact.last_run.outcome == "cut":
         note(interrupted.sentence(stack, fact.last_run.id, fact.last_run.step))

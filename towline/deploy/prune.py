@@ -28,7 +28,10 @@ def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> P
     answer = "yes" if really else "no"
     commands = [
         docker.disk_use(),
-        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer) for stack in stacks),
+        *(
+            script(remote_script("current", "prune"), connection.host.root, stack.name, stack.project, answer)
+            for stack in stacks
+        ),
         *([docker.prune_cache()] if really else []),
     ]
     use, *pruned = connection.batch(commands, name="prune")

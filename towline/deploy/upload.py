@@ -40,7 +40,7 @@ def upload_release(connection: Connection, tree: WorkingTree, plan: Plan) -> Upl
     Raises RemoteFailed when what arrived is not what was sent or the disk is full: nothing has changed then.
     """
     before, start = connection.ledger.bytes_up, time.monotonic()
-    words = (connection.host.root, plan.stack, plan.release, plan.previous or "-", tree.manifest.digest)
+    words = (connection.host.root, plan.stack, plan.release, plan.base or "-", tree.manifest.digest)
     command = shell.script(script("saving", "receive"), *words)
     result = connection.upload(release_stream(tree.stack, tree.manifest, plan), command)
     if not result.ok:

@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.shell import Command, script
+from towline.errors import TowlineError
 from towline.facts.compose_model import Model, parse_model
+from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 
+Parsed = TypeVar("Parsed")
+
 
 @dataclass(frozen=True)
 class ReleaseFiles:
-    """model: as compose rendered it when the release was deployed. Each None where the server has none."""
+    """model: as compose rendered it when the release was deployed. Each None where the server has none, or a broken one: then
+    its name is in `broken`."""
 
     manifest: Manifest | None = None
     model: Model | None = None
+    broken: tuple[str, ...] = ()
 
 
 # $1 the stack's state folder, $2 a release, '' for the live one, $3 a file of it: its content, compressed; nothing without it
-_FILE = 'file=$1/releases/${2:-$(cat "$1/current")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
+_FILE = 'file=$1/releases/${2:-$(current_release "$1")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
 
 
 def commands(paths: StackPaths, release: str = "") -> tuple[Command, Command]:
     """Its manifest and its model, compressed; without a name those of the live release."""
-    return script(_FILE, paths.home, release, "manifest"), script(_FILE, paths.home, release, "model")
+    text = remote_script("current") + _FILE
+    return script(text, paths.home, release, "manifest"), script(text, paths.home, release, "model")
 
 
 def parse(results: list[Result]) -> ReleaseFiles:
-    """The fact from the results of `commands()`, in their order. Raises TowlineError for a model that is none."""
-    manifest, model = results
-    return ReleaseFiles(
-        parse_manifest(_unpacked(manifest)) if manifest.stdout else None,
-        parse_model(_unpacked(model)) if model.stdout else None,
-    )
+    """The fact from the results of `commands()`, in their order."""
+    manifest, model = (_unpacked(result) for result in results)
+    found = ReleaseFiles(_parsed(parse_manifest, manifest), _parsed(parse_model, model))
+    broken = {"manifest": bool(manifest) and not found.manifest, "model": bool(model) and not found.model}
+    return replace(found, broken=tuple(name for name, is_broken in broken.items() if is_broken))
+
+
+def _parsed(parser: Callable[[str], Parsed], text: str) -> Parsed | None:
+    try:
+        return parser(text) if text else None
+    except TowlineError:
+        return None
 
 
 def read_release(connection: Connection, paths: StackPaths, release: str) -> ReleaseFiles:
@@ -45,4 +60,4 @@ def read_release(connection: Connection, paths: StackPaths, release: str) -> Rel
 
 
 def _unpacked(result: Result) -> str:
-    return gzip.decompress(result.stdout).decode()
+    return gzip.decompress(result.stdout).decode(errors="replace") if result.stdout else ""

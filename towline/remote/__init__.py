@@ -6,9 +6,21 @@ from functools import cache
 from importlib.resources import files
 
 # what drift and survey are sent behind
-COMPARISON = ("containers", "live_files", "comparison")
+COMPARISON = ("current", "containers", "live_files", "comparison")
 # what runner sources; it lies beside them
-SOURCED = ("saving", "containers", "live_files", "runs", "placing", "live", "engine", "roll", "releases")
+SOURCED = (
+    "saving",
+    "containers",
+    "live_files",
+    "runs",
+    "current",
+    "manifests",
+    "placing",
+    "live",
+    "engine",
+    "roll",
+    "releases",
+)
 
 
 @cache

@@ -186,6 +186,9 @@ class DeployView:
     def _on_aside(self, event: Event) -> None:
         self.note(f"{event.values['path']} was changed on the server; kept as {event.values['kept']}")
 
+    def _on_returned(self, event: Event) -> None:
+        self.note(f"{event.values['path']}, which was kept as {event.values['kept']}, is back")
+
     def _on_network(self, event: Event) -> None:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
 

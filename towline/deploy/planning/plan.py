@@ -36,7 +36,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run on the server. previous: the release that is restored when it fails, '' when there is none.
+    """One run on the server. previous: the release that is restored when it fails, '' when there is none. base: the one whose
+    files the new release takes over, '' for none.
 
     uploads: entries whose content is sent or linked; links: path → file on the server to hard-link; drop: paths that the new
     release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
@@ -48,6 +49,7 @@ class Plan:
     run: str
     release: str
     previous: str
+    base: str = ""
     strategy: str = ""
     changes: Changes = field(default_factory=Changes)
     uploads: tuple[Entry, ...] = ()
@@ -106,6 +108,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         run=run,
         release=release,
         previous=fact.current,
+        base=fact.current if fact.manifest else "",
         strategy=strategy,
         changes=changes,
         services=services,

@@ -7,7 +7,8 @@
 # done to `.` and `NAME` cannot be led elsewhere. A command is started for each folder, not for each file.
 #
 # The file $scratch/todo has a row `ACTION FOLDER NAME [MODE]` for each change; a FOLDER is relative to the live folder:
-# `.` for itself, else `./PATH`. The run's file `asides` has a row `FOLDER NAME KEPT` for each path that this run has set aside.
+# `.` for itself, else `./PATH`. The run's file `asides` has a row `FOLDER NAME KEPT` for each path that it
+# has set aside.
 # shellcheck disable=SC2154,SC2317  # runner.sh and live.sh set these; functions are called by name
 
 enter() { # FOLDER of the live folder: goes there. Exit code 1: a symlink leads elsewhere

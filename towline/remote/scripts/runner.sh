@@ -29,6 +29,8 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./containers.sh
 . ./live_files.sh
 . ./runs.sh
+. ./current.sh
+. ./manifests.sh
 . ./placing.sh
 . ./live.sh
 . ./engine.sh
@@ -62,7 +64,7 @@ event() { # NAME [KEY VALUE]…
 finish() { # OUTCOME
     rm -rf "$scratch"
     event end outcome "$1"
-    printf '%s\n' "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
+    printf '%s\n' "$1" | save "$run/result"
     [ -z "$locked" ] || rm -rf "$home/holder" "$home/lock.d"
     exit 0
 }
@@ -115,7 +117,7 @@ take_lock() {
         waited=$((waited + 1))
     done
     locked=yes
-    [ "$(cat "$home/current" 2>/dev/null)" = "$previous" ] || refuse stale
+    [ "$(current_release "$home")" = "$previous" ] || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
