@@ -1,7 +1,8 @@
 #!/bin/sh
 # drift.sh ROOT STACK PROJECT: what differs on the server from what the last deploy left there. Changes nothing.
 # Sent with current.sh, containers.sh, live_files.sh and comparison.sh in front. Reads ROOT/STACK, current,
-# live.manifest, live.stat and releases/ID/{manifest,images,compose_files,override.json} in ROOT/.towline/STACK, and Docker.
+# live.manifest, live.stat and releases/ID/{manifest,images,compose_files,override.json} in ROOT/.towline/STACK, and
+# Docker.
 # Prints rows, their columns separated by tabs; nothing for a stack without a current release:
 #   edited PATH, missing PATH       a file of the current release whose content is another, or that is gone
 #   hash SERVICE HASH               the config hash that Compose would label a container with that it made now

@@ -22,8 +22,8 @@ path_of() { path=$1/$2; printf '%s\n' "${path#./}"; }       # FOLDER NAME
 
 is_there() { [ -e "$1" ] || [ -L "$1" ]; }
 
-# Does what $scratch/todo says, copies from the folder STAGE. Exit code 1: it failed; 2: something has come where nothing
-# was, and was left alone.
+# Does what $scratch/todo says, with the copies in the folder STAGE. Exit code 1: it failed; 2: something has come where
+# nothing was, and was left alone.
 make_changes() { # STAGE
     stage=$1 come_between=''
     real=$(cd -P -- "$live" && pwd) || return 1
