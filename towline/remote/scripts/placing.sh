@@ -99,9 +99,11 @@ change_mode() { for name; do [ ! -L "$name" ] || return 1; done; chmod "$mode" "
 
 set_aside() { # FOLDER NAME: it stays there under another name, which nothing has had
     choose_name "$2"
-    printf '%s\t%s\t%s\n' "$1" "$2" "$kept" >>"$run/asides" && mv -n -- "./$2" "./$kept" && is_there "./$kept" ||
-        return 1
-    event aside path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$kept")"
+    # nothing returns what the way back sets aside, so it does without the row on a full disk
+    printf '%s\t%s\t%s\n' "$1" "$2" "$kept" >>"$run/asides" || [ -e "$scratch/going_back" ] || return 1
+    mv -n -- "./$2" "./$kept"
+    is_there "./$kept" || return 1
+    event aside path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$kept")" || :
 }
 
 choose_name() { # NAME: sets $kept to a name that is free here
@@ -148,7 +150,8 @@ return_asides() { # WANTED
 
 return_aside() { # FOLDER NAME KEPT
     if is_there "./$3" && ! is_there "./$2"; then
-        mv -n -- "./$3" "./$2" && event returned path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$3")"
+        mv -n -- "./$3" "./$2"
+        tell_returned "$@"
     fi
 }
 
@@ -158,5 +161,10 @@ drop_aside() { # FOLDER NAME KEPT
     else
         [ -f "./$3" ] && [ -f "./$2" ] && [ ! -L "./$2" ] && cmp -s "./$2" "./$3" || return 0
     fi
-    rm -f -- "./$3" && event returned path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$3")"
+    rm -f -- "./$3"
+    tell_returned "$@"
+}
+
+tell_returned() { # FOLDER NAME KEPT
+    is_there "./$3" || event returned path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$3")" || :
 }
