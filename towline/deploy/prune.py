@@ -13,6 +13,8 @@ from towline.project.catalog import Stack
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 
+PRUNE_WITHIN = 1800  # seconds for the releases of a stack, and for the build cache
+
 
 @dataclass(frozen=True)
 class Pruned:
@@ -31,7 +33,7 @@ def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> P
         *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer) for stack in stacks),
         *([docker.prune_cache()] if really else []),
     ]
-    use, *pruned = connection.batch(commands, name="prune")
+    use, *pruned = connection.batch(commands, timeout=PRUNE_WITHIN, name="prune")
     releases, size = [], 0
     for stack, result in zip(stacks, pruned, strict=False):
         if result.code == LockHeld.exit_code:

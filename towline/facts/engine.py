@@ -8,18 +8,22 @@ from dataclasses import dataclass, field
 from towline.commands import docker
 from towline.commands.shell import Command, script
 from towline.errors import TowlineError
-from towline.ssh.session import Result
+from towline.ssh.connection import ANSWER_WITHIN
+from towline.ssh.session import TIMED_OUT, Result
 
 
 @dataclass(frozen=True)
 class Engine:
-    """socket: none (docker is not installed), absent, denied (to this login) or open. problem: why the engine does not answer.
+    """hangs: docker gave no answer within the time limit.
+
+    socket: none (docker is not installed), absent, denied (to this login) or open. problem: why the engine does not answer.
 
     user: the login, as the server calls it. version: of the engine. compose: the plugin's version, or its path where it was not
     started. Each '' where there is none, or where it was not read. images: name → id. unnamed: id → bytes of those without a name.
     """
 
     problem: str = ""
+    hangs: bool = False
     socket: str = "open"
     user: str = ""
     version: str = ""
@@ -52,6 +56,7 @@ def parse(results: list[Result]) -> Engine:
     user, docker_path, version, compose, socket = results
     return Engine(
         problem="" if version.ok else version.last_line,
+        hangs=TIMED_OUT in (version.code, compose.code),
         socket=socket.out.strip() if docker_path.ok else "none",
         user=user.out.strip(),
         version=version.out.strip() if version.ok else "",
@@ -63,6 +68,11 @@ def unusable(engine: Engine, host: str) -> TowlineError | None:
     """What keeps this login from deploying with the engine, with a hint how to change it; None when nothing does."""
     if engine.socket == "none":
         return TowlineError(f"{host}: docker is not installed there", "install Docker Engine and its compose plugin")
+    if engine.hangs:
+        return TowlineError(
+            f"{host}: docker does not answer there within {ANSWER_WITHIN} s; it hangs",
+            "on the server: is the disk full, the machine out of memory? systemctl restart docker",
+        )
     if not engine.version and engine.socket == "denied":
         return TowlineError(
             f"{host}: {engine.user} may not use Docker",

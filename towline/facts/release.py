@@ -9,7 +9,7 @@ from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.shell import Command, script
 from towline.facts.compose_model import Model, parse_model
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.session import Result
 
 
@@ -41,7 +41,7 @@ def parse(results: list[Result]) -> ReleaseFiles:
 
 def read_release(connection: Connection, paths: StackPaths, release: str) -> ReleaseFiles:
     """One session."""
-    return parse(connection.batch(commands(paths, release), parallel=True, name="release"))
+    return parse(connection.batch(commands(paths, release), parallel=True, timeout=ANSWER_WITHIN, name="release"))
 
 
 def _unpacked(result: Result) -> str:

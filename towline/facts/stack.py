@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from towline.bundle.manifest import Manifest
 from towline.commands.shell import Command, script
+from towline.errors import RemoteFailed
 from towline.facts import release
 from towline.facts.compose_model import Model
 from towline.remote import script as remote_script
@@ -74,8 +75,10 @@ def commands(paths: StackPaths) -> tuple[Command, ...]:
 
 
 def parse(results: list[Result]) -> StackFact:
-    """The fact from the results of `commands()`, in their order."""
+    """The fact from the results of `commands()`, in their order. Raises RemoteFailed when it could not be read."""
     state, *files = results
+    if not state.ok:
+        raise RemoteFailed(f"the stack's state on the server could not be read: {state.last_line}")
     live = release.parse(files)
     words = [line.split("\t") for line in state.out.split("\n")]
     first = {word[0]: word for word in words}

@@ -5,17 +5,22 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from towline.commands.shell import LIMIT
+
 # what drift and survey are sent behind
-COMPARISON = ("containers", "live_files", "comparison")
+COMPARISON = ("limit", "containers", "live_files", "comparison")
 # what runner sources; it lies beside them
-SOURCED = ("containers", "live_files", "runs", "live", "engine", "roll", "releases")
+SOURCED = ("limit", "containers", "live_files", "runs", "live", "engine", "roll", "releases")
 
 
 @cache
 def script(*names: str) -> str:
     """The text of the scripts, concatenated in the given order: those that only define functions come first.
 
+    `limit` is none of the files: it is what every command with a time limit is sent with.
+
     >>> script("follow").splitlines()[0]
     '#!/bin/sh'
     """
-    return "".join(files(__name__).joinpath("scripts", f"{name}.sh").read_text() for name in names)
+    folder = files(__name__).joinpath("scripts")
+    return "".join(LIMIT if name == "limit" else folder.joinpath(f"{name}.sh").read_text() for name in names)

@@ -25,6 +25,7 @@ run=$(pwd)
 stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 # shellcheck source=/dev/null
 . ./settings
+. ./limit.sh
 . ./containers.sh
 . ./live_files.sh
 . ./runs.sh
@@ -159,10 +160,51 @@ take_lock() {
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
 }
 
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+engine_wait=120     # seconds for an engine that is away: one that is being restarted, or hangs
+
+engine_answers() { limit 10 "$docker_program" version --format . >/dev/null 2>&1; }
+
+read_engine() { # sets engine: which process it is; nothing where that cannot be read
+    engine=''
+    read -r engine 2>/dev/null <"${XDG_RUNTIME_DIR:-/var/run}/docker.pid" ||
+        read -r engine 2>/dev/null </var/run/docker.pid || :
+}
+
+wait_for_engine() { # 1: it does not answer within $engine_wait seconds
+    ! engine_answers || return 0
+    event engine state away wait "$engine_wait"
+    until_when=$(uptime_now) until_when=$((${until_when%.*} + engine_wait))
+    until engine_answers; do
+        now=$(uptime_now)
+        [ -z "$cancelled" ] && [ "${now%.*}" -lt "$until_when" ] || { event engine state gone wait "$engine_wait"; return 1; }
+        sleep 1
+    done
+    event engine state back
+}
+
+is_docker_s() { # COMMAND of a step, that can be given again when the engine went away under it
+    case $1 in
+        'docker '* | 'in_live docker '* | 'in_release docker '* | 'in_live_if_any docker '*) ;;
+        need_network* | pull* | health* | mounts* | restore_images* | keep_release* | restart_after*) ;;
+        *) return 1 ;;
+    esac
+}
+
+engine_came_back() { # whether it was away while the step was at work, and answers again
+    if ! engine_answers; then wait_for_engine; return; fi
+    before=$engine
+    read_engine
+    # shellcheck disable=SC3013  # every sh of today has -nt
+    [ "$engine" != "$before" ] || [ "${DOCKER_HOST:-/var/run/docker.sock}" -nt "$scratch/step" ]
+}
+
 # --- the sequence -----------------------------------------------------------------------------------------------------
 
 pause=0.1
 sleep 0.0 2>/dev/null || pause=1     # not every sleep takes fractions
+longest=21600       # seconds for a step that has no limit of its own, such as a build
 
 cancel() {
     cancelled=yes
@@ -176,9 +218,12 @@ run_steps() { # FILE: 1 at the first step that fails, its name in $step
         [ -z "$cancelled" ] || return 1
         code=''
         step_event begin
-        ( eval "$command" ) >>"$run/output" 2>&1 3<&- </dev/null &
-        child=$!
-        wait_for_child "$seconds"
+        run_step "$seconds" "$command"
+        if [ "$code" -ne 0 ] && [ -z "$cancelled" ] && is_docker_s "$command" && engine_came_back; then
+            # containers without a restart policy stay stopped when the engine starts again
+            case $step in health | mounts) command="in_live compose up --detach --remove-orphans && $command" ;; esac
+            run_step "$seconds" "$command"
+        fi
         if [ "$code" -eq 0 ]; then step_event "done"; continue; fi
         if [ -n "$cancelled" ]; then step_event cancelled
         elif [ -n "$overdue" ]; then step_event overdue
@@ -187,26 +232,56 @@ run_steps() { # FILE: 1 at the first step that fails, its name in $step
     done 3<"$1"
 }
 
-wait_for_child() { # SECONDS, 0 for ever → $code
+run_step() { # SECONDS COMMAND → $code
+    read_engine
+    : >"$scratch/step"
     overdue=''
-    if [ "$1" -gt 0 ]; then
-        until_when=$(uptime_now) until_when=$((${until_when%.*} + $1))
-        while kill -0 "$child" 2>/dev/null; do
-            sleep "$pause"
-            now=$(uptime_now)
-            [ "${now%.*}" -lt "$until_when" ] || { overdue=yes; stop_child; break; }
-        done
-    fi
+    ( eval "$2" ) >>"$run/output" 2>&1 3<&- </dev/null &
+    child=$!
+    deadline=$(uptime_now)
+    if [ "$1" -gt 0 ]; then deadline=$((${deadline%.*} + $1)); else deadline=$((${deadline%.*} + longest)); fi
+    printf '%s\n' "$deadline" >"$scratch/deadline"
     wait "$child"
     code=$?
     while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done   # a trap ends `wait` early
     child=''
+    rm -f "$scratch/deadline"
 }
 
 stop_child() { # the runner leads its own process group (setsid), so this reaches the step's commands and theirs
     trap '' TERM
     kill -TERM 0 2>/dev/null
     trap cancel TERM
+}
+
+# The watch is a process beside the steps. It signals this one (USR1) each second while a step is overdue, or when the
+# engine has not answered for $engine_wait seconds: then no step gets on.
+watch_steps() {
+    trap '' TERM INT USR1
+    heard=$(uptime_now) heard=${heard%.*} asked=$heard
+    while sleep 1; kill -0 $$ 2>/dev/null; do
+        deadline=''
+        read -r deadline 2>/dev/null <"$scratch/deadline" || { asked=0; continue; }
+        read -r now _ </proc/uptime
+        now=${now%.*}
+        [ "$asked" != 0 ] || heard=$now asked=$now
+        if [ $((now - asked)) -ge 15 ]; then
+            asked=$now
+            if engine_answers; then heard=$now; fi
+        fi
+        if [ "$now" -ge "$deadline" ] || [ $((now - heard)) -ge "$engine_wait" ]; then kill -USR1 $$; fi
+    done
+}
+
+stop_late_step() { # at its first signal as at a cancellation; a step that does not end is killed 10 s later
+    [ -n "$child" ] || return 0
+    now=$(uptime_now)
+    if [ -z "$overdue" ]; then
+        overdue=${now%.*}
+        [ "$overdue" -ge "$deadline" ] || event engine state gone wait "$engine_wait"
+        stop_child
+    elif [ $((${now%.*} - overdue)) -ge 10 ]; then end_tree KILL "$child"
+    fi
 }
 
 restore() {
@@ -229,6 +304,8 @@ printf '%s\n' $$ >"$run/pid"     # before the first event: a run with events and
 event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
+trap stop_late_step USR1
+(exec 9>&-; watch_steps) >/dev/null 2>&1 </dev/null &      # the lock is not its own: it ends a second after this process
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
 ! grep -q "${tab}downtime " "$run/steps" || record_serving
 if run_steps "$run/steps"; then finish deployed; fi
