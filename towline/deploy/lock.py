@@ -13,8 +13,16 @@ from towline.remote.paths import StackPaths
 from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.session import Result
 
-# `set -C` makes the redirection fail where the file is there: two people cannot both get the lock.
-_LOCK = '(umask 077; mkdir -p "$1"); set -C; printf "%s\\n" "$2" 2>/dev/null >"$1/held" || { cat "$1/held"; exit 4; }'
+# `set -C` makes the redirection fail where the file is there: two people cannot both get the lock. Where it fails for
+# another reason, such as a read-only disk, there is no file.
+_LOCK = """
+(umask 077; mkdir -p "$1") || exit 1
+set -C
+printf "%s\\n" "$2" 2>/dev/null >"$1/held" && exit 0
+cat "$1/held" 2>/dev/null && exit 4
+printf "%s cannot be written\\n" "$1/held" >&2
+exit 1
+"""
 _UNLOCK = 'cat "$1/held" 2>/dev/null; rm -f "$1/held"'
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from towline.commands import docker
 from towline.commands.shell import script
+from towline.deploy.upload import sender
 from towline.errors import LockHeld, RemoteFailed
 from towline.project.catalog import Stack
 from towline.remote import script as remote_script
@@ -27,10 +28,10 @@ class Pruned:
 
 def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
     """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is being deployed."""
-    answer = "yes" if really else "no"
+    answer, text = "yes" if really else "no", remote_script("runs", "lock", "prune")
     commands = [
         docker.disk_use(),
-        *(script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer) for stack in stacks),
+        *(script(text, connection.host.root, stack.name, stack.project, answer, sender()) for stack in stacks),
         *([docker.prune_cache()] if really else []),
     ]
     use, *pruned = connection.batch(commands, timeout=PRUNE_WITHIN, name="prune")

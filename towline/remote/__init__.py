@@ -10,7 +10,7 @@ from towline.commands.shell import LIMIT
 # what drift and survey are sent behind
 COMPARISON = ("limit", "containers", "live_files", "comparison")
 # what runner sources; it lies beside them
-SOURCED = ("limit", "containers", "live_files", "runs", "live", "engine", "roll", "releases")
+SOURCED = ("limit", "containers", "live_files", "runs", "lock", "live", "engine", "roll", "releases")
 
 
 @cache

@@ -1,14 +1,18 @@
 #!/bin/sh
-# prune.sh ROOT STACK PROJECT yes|no: removes releases that going back does not need: those that are neither live nor
-# the good one before it, with the tags of their images. With `no` it only names them. Reads and writes
-# ROOT/.towline/STACK. Prints a line `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom.
+# prune.sh ROOT STACK PROJECT yes|no BY: removes releases that going back does not need: those that are neither live nor
+# the good one before it, with the tags of their images. With `no` it only names them, and takes no lock. Sent with
+# runs.sh and lock.sh in front. Reads and writes ROOT/.towline/STACK. Prints a line `release ID KILOBYTES` each. Exit
+# code 4: locked, stderr says by whom.
 set -u
-home=$1/.towline/$2 project=$3 really=$4
+home=$1/.towline/$2 project=$3 really=$4 by=$5
 [ -d "$home/releases" ] || exit 0
 [ ! -s "$home/held" ] || { printf 'locked: %s\n' "$(head -n 1 "$home/held")" >&2; exit 4; }
-exec 9>>"$home/lock"
-if command -v flock >/dev/null 2>&1; then flock -n 9; else [ ! -d "$home/lock.d" ]; fi ||
-    { echo "a deploy is running" >&2; exit 4; }
+if [ "$really" = yes ]; then
+    try_lock || { printf 'locked: %s\n' "$(holder_text)" >&2; exit 4; }
+    trap release_lock EXIT
+    trap 'exit 129' HUP INT PIPE TERM
+    write_holder prune "$by"
+fi
 for folder in "$home"/releases/*/; do
     id=${folder%/} id=${id##*/}
     # no outcome: it is being received, or about to run

@@ -29,6 +29,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./containers.sh
 . ./live_files.sh
 . ./runs.sh
+. ./lock.sh
 . ./live.sh
 . ./engine.sh
 . ./roll.sh
@@ -95,7 +96,7 @@ finish() { # OUTCOME
     rm -rf "$scratch"
     event end outcome "$1"
     printf '%s\n' "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
-    [ -z "$locked" ] || rm -rf "$home/holder" "$home/lock.d"
+    [ -z "$locked" ] || release_lock
     exit 0
 }
 
@@ -105,26 +106,6 @@ refuse() { # OUTCOME: nothing has been done; a release that was sent for this ru
 }
 
 # --- the lock ---------------------------------------------------------------------------------------------------------
-
-try_lock() {
-    if command -v flock >/dev/null 2>&1; then flock -n 9; return; fi
-    boot=$(cat /proc/sys/kernel/random/boot_id)
-    if mkdir "$home/lock.d" 2>/dev/null; then printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"; return; fi
-    # No owner yet: either it is being written just now, or whoever made the folder was killed before it could be.
-    [ -s "$home/lock.d/owner" ] || sleep 1
-    pid='' since=''
-    read -r pid since 2>/dev/null <"$home/lock.d/owner"
-    [ "$since" = "$boot" ] && kill -0 "$pid" 2>/dev/null && return 1
-    rm -rf "$home/lock.d"
-    mkdir "$home/lock.d" 2>/dev/null && printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"
-}
-
-holder_text() { # run ID by WHO since WHEN, at 'STEP'
-    held=$(tr '\n' ' ' <"$home/holder" 2>/dev/null)
-    running=$(sed -n 's/^run //p' "$home/holder" 2>/dev/null)
-    at=$(last_step "$home/run/$running")
-    printf "%s at '%s'\n" "${held:-another run}" "${at:-the start}"
-}
 
 is_overtaken() { # a run with a higher id has done something since: the id must tell which run was the last
     newest_first "$home/run" | while read -r id; do
@@ -157,7 +138,7 @@ take_lock() {
     [ "$(cat "$home/current" 2>/dev/null)" = "$previous" ] && ! is_overtaken || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
-    printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
+    write_holder "run ${run##*/}" "$by"
 }
 
 # --- the engine -------------------------------------------------------------------------------------------------------
