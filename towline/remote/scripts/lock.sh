@@ -3,7 +3,8 @@
 # and both with runs.sh.
 #
 # Reads the variable home, the stack's state folder. Whoever has the lock holds the file `lock` by flock, in file
-# descriptor 9, so that it cannot go stale; without flock it is the folder lock.d with the file owner. `holder` says who.
+# descriptor 9, so that it cannot go stale; without flock it is the folder lock.d with the file owner. The file `holder`
+# says who.
 # shellcheck disable=SC2154  # the scripts that it serves set this
 
 try_lock() { # 1: somebody else has it

@@ -159,7 +159,10 @@ wait_for_engine() { # 1: it does not answer within $engine_wait seconds
     until_when=$(uptime_now) until_when=$((${until_when%.*} + engine_wait))
     until engine_answers; do
         now=$(uptime_now)
-        [ -z "$cancelled" ] && [ "${now%.*}" -lt "$until_when" ] || { event engine state gone wait "$engine_wait"; return 1; }
+        if [ -n "$cancelled" ] || [ "${now%.*}" -ge "$until_when" ]; then
+            event engine state gone wait "$engine_wait"
+            return 1
+        fi
         sleep 1
     done
     event engine state back
@@ -286,7 +289,7 @@ event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
 trap stop_late_step USR1
-(exec 9>&-; watch_steps) >/dev/null 2>&1 </dev/null &      # the lock is not its own: it ends a second after this process
+(exec 9>&-; watch_steps) >/dev/null 2>&1 </dev/null &      # without the lock: it ends a second after this process
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
 ! grep -q "${tab}downtime " "$run/steps" || record_serving
 if run_steps "$run/steps"; then finish deployed; fi
