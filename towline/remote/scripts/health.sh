@@ -324,12 +324,13 @@ end_command() { # PID
 # --- one-shots at work ------------------------------------------------------------------------------------------------
 
 tell_jobs() { # of $scratch/verdicts: an event for each, every 10 s
-    grep "^job$tab" "$scratch/verdicts" >"$scratch/jobs" || return 0
+    awk -F"$tab" '$1 == "job" && $6 >= 3' "$scratch/verdicts" >"$scratch/jobs"
+    [ -s "$scratch/jobs" ] || return 0
     now=$(whole_uptime)
     [ $((now - ${told_at:-0})) -ge 10 ] || return 0
     told_at=$now
     while IFS=$tab read -r _ service _ _ _ elapsed most; do
-        [ "$elapsed" -lt 3 ] || event job service "$service" seconds "$elapsed" limit "$most"
+        event job service "$service" seconds "$elapsed" limit "$most"
     done <"$scratch/jobs"
 }
 
