@@ -353,6 +353,6 @@ def test_up_is_ended_after_its_time_but_not_while_a_one_shot_is_at_work(stage: S
     assert stage.run("start_services sleep 30", timeout=2)[0] == 124
     stage.plans({"migrate": "job 60 - create"})
     stage.has(Row("migrate"))
-    code, events = stage.run("start_services sleep 7", timeout=2)
+    code, events = stage.run("start_services sleep 12", timeout=2)
     assert code == 0
     assert json.dumps(events).count("job service=migrate") >= 1
