@@ -169,7 +169,9 @@ def test_a_rollback_gives_back_the_image_whatever_its_name_became(project: Proje
     towline = f"x-towline: {{strategy: {strategy}, watch: 0}}\n"
 
     def image(text: str) -> str:
-        folder = project.write("image", {"Dockerfile": f"FROM {BASE}\nRUN echo {text} >/version\n"}, kind="images")
+        folder = project.write(
+            "image", {"Dockerfile": f"FROM {BASE}\nRUN echo {text} of {tag} >/version\n"}, kind="images"
+        )
         docker("build", "-q", "-t", tag, str(folder))
         return docker("image", "inspect", "--format", "{{.Id}}", tag)
 

@@ -1,4 +1,4 @@
-"""health.sh: which containers are good, which are not this run's fault, and how long the others may take.
+"""health.sh and up.sh: which containers are good, which are not this run's fault, and how long the others may take.
 
 `docker` is a stand-in: it lists and inspects the containers that the test writes down, as they are now.
 """
@@ -45,7 +45,7 @@ event() {
 in_live() { "$@"; }
 shift
 """
-SCRIPTS = script("containers", "roll", "health")
+SCRIPTS = script("containers", "roll", "health", "up")
 RUNNING, OLD, NEW = "running", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 

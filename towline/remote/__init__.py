@@ -8,7 +8,7 @@ from importlib.resources import files
 # what drift and survey are sent behind
 COMPARISON = ("containers", "live_files", "comparison")
 # what runner sources; it lies beside them
-SOURCED = ("containers", "live_files", "runs", "live", "engine", "health", "downtime", "roll", "releases")
+SOURCED = ("containers", "live_files", "runs", "live", "engine", "health", "up", "downtime", "roll", "releases")
 
 
 @cache
