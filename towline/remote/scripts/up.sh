@@ -11,7 +11,8 @@ start_services() { # COMMAND [WORD]…: `docker compose up` with its options
 }
 
 start_first() { # SERVICE: before others that depend on it are rolled; a one-shot comes to its end
-    in_live run_within_limits compose up --detach --no-build --pull never --no-deps "$1" && health "$1"
+    in_live run_within_limits docker compose --project-name "$project" up --detach --no-build --pull never \
+        --no-deps "$1" && health "$1"
 }
 
 up_as_it_is() { # [WORD]…: with the images that are there
@@ -79,7 +80,7 @@ tell_cut_jobs() {
     [ -e "$run/before" ] || return 0
     began_at=$(whole_uptime)
     read_states || return 0
-    judge_states | grep "^job$tab" | while IFS=$tab read -r _ service container _ id elapsed _; do
+    judge_states | grep "^job$tab" | while IFS=$tab read -r _ service _ _ id elapsed _; do
         ! awk -F"$tab" -v id="$id" '$2 == id { found = 1 } END { exit !found }' "$run/before" || continue
         event cut service "$service" seconds "$elapsed"
     done
