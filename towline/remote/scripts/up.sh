@@ -39,7 +39,7 @@ up_within_limits() { # COMMAND [WORD]…
 run_within_limits() { # COMMAND [WORD]…
     began_at=$(whole_uptime)
     "$@" &
-    command=$! checked_at=$began_at deadline=$((began_at + timeout))
+    command=$! checked_at=$began_at idle_since=$began_at
     while still_runs "$command" 1; do
         now=$(whole_uptime)
         [ $((now - checked_at)) -ge 3 ] || continue
@@ -47,8 +47,10 @@ run_within_limits() { # COMMAND [WORD]…
         if read_states; then judge_states >"$scratch/verdicts"; else : >"$scratch/verdicts"; fi
         tell_jobs
         if awk -F"$tab" '$1 ~ /^(wait|job)$/ && $6 < $7 { found = 1 } END { exit !found }' "$scratch/verdicts"; then
-            deadline=$((now + timeout))
-        elif [ "$now" -ge "$deadline" ]; then
+            idle_since=''
+        elif [ -z "$idle_since" ]; then
+            idle_since=$now
+        elif [ $((now - idle_since)) -ge "$timeout" ]; then
             end_command "$command"
             return 124
         fi
