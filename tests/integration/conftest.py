@@ -304,7 +304,7 @@ class Server:
 
     def receive(self, plan: Plan, manifest: Manifest, stream: bytes) -> Result:
         words = (str(self.root), "web", plan.release, plan.base or "-", manifest.digest)
-        return self.shell.command(("sh", "-c", script("receive"), "towline", *words), stdin=stream)
+        return self.shell.command(("sh", "-c", script("saving", "receive"), "towline", *words), stdin=stream)
 
     def send(self, tree: Tree, *, live: bool = True) -> Plan:
         """Send a release of this content as a deploy does; `live`: it counts as the current good one from now on."""

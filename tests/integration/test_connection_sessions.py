@@ -121,6 +121,12 @@ def test_session_limit_is_counted_and_left_free(box: str, home: Path, request: p
     client.connection.close()
 
 
+def test_session_limit_is_right_however_soon_after_a_session_it_is_counted(client: Client) -> None:
+    for _ in range(25):
+        assert client.connection.run(("true",)).ok
+        assert client.connection.count_sessions(2) == 1
+
+
 # --- what a session carries -----------------------------------------------------------------------------------------------
 
 

@@ -236,6 +236,17 @@ def test_second_sender_of_the_same_id_is_refused_and_the_first_stays(server: Ser
     assert read_tree(server.files(plan.release)) == read_tree(server.local)
 
 
+def test_release_is_never_moved_into_another_of_its_id(server: Server) -> None:
+    plan, manifest = server.plan({"compose.yaml": "ours"})
+    stream = server.stream(plan, manifest)
+    assert server.receive(plan, manifest, stream).ok
+    before = read_tree(server.home / "releases" / plan.release)
+    refused = server.receive(plan, manifest, stream)
+    assert (refused.code, refused.err) == (1, f"there is a release {plan.release} already\n")
+    assert read_tree(server.home / "releases" / plan.release) == before
+    assert releases(server) == [plan.release]
+
+
 def test_left_over_of_a_broken_transfer_is_swept_and_one_under_way_is_not(server: Server) -> None:
     folder = server.home / "releases"
     for name, pid in {"20200101-000000.part": 4_000_000, "20200101-000001.part": os.getpid()}.items():
@@ -259,7 +270,7 @@ def test_full_disk_leaves_nothing(server: Server) -> None:
     command = (
         *server.shell.sh,
         "-c",
-        script("receive"),
+        script("saving", "receive"),
         "towline",
         str(server.root),
         "web",

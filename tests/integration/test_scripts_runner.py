@@ -559,6 +559,22 @@ def test_event_holds_backslashes_and_quotes_as_they_were(server: Server) -> None
     assert [event["line"] for event in run.events("log")] == [line]
 
 
+def test_event_is_json_whatever_bytes_it_holds(server: Server) -> None:
+    """Latin-1, a cut and an overlong sequence, a surrogate, C0 and C1 controls, the largest character, a very long line."""
+    plan = server.send(TREE)
+    text = (
+        r"a\200\377 \303\251 \360\237\230\200 \300\200 \355\240\200 \364\220\200\200 \033[2J\302\205\177\007 \t\342\202"
+    )
+    long = "$(head -c 100000 /dev/zero | tr '\\0' y)"
+    step = Step("log", ("eval", f"""event log service "" line "$(printf '{text}')" long "{long}" """))
+    run = server.run(plan.release, [step])
+    (event,) = run.events("log")
+    bad = "\ufffd"
+    assert event["line"] == f"a{bad * 2} é 😀 {bad * 2} {bad} {bad} {bad}[2J{bad * 3}  {bad}"
+    assert (event["service"], event["long"]) == ("", "y" * 100_000)
+    assert (run.folder / "events").read_bytes().isascii()
+
+
 # --- the lock -------------------------------------------------------------------------------------------------------------
 
 
@@ -674,6 +690,63 @@ def test_person_s_lock_stops_a_run(either: Server) -> None:
     run = either.run(plan.release, [mark(either, "never")])
     assert (run.result, marks(either)) == ("locked", [])
     assert "holidays" in str(run.events("locked")[0]["holder"])
+
+
+# --- ids and clocks -----------------------------------------------------------------------------------------------------
+
+
+def leave_run(server: Server, name: str, *, step: str = "up", result: str = "restored") -> Path:
+    folder = server.home / "run" / name
+    folder.mkdir(parents=True)
+    (folder / "events").write_text(f'{{"t":1.0,"event":"step","name":"{step}","state":"begin"}}\n' if step else "")
+    (folder / "result").write_text(f"{result}\n" if result else "")
+    return folder
+
+
+def test_old_runs_go_but_neither_this_one_nor_one_at_work(server: Server, tmp_path: Path) -> None:
+    """The server's clock was ahead for ten runs: all of them are newer by their names."""
+    plan = server.send(TREE)
+    at_work = hold(server, tmp_path / "gate", plan.release)  # holds the lock: only its folder is looked at
+    shutil.rmtree(server.home / "run" / "20250101-000000", ignore_errors=True)
+    for name in ("20250101-000000", *(f"20990101-0000{number}" for number in range(10, 22))):
+        leave_run(server, name, step="")
+    (server.home / "lock").unlink(missing_ok=True)
+    shutil.rmtree(server.home / "lock.d", ignore_errors=True)
+    run = server.run(plan.release, [Step("keep", ("remove_old_runs",))])
+    assert run.result == "deployed"
+    left = sorted(path.name for path in (server.home / "run").iterdir())
+    assert left == [at_work.folder.name, run.folder.name, *(f"20990101-0000{number}" for number in range(12, 22))]
+
+
+def test_old_releases_go_by_their_ids_and_one_that_is_about_to_run_stays(server: Server) -> None:
+    first = server.send(TREE)
+    for name in ("20980101-000000", "20980101-000001-2", "20980101-000001-a", "20980101-000002-0", "20980101-000003-0"):
+        (server.home / "releases" / name).mkdir()
+        (server.home / "releases" / name / "outcome").write_text("good\n")
+    (server.home / "releases" / "20980101-000004-0").mkdir()  # sent, and waits for the lock
+    (server.home / "releases" / "20240101-000004-0").mkdir()  # sent, and nobody came
+    run = server.run(first.release, [Step("keep", ("eval", "keep=2; remove_old_releases"))])
+    assert run.result == "deployed", run.output()
+    left = sorted(path.name for path in (server.home / "releases").iterdir())
+    assert left == [first.release, "20980101-000002-0", "20980101-000003-0", "20980101-000004-0"]
+
+
+@pytest.mark.parametrize("result", ["restored", ""], ids=["failed", "was killed"])
+def test_run_is_stale_when_one_with_a_higher_id_was_at_work(server: Server, result: str) -> None:
+    """Its id would tell it as the one before."""
+    plan = server.send(TREE)
+    leave_run(server, "20990101-000000", result=result)
+    run = server.run(plan.release, [mark(server, "never")])
+    assert (run.result, marks(server)) == ("stale", [])
+
+
+def test_run_is_not_stale_for_one_that_was_refused(server: Server) -> None:
+    plan = server.send(TREE)
+    leave_run(server, "20990101-000000", step="", result="locked")
+    assert server.run(plan.release, [mark(server, "mine")]).result == "deployed"
+    last = server.fact().last_run
+    assert last
+    assert last.outcome == "deployed"
 
 
 # --- going back ---------------------------------------------------------------------------------------------------------

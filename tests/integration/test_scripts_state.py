@@ -18,7 +18,7 @@ TREE = {"compose.yaml": "services: {}\n"}
 def test_empty_root_has_nothing(server: Server) -> None:
     fact = server.fact()
     assert (fact.live, fact.current, fact.before, fact.holder, fact.held) == (False, "", "", "", "")
-    assert (fact.last_run, fact.releases, fact.manifest) == (None, (), None)
+    assert (fact.last_run, fact.releases, fact.manifest, fact.newest) == (None, (), None, "")
     assert len(fact.now) == len("20261123-120000")
 
 
@@ -97,6 +97,23 @@ def test_run_that_was_killed_is_told_with_its_step(server: Server, tmp_path: Pat
     run.process.kill()
     run.process.wait(10)
     assert server.fact().last_run == RunFact(run.folder.name, "cut", "down", plan.release)
+
+
+def test_newest_id_is_that_of_any_release_or_run(server: Server) -> None:
+    for name in ("run/20260101-000001-ffffff", "run/zzz", "releases/20260101-000002-aaaaaa.part"):
+        (server.home / name).mkdir(parents=True)
+    assert server.fact().newest == "20260101-000002-aaaaaa.part"
+    (server.home / "run" / "20260101-000003-000000").mkdir()
+    assert server.fact().newest == "20260101-000003-000000"
+
+
+def test_run_that_is_just_being_started_is_not_the_last_yet(server: Server) -> None:
+    for name in ("20260101-000001", "20260101-000002"):
+        (server.home / "run" / name).mkdir(parents=True)
+    (server.home / "run" / "20260101-000001" / "result").write_text("deployed\n")
+    last = server.fact().last_run
+    assert last
+    assert last.id == "20260101-000001"
 
 
 def test_last_run_of_one_second_is_the_one_with_the_higher_number(server: Server) -> None:

@@ -15,6 +15,7 @@ from towline.project.catalog import Catalog, Stack, load_catalog
 from towline.project.compose_file import Service, compose_files, interpolate_from
 from towline.project.declared_checks import Http, Waiver
 from towline.project.settings import Host, Settings
+from towline.project.waits import ReleaseCommand, Waits
 
 WEB = "services: {web: {image: nginx}}\n"
 
@@ -47,6 +48,29 @@ def line_of(top: Path, text: str, files: dict[str, str] | None = None) -> str:
 
 def test_sandbox_is_a_host_of_every_stack(tmp_path: Path) -> None:
     assert load_stack(tmp_path, WEB + "x-towline: {host: sandbox}").host == "sandbox"
+
+
+def test_waits_are_of_the_stack_or_of_a_service(tmp_path: Path) -> None:
+    text = "services: {web: {image: x, x-towline: {watch: 0}}, db: {image: y, x-towline: {timeout: 90}}}\n"
+    assert load_stack(tmp_path, text + "x-towline: {timeout: 60, watch: 9}").waits == Waits(
+        60, 9, {"db": 90}, {"web": 0}
+    )
+    assert load_stack(tmp_path, text + "x-towline: {timeout: {web: 7}}").waits == Waits(
+        None, None, {"web": 7, "db": 90}, {"web": 0}
+    )
+    assert load_stack(tmp_path, WEB).waits == Waits()
+
+
+def test_release_command_is_words_or_a_text_of_words(tmp_path: Path) -> None:
+    before = """x-towline:
+  before:
+    - {service: web, command: "./manage migrate 'a b'", timeout: 60}
+    - {service: web, command: [sh, -c, "echo $$HOME"]}
+"""
+    assert load_stack(tmp_path, WEB + before).before == (
+        ReleaseCommand("web", ("./manage", "migrate", "a b"), 60),
+        ReleaseCommand("web", ("sh", "-c", "echo $HOME"), 1800),
+    )
 
 
 def test_stack_is_read_whole(tmp_path: Path) -> None:
@@ -409,6 +433,21 @@ BAD = [
     (WEB + "x-towline: {needs: [wep]}", "x-towline.needs: no stack 'wep'; did you mean web?"),
     (WEB + "x-towline: {host: prd}", "x-towline.host: no host 'prd'; did you mean prod?"),
     (WEB + "x-towline: {strategy: up}", "x-towline.strategy: expected recreate, update or rolling, got 'up'"),
+    (WEB + "x-towline: {timeout: 0}", "x-towline.timeout: expected int >= 1, got 0"),
+    (WEB + "x-towline: {timeout: soon}", "x-towline.timeout: expected int, got 'soon'"),
+    (WEB + "x-towline: {timeout: {wep: 9}}", "x-towline.timeout: no service 'wep'; did you mean web?"),
+    (WEB + "x-towline: {timeout: {web: soon}}", "x-towline.timeout.web: expected int, got 'soon'"),
+    (WEB + "x-towline: {timeout: {web: }}", "x-towline.timeout.web: expected seconds, got nothing"),
+    (WEB + "x-towline: {watch: -1}", "x-towline.watch: expected int >= 0, got -1"),
+    ("services: {web: {image: x, x-towline: {wach: 1}}}", "services.web.x-towline: unknown key 'wach'"),
+    ("services: {web: {image: x, x-towline: {watch: [1]}}}", "services.web.x-towline.watch: expected int, got a list"),
+    (WEB + "x-towline: {before: {service: web}}", "x-towline.before: expected a list, got a mapping"),
+    (WEB + "x-towline: {before: [{command: x}]}", "x-towline.before[0].service: is missing"),
+    (WEB + "x-towline: {before: [{service: wep, command: x}]}", "x-towline.before[0].service: no service 'wep'"),
+    (WEB + "x-towline: {before: [{service: web, command: ''}]}", "x-towline.before[0].command: is empty"),
+    (WEB + "x-towline: {before: [{service: web, command: \"'a\"}]}", "x-towline.before[0].command: No closing quotation"),
+    (WEB + "x-towline: {before: [{service: web, command: [\"a\\nb\"]}]}", "x-towline.before[0].command: has a line break"),
+    (WEB + "x-towline: {before: [{service: web, command: x, timeout: 0}]}", "x-towline.before[0].timeout: expected int"),
     (WEB + "x-towline: {reload: {a: [b]}}", "x-towline.reload: expected str, got a mapping"),
 ]  # fmt: skip
 
@@ -446,6 +485,7 @@ EVERYTHING = {
     "configs": {"c": {"file": "c"}},
     "secrets": {"s": {"file": "s"}},
     "x-towline": {"host": "prod", "strategy": "update", "needs": ["db"], "reload": {"a": "b"},
+                  "timeout": {"web": 9}, "watch": 5, "before": [{"service": "web", "command": ["x"], "timeout": 9}],
                   "waive": [{"check": "w", "reason": "r", "until": "2027-01-31"}],
                   "checks": [
                       {"http": "http://web:80/x", "status": [200], "header": {"a": "b"}, "retry": {"times": 1, "pause": 2}},

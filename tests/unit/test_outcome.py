@@ -56,6 +56,23 @@ def test_each_end_has_its_error_and_code(result: str, plan: Plan, kind: type, co
     assert [word for word in words if word not in error.message] == []
 
 
+def test_what_runs_is_told_where_it_could_not_be_put_back() -> None:
+    running = Event("running", 8.0, {"services": "db, web (unhealthy)"})
+    error = error_of(ended("partly", *FAILED, running), SECOND)
+    assert type(error) is DeployRolledBack
+    assert error.exit_code == 5
+    assert "what runs now: db, web (unhealthy)" in error.message
+
+
+@pytest.mark.parametrize("result", ["restored", "down", "kept"])
+def test_one_shot_that_was_cut_is_named(result: str) -> None:
+    cut = Event("cut", 8.0, {"service": "migrate", "seconds": "15"})
+    error = error_of(ended(result, step("up", "overdue"), cut), SECOND)
+    assert error
+    assert "migrate was cut half-way, after 15 s" in error.message
+    assert "not put back" in error.message
+
+
 def test_lock_that_is_held_is_told_with_its_holder() -> None:
     error = error_of(ended("locked", Event("locked", 1.0, {"holder": "run r9 by ann@lap since today"})), SECOND)
     assert type(error) is LockHeld

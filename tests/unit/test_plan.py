@@ -23,8 +23,12 @@ from towline.deploy.planning.situation import CurrentState, DesiredState, Releas
 from towline.engines.steps import Step
 from towline.errors import TowlineError
 from towline.facts.compose_model import Model
-from towline.facts.stack import ReleaseFact, RunFact, StackFact
+from towline.facts.container import Container
+from towline.facts.inventory import Inventory
+from towline.facts.stack import ReleaseFact, StackFact
 from towline.project.catalog import Stack
+from towline.project.settings import Strategy
+from towline.project.waits import ReleaseCommand, Waits
 
 STACK = Stack("web", "web-project", "stack", Path("/p/stacks/web"), Path("/p"), ("compose.yaml",), ())
 FRESH = StackFact(now="20261123-120000", live=False, current="")
@@ -33,7 +37,7 @@ NONE: frozenset[str] = frozenset()
 
 COMPOSE = ("docker", "compose", "--project-name", "web-project")
 DOWN = ("in_live_if_any", *COMPOSE, "down", "--remove-orphans")
-UP = ("in_live", *COMPOSE, "up", "--detach", "--remove-orphans")
+UP = ("start_services", *COMPOSE, "up", "--detach", "--remove-orphans", "--no-build", "--pull", "never")
 
 
 def file(path: str, content: str = "", mode: int = 0o644) -> Entry:
@@ -61,7 +65,7 @@ def plan(
     return plan_deploy(DesiredState(STACK, Release(MODEL, new), networks), CurrentState(fact), options or Options())
 
 
-def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
+def recreate(release: str) -> tuple[Step, ...]:
     return (
         Step("rehearse", ("in_release", *COMPOSE, "build", "--no-cache")),
         Step("pull", ("pull",)),
@@ -69,21 +73,22 @@ def recreate(release: str, timeout: int = 120) -> tuple[Step, ...]:
         Step("down", DOWN),
         Step("apply", ("apply", release)),
         Step("build", ("in_live", *COMPOSE, "build")),
-        Step("up", UP, seconds=timeout),
-        Step("health", ("health",)),
+        Step("up", UP),
         Step("mounts", ("mounts",)),
+        Step("health", ("health",)),
         Step("downtime", ("downtime", "")),
         Step("keep", ("keep_release",)),
     )
 
 
-def go_back(release: str, timeout: int = 120) -> tuple[Step, ...]:
+def go_back(release: str) -> tuple[Step, ...]:
     return (
         Step("stage", ("stage", release)),
+        Step("images", ("restore_images", release)),
         Step("down", DOWN),
         Step("apply", ("apply", release)),
-        Step("images", ("restore_images", release)),
-        Step("up", UP, seconds=timeout),
+        Step("up", UP),
+        Step("mounts", ("mounts",)),
         Step("health", ("health",)),
     )
 
@@ -125,10 +130,64 @@ def test_release_that_failed_after_the_live_one_is_not_what_is_gone_back_to() ->
     assert plan(manifest(file("compose.yaml", "v2")), fact).previous == "20261101-000000"
 
 
-def test_timeout_is_that_of_up_and_of_its_undoing() -> None:
-    made = plan(manifest(file("x")), options=Options(timeout=7))
-    assert made.steps == recreate("20261123-120000", 7)
-    assert made.undo == go_back("20261101-000000", 7)
+@pytest.mark.parametrize(
+    ("own", "options", "expected"),
+    [
+        (None, Options(timeout=7), 7),
+        (90, Options(timeout=7), 90),
+        (90, Options(timeout=7, timeout_given=True), 7),
+    ],
+    ids=["of the settings", "of the stack", "typed"],
+)
+def test_timeout_is_typed_or_of_the_stack_or_of_the_settings(own: int | None, options: Options, expected: int) -> None:
+    stack = replace(STACK, waits=Waits(timeout=own))
+    made = plan_deploy(DesiredState(stack, Release(MODEL, OLD)), CurrentState(RUNNING), options)
+    back = plan_rollback(stack, CurrentState(RUNNING), BACK, options)
+    assert (made.timeout, back.timeout) == (expected, expected)
+
+
+COMMAND = ReleaseCommand("web", ("./manage", "migrate now"), 60)
+RUN_IT = Step("before web", ("release_command", "web", "60", "./manage", "migrate now"))
+
+
+@pytest.mark.parametrize(("strategy", "stops"), [("recreate", "down"), ("update", "apply"), ("rolling", "apply")])
+def test_release_commands_run_before_anything_stops(strategy: Strategy, stops: str) -> None:
+    stack = replace(STACK, strategy=strategy, before=(COMMAND,))
+    made = plan_deploy(DesiredState(stack, Release(MODEL, OLD)), CurrentState(RUNNING), Options())
+    names = [step.name for step in made.steps]
+    assert RUN_IT in made.steps
+    assert names.index("pull") < names.index("before web") < names.index(stops)
+    assert made.notes == ("before anything stops, web runs `./manage 'migrate now'`",)
+    assert RUN_IT not in made.undo
+    assert RUN_IT not in plan_rollback(stack, CurrentState(RUNNING), BACK, Options()).steps
+
+
+def test_release_commands_run_after_up_where_nothing_runs_yet() -> None:
+    stack = replace(STACK, before=(COMMAND,))
+    names = [
+        s.name for s in plan_deploy(DesiredState(stack, Release(MODEL, OLD)), CurrentState(FRESH), Options()).steps
+    ]
+    assert names[names.index("up") + 1] == "before web"
+    there = CurrentState(FRESH, Inventory(containers=(Container("other", project="web-project"),)))
+    names = [s.name for s in plan_deploy(DesiredState(stack, Release(MODEL, OLD)), there, Options()).steps]
+    assert names.index("before web") < names.index("down")
+
+
+def test_runner_is_told_what_each_service_may_take() -> None:
+    old = Model(services={"web": {"image": "web"}, "gone": {"image": "x"}})
+    new = Model(
+        services={
+            "web": {"image": "web", "depends_on": {"migrate": {"condition": "service_completed_successfully"}}},
+            "migrate": {"image": "web:2"},
+        }
+    )
+    stack = replace(STACK, waits=Waits(watch=9, timeouts={"migrate": 600}, watches={"gone": 1}))
+    made = plan_deploy(DesiredState(stack, Release(new, OLD)), CurrentState(replace(RUNNING, model=old)), Options())
+    assert made.service_rows.splitlines() == [
+        "gone\t-\t-\t1\tremove",
+        "migrate\tjob\t600\t9\tcreate",
+        "web\t-\t-\t9\tunchanged",
+    ]
 
 
 def test_cache_is_used_for_the_rehearsal_when_asked() -> None:
@@ -157,9 +216,9 @@ def test_update_takes_nothing_down_on_its_way_there_or_back() -> None:
         Step("pull", ("pull",)),
         Step("stage", ("stage", "20261123-120000")),
         Step("apply", ("apply", "20261123-120000")),
-        Step("up", UP, seconds=120),
-        Step("health", ("health",)),
+        Step("up", UP),
         Step("mounts", ("mounts",)),
+        Step("health", ("health",)),
         Step("downtime", ("downtime", "3")),
         Step("keep", ("keep_release",)),
     )
@@ -227,15 +286,34 @@ def test_file_that_becomes_a_folder_is_dropped() -> None:
 # --- ids ------------------------------------------------------------------------------------------------------------------
 
 
-def test_run_id_is_the_server_s_clock() -> None:
-    assert run_id(RUNNING) == RUNNING.now
+def test_run_id_is_the_server_s_clock_and_the_client_s_token() -> None:
+    assert run_id(RUNNING, "c0ffee") == "20261123-120000-c0ffee"
+    made = plan_deploy(DesiredState(STACK, Release(MODEL, OLD)), CurrentState(RUNNING, token="c0ffee"), Options())
+    assert made.run == "20261123-120000-c0ffee"
+    assert plan_rollback(STACK, CurrentState(RUNNING, token="c0ffee"), BACK, Options()).run == made.run
 
 
-def test_run_id_is_not_one_of_a_release_or_of_the_last_run() -> None:
-    fact = replace(RUNNING, releases=(ReleaseFact(RUNNING.now, "failed"),))
-    assert run_id(fact) == f"{RUNNING.now}-2"
-    fact = replace(fact, last_run=RunFact(f"{RUNNING.now}-2", "kept", "pull", "r"))
-    assert run_id(fact) == f"{RUNNING.now}-3"
+@pytest.mark.parametrize(
+    "newest",
+    [
+        "20261123-120000-zzzzzz",  # in the same second
+        "20261123-120000-2",  # as ids were written before
+        "20261123-120000.part",
+        "20261123-235959-0badca",  # the clock went back
+        "20990101-000020-0badca",
+        "99991231-235959-0badca",
+        "20261123-120099-0badca",  # counted on from there
+    ],
+)
+def test_run_id_is_higher_than_every_other_whatever_the_clock_says(newest: str) -> None:
+    made = run_id(replace(RUNNING, newest=newest), "000000")
+    assert made > newest
+    assert len(made) == len("20261123-120000-000000")
+    assert run_id(replace(RUNNING, newest=made), "000000") > made
+
+
+def test_run_id_is_the_clock_s_where_the_newest_is_older() -> None:
+    assert run_id(replace(RUNNING, newest="20261123-115959-ffffff"), "0") == "20261123-120000-0"
 
 
 # --- a rollback -----------------------------------------------------------------------------------------------------------
@@ -248,7 +326,7 @@ def test_rollback_goes_to_the_good_release_before_and_may_come_back() -> None:
     assert find_rollback_release(STACK, RUNNING, "") == BACK.id
     made = plan_rollback(STACK, CurrentState(RUNNING), BACK, Options())
     assert (made.release, made.previous, made.strategy) == ("20261001-000000", "20261101-000000", "rollback")
-    kept = (Step("mounts", ("mounts",)), Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
+    kept = (Step("downtime", ("downtime", "")), Step("keep", ("keep_release",)))
     assert made.steps == (*go_back("20261001-000000"), *kept)
     assert made.undo == go_back("20261101-000000")
     assert (made.uploads, made.drop) == ((), ())
@@ -294,7 +372,7 @@ def test_what_is_rolled_is_rolled_back_when_the_deploy_fails() -> None:
         DesiredState(STACK, Release(serving("web:2"), OLD)), CurrentState(fact), Options(strategy="rolling")
     )
     assert [step.name for step in made.steps][4:6] == ["roll web", "up"]
-    assert [step.name for step in made.undo] == ["stage", "apply", "images", "roll web", "up", "health"]
+    assert [step.name for step in made.undo] == ["stage", "images", "apply", "roll web", "up", "mounts", "health"]
 
 
 def test_what_could_not_stand_beside_the_new_one_is_not_rolled_back() -> None:

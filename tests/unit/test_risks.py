@@ -400,7 +400,7 @@ def test_anonymous_volume_is_kept_by_the_other_strategies(strategy: str) -> None
         mounting(Mount("volume", "web_data", "", "/data"), Mount("bind", "", "/srv/x", "/x")),
         mounting(SCRATCH, project="shop"),
         mounting(SCRATCH, state="exited"),
-        mounting(SCRATCH, oneoff=True),
+        mounting(SCRATCH, oneoff=True, state="exited"),
     ],
     ids=["named", "another project's", "stopped", "one-off"],
 )

@@ -63,6 +63,7 @@ def planned_services(
     before: Manifest | None,
     after: Manifest,
     reload: Mapping[str, str] | None = None,
+    *,
     labels: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[ServicePlan, ...]:
     """The plan for a deploy of `after`; of the live release, a host has no texts."""
@@ -428,7 +429,7 @@ def planned(
     """With containers that are labelled as the release before was; reloaded: its x-towline.reload."""
     made = labels(MODEL, had, reloaded)
     there = {name: frozenset({made.get(name, "")}) for name in ORDER}
-    return planned_services(MODEL, MODEL, had, has, reload or {}, there)
+    return planned_services(MODEL, MODEL, had, has, reload, labels=there)
 
 
 @pytest.mark.parametrize(
@@ -473,8 +474,10 @@ def test_a_label_that_is_none_of_ours_is_replaced_with_the_next_release_only(tmp
     before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b", {"README": "x"})
     there = {"web": frozenset({"as an older towline made it"})}
 
-    assert planned_services(MODEL, MODEL, before, before, {}, there) == plans()
-    assert planned_services(MODEL, MODEL, before, after, {}, there) == plans(web=("recreate", "label towline.inputs"))
+    assert planned_services(MODEL, MODEL, before, before, labels=there) == plans()
+    assert planned_services(MODEL, MODEL, before, after, labels=there) == plans(
+        web=("recreate", "label towline.inputs")
+    )
 
 
 # ------------------------------------------------------------------------------------------ inputs and override

@@ -101,7 +101,11 @@ def test_broken_model_is_told_and_taken_for_none(text: str | bytes) -> None:
     assert found.manifest == Manifest(found.manifest.entries if found.manifest else ())
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 5000)[:40], gzip.compress(b"x")[:-4] + b"oops"])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"x" * 5000)[:40], gzip.compress(b"x")[:-4] + b"oops"],
+    ids=["no gzip", "cut", "another checksum"],
+)
 def test_answer_that_is_cut_on_its_way_is_none(content: bytes) -> None:
     assert release.parse([Result(0, content), Result(0, content)]) == release.ReleaseFiles(broken_model=True)
 
@@ -113,7 +117,7 @@ def test_state_that_is_not_told_is_one_line(said: str) -> None:
 
 
 def test_folders_of_other_people_are_no_interrupted_deploys() -> None:
-    result = Result(0, "my files 2026 down\n\nx\nweb r1 up\n\u2028 a\n".encode())
+    result = Result(0, "my files\t2026\tdown\tx\n\nx\nweb\tr1\tup\n\u2028 a\n".encode())
     assert interrupted.parse(result) == [("web", "r1", "up")]
 
 

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from towline.deploy.planning.comparison import ServicePlan
-from towline.deploy.planning.strategy import rolling_back, rolling_notes, rolling_services
+from towline.deploy.planning.strategy import (
+    first_services,
+    pulled_anew,
+    rest_of,
+    rolling_back,
+    rolling_notes,
+    rolling_services,
+)
 from towline.facts.compose_model import Model
 
 CHECK = {"test": ["CMD", "true"], "interval": "2s"}
@@ -86,3 +93,44 @@ def test_other_labels_for_traefik_are_named_since_two_containers_then_say_it_dif
     (note,) = rolling_notes([CHANGED], old, new)
     assert note.startswith("web has other labels for Traefik, ")
     assert rolling_notes([CHANGED], old, model(labels={"traefik.enable": "true", "a": "2"})) == ()
+
+
+ENDED, HEALTHY = {"condition": "service_completed_successfully"}, {"condition": "service_healthy"}
+
+
+def chain(**migrate: Any) -> Model:
+    """app waits for migrate, which waits for db; cache is nobody's."""
+    return Model(
+        {
+            "app": {**WEB, "depends_on": {"migrate": ENDED}},
+            "migrate": {"image": "web:1", "depends_on": {"db": HEALTHY}, **migrate},
+            "db": {"image": "db:1"},
+            "cache": {"image": "cache:1"},
+        }
+    )
+
+
+def plans(**actions: str) -> list[ServicePlan]:
+    return [ServicePlan(name, actions.get(name, "unchanged")) for name in ("db", "migrate", "app", "cache")]
+
+
+def test_what_a_rolled_service_depends_on_comes_first_when_it_changes_or_ends() -> None:
+    assert first_services({"app": 1}, plans(app="recreate"), chain()) == {"app": ("migrate",)}
+    changed = plans(app="recreate", db="recreate", cache="recreate")
+    assert first_services({"app": 1}, changed, chain()) == {"app": ("db", "migrate")}
+    assert first_services({"app": 1, "db": 1}, changed, chain()) == {"app": ("migrate",)}
+    assert first_services({"app": 1}, plans(app="recreate"), chain(deploy={"replicas": 0})) == {}
+    assert first_services({}, plans(db="recreate"), chain()) == {}
+
+
+def test_one_shot_that_came_first_is_not_run_again_by_up() -> None:
+    assert rest_of({"app": 1}, plans(app="recreate"), chain()) == ("app", "cache", "db")
+    assert rest_of({}, plans(migrate="recreate"), chain()) == ()
+    assert rest_of({"app": 1}, [CHANGED], None) == ()
+
+
+def test_images_that_pull_policy_asks_for_are_pulled_anew() -> None:
+    policies = ("always", "daily", "weekly", "every_12h", "missing", "never", "build", "if_not_present", None)
+    services = {str(policy): {"image": "x", "pull_policy": policy} for policy in policies}
+    built = {"built": {"build": {"context": "."}, "image": "x", "pull_policy": "always"}}
+    assert pulled_anew(Model({**services, **built})) == ("always", "daily", "every_12h", "weekly")

@@ -167,7 +167,7 @@ def test_edited_and_stale_are_their_stack_s() -> None:
 
 
 def test_cut_deploy_is_its_stack_s() -> None:
-    found = read(cuts="shop 20270101-130000 down\n").stacks
+    found = read(cuts="shop\t20270101-130000\troll web\n").stacks
     assert (found["shop"].interrupted, found["blog"].interrupted) == ("20270101-130000", "")
 
 

@@ -34,8 +34,8 @@ def container(
     return LabelledContainer(f"{project}-{service}-{number}", project, service, labels)
 
 
-def router(name: str = "r", of: str = "http", **keys: str) -> dict[str, str]:
-    return {f"traefik.{of}.routers.{name}.{key.replace('_', '.')}": value for key, value in keys.items()}
+def router(name: str = "r", protocol: str = "http", **keys: str) -> dict[str, str]:
+    return {f"traefik.{protocol}.routers.{name}.{key.replace('_', '.')}": value for key, value in keys.items()}
 
 
 def routes(*containers: LabelledContainer, traefik: Traefik = TRAEFIK) -> tuple[Route, ...]:
@@ -50,7 +50,7 @@ def the_route(*containers: LabelledContainer, traefik: Traefik = TRAEFIK) -> Rou
 # ------------------------------------------------------------------------------------------------------ one router
 
 
-def test_router_is_told_with_everything_that_it_says() -> None:
+def test_route_has_everything_that_the_labels_declare() -> None:
     labels = {
         **router(
             rule=HOST,
@@ -90,7 +90,7 @@ def test_names_in_labels_have_no_case() -> None:
 
 def test_several_routers_of_one_container_are_several_routes() -> None:
     found = routes(container({**router("a", rule=HOST), **router("b", rule="PathPrefix(`/b`)")}))
-    assert [(one.router, one.requests) for one in found] == [
+    assert [(route.router, route.requests) for route in found] == [
         ("a", (ExampleRequest("a.example"),)),
         ("b", (ExampleRequest("", "/b"),)),
     ]
@@ -158,28 +158,28 @@ def test_part_of_a_rule_without_a_request_says_why() -> None:
         ({"entrypoints": "web"}, [], (), "it has no rule"),
     ],
 )
-def test_tcp_router_is_asked_by_server_name(
+def test_tcp_router_has_a_request_for_its_server_name(
     keys: dict[str, str], requests: list[ExampleRequest], tls_on: tuple[str, ...], problem: str
 ) -> None:
-    route = the_route(container(router(of="tcp", **keys)))
+    route = the_route(container(router(protocol="tcp", **keys)))
     assert (route.protocol, list(route.requests), route.tls_on) == ("tcp", requests, tls_on)
     assert route.problem.startswith(problem)
     assert bool(route.problem) is bool(problem)
 
 
 def test_container_with_tcp_alone_has_no_http_route() -> None:
-    labels = {**router(of="tcp", rule="HostSNI(`*`)"), "traefik.tcp.services.r.loadbalancer.server.port": "5432"}
-    assert [one.protocol for one in routes(container(labels))] == ["tcp"]
+    labels = {**router(protocol="tcp", rule="HostSNI(`*`)"), "traefik.tcp.services.r.loadbalancer.server.port": "5432"}
+    assert [route.protocol for route in routes(container(labels))] == ["tcp"]
     with_both = {**labels, "traefik.http.services.x.loadbalancer.server.port": "80"}
-    assert [one.protocol for one in routes(container(with_both))] == ["http", "tcp"]
+    assert [route.protocol for route in routes(container(with_both))] == ["http", "tcp"]
 
 
-def test_udp_router_is_on_udp_entry_points_and_is_not_asked() -> None:
+def test_udp_router_is_on_udp_entry_points_and_has_no_request() -> None:
     route = the_route(
-        container({"traefik.udp.services.r.loadbalancer.server.port": "53", **router(of="udp", service="r")})
+        container({"traefik.udp.services.r.loadbalancer.server.port": "53", **router(protocol="udp", service="r")})
     )
     assert (route.protocol, route.entry_points, route.tls_on, route.requests) == ("udp", ("dns",), (), ())
-    assert route.reasons == ("UDP has no request that anything would answer",)
+    assert route.reasons == ("UDP has no request that every server answers",)
     assert route.problem == ""
 
 
@@ -187,12 +187,12 @@ def test_udp_router_is_on_udp_entry_points_and_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("enable", "by_default", "there"),
+    ("enable", "by_default", "exposed"),
     [("true", False, True), ("1", False, True), ("false", True, False), (None, True, True), (None, False, False)],
 )
-def test_container_is_exposed_by_its_label_else_by_default(enable: str | None, by_default: bool, there: bool) -> None:
+def test_container_is_exposed_by_its_label_else_by_default(enable: str | None, by_default: bool, exposed: bool) -> None:
     labels = {**router(rule=HOST), **({"traefik.enable": enable} if enable else {})}
-    assert bool(routes(container(labels), traefik=replace(TRAEFIK, exposed_by_default=by_default))) is there
+    assert bool(routes(container(labels), traefik=replace(TRAEFIK, exposed_by_default=by_default))) is exposed
 
 
 def test_traefik_that_reads_no_docker_has_no_routes() -> None:
@@ -226,7 +226,7 @@ def test_router_without_a_rule_gets_the_default_rule() -> None:
     )
 
 
-def test_default_rule_that_cannot_be_told_is_a_reason() -> None:
+def test_undetermined_default_rule_is_a_reason() -> None:
     route = the_route(container({}), traefik=replace(TRAEFIK, default_rule="{{ if true }}Host(`a`){{ end }}"))
     assert (route.rule, route.requests, route.problem) == ("", (), "")
     assert route.reasons == ("what the rule's template yields cannot be determined",)
@@ -246,8 +246,8 @@ def test_services_that_declare_the_same_router_carry_it_together() -> None:
 
 
 def test_router_declared_differently_is_a_problem_of_every_project_concerned() -> None:
-    one, other = container(router(rule=HOST)), container(router(rule="Host(`b`)"), "app", "blog")
-    found = routes(one, other)
+    shop, blog = container(router(rule=HOST)), container(router(rule="Host(`b`)"), "app", "blog")
+    found = routes(shop, blog)
     assert [(route.project, route.services, route.requests) for route in found] == [
         ("blog", ("app",), ()),
         ("shop", ("web",), ()),
@@ -262,14 +262,14 @@ def test_same_rule_from_two_services_is_a_conflict_too_as_each_goes_to_its_own()
 
 
 def test_same_name_in_two_protocols_is_no_conflict() -> None:
-    found = routes(container(router(rule=HOST)), container(router(of="tcp", rule="HostSNI(`*`)"), "db"))
-    assert [(one.protocol, one.problem) for one in found] == [("http", ""), ("tcp", "")]
+    found = routes(container(router(rule=HOST)), container(router(protocol="tcp", rule="HostSNI(`*`)"), "db"))
+    assert [(route.protocol, route.problem) for route in found] == [("http", ""), ("tcp", "")]
 
 
 def test_service_may_be_declared_by_another_container() -> None:
     front = container(router(rule=HOST, service="s@docker"))
     back = container({"traefik.http.services.s.loadbalancer.server.port": "81"}, "back")
-    found = {one.router: one for one in routes(front, back)}
+    found = {route.router: route for route in routes(front, back)}
     assert found["r"].problem == ""
 
 
@@ -281,8 +281,8 @@ def test_order_of_the_containers_makes_no_difference() -> None:
 # ------------------------------------------------------------------------------------------------------- problems
 
 
-def port(of: str) -> dict[str, str]:
-    return {f"traefik.http.services.{of}.loadbalancer.server.port": "80"}
+def port(service: str) -> dict[str, str]:
+    return {f"traefik.http.services.{service}.loadbalancer.server.port": "80"}
 
 
 @pytest.mark.parametrize(
@@ -326,11 +326,11 @@ def port(of: str) -> dict[str, str]:
         ),
         ({**router(rule=HOST), "traefik.tcp.routers": "x"}, "tcp: Traefik wants something under routers"),
         ({**router(rule=HOST), "traefik.udp": "x"}, "udp: Traefik wants something under udp"),
-        ({**router(rule=HOST), "traefik.http..x": "true"}, "label traefik.http..x: '' is no name"),
+        ({**router(rule=HOST), "traefik.http..x": "true"}, "label traefik.http..x: '' is not a name"),
     ],
 )
 def test_what_traefik_would_not_serve_is_a_problem(labels: dict[str, str], problem: str) -> None:
-    found = {one.router: one for one in routes(container(labels))}
+    found = {route.router: route for route in routes(container(labels))}
     assert found["r"].problem.startswith(problem)
     assert found["r"].requests == ()
 
@@ -343,9 +343,9 @@ def test_one_entry_point_that_is_missing_leaves_the_others() -> None:
 
 def test_service_or_middleware_declared_differently_breaks_who_uses_it() -> None:
     header = "traefik.http.middlewares.m.headers.customresponseheaders.X"
-    one = container({**router("a", rule=HOST, middlewares="m"), header: "1"})
-    other = container({**router("b", rule="Host(`b`)"), header: "2"}, "api")
-    found = {route.router: route.problem for route in routes(one, other)}
+    web = container({**router("a", rule=HOST, middlewares="m"), header: "1"})
+    api = container({**router("b", rule="Host(`b`)"), header: "2"}, "api")
+    found = {route.router: route.problem for route in routes(web, api)}
     assert found == {
         "a": "its middleware m is declared differently by several containers, so Traefik drops it",
         "b": "",
@@ -360,7 +360,7 @@ def test_service_or_middleware_declared_differently_breaks_who_uses_it() -> None
     }
 
 
-def test_label_that_is_wrong_is_told_even_when_no_router_can_be_seen() -> None:
+def test_wrong_label_is_a_problem_also_when_no_router_is_declared() -> None:
     route = the_route(container({"traefik.http.service.s.loadbalancer.server.port": "80"}))
     assert (route.router, route.project, route.services) == ("web-shop", "shop", ("web",))
     assert "http.service: Traefik knows no such name; did you mean services?" in route.problem
@@ -435,7 +435,7 @@ def test_file_with_tcp_and_udp_routers_gives_them_too() -> None:
     [
         ("http: [", "d.yaml", "d.yaml:2: broken YAML"),
         ("http = [", "d.toml", "d.toml: broken TOML"),
-        ("", "d.yaml", "d.yaml: there is nothing in it"),
+        ("", "d.yaml", "d.yaml: holds no settings"),
         ("[" * 5000, "d.yaml", "d.yaml"),
         ("http: {routers: {r: {entrypoint: web}}}", "d.yaml", "http.routers.r.entrypoint: Traefik knows no such name"),
         ("http: {routers: {r: {priority: high}}}", "d.yaml", "r.priority: expected a whole number"),
@@ -450,8 +450,8 @@ def test_broken_dynamic_file_is_one_route_with_a_problem(text: str, name: str, p
 def test_dynamic_router_with_a_bad_rule_leaves_the_others() -> None:
     text = "http: {routers: {a: {rule: 'Host(', service: s}, b: {rule: 'Host(`b`)', service: s}, c: {service: s}}}"
     found = parse_dynamic(text, TRAEFIK)
-    assert [(one.router, bool(one.requests)) for one in found] == [("a", False), ("b", True), ("c", False)]
-    assert [bool(one.problem) for one in found] == [True, False, True]
+    assert [(route.router, bool(route.requests)) for route in found] == [("a", False), ("b", True), ("c", False)]
+    assert [bool(route.problem) for route in found] == [True, False, True]
 
 
 def test_templates_and_children_in_a_dynamic_file_have_a_reason_and_no_request() -> None:
@@ -474,7 +474,7 @@ def shipped(stack: str) -> dict[str, Any]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: plain(one) for key, one in value.items()}
+            return {key: plain(item) for key, item in value.items()}
         return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) if isinstance(value, str) else value
 
     document = load_yaml(TOP / stack / "compose.yaml")
@@ -489,7 +489,7 @@ def own_traefik() -> Traefik:
 
 def test_shipped_traefik_has_its_three_entry_points() -> None:
     found = own_traefik()
-    assert [(one.name, one.port, one.tls) for one in found.entry_points] == [
+    assert [(point.name, point.port, point.tls) for point in found.entry_points] == [
         ("web", 80, False),
         ("websecure", 443, True),
         ("traefik", 8080, False),
@@ -499,17 +499,17 @@ def test_shipped_traefik_has_its_three_entry_points() -> None:
 
 def test_shipped_stacks_have_one_route_each_by_http_and_https() -> None:
     containers = [
-        container(one.get("labels") or {}, name, stack.partition("/")[2])
+        container(service.get("labels") or {}, name, stack.partition("/")[2])
         for stack in ("infrastructure/traefik", "stacks/whoami", "stacks/guestbook")
-        for name, one in shipped(stack).items()
+        for name, service in shipped(stack).items()
     ]
     found = parse_routes(containers, own_traefik())
-    assert [(one.router, one.project, one.services, one.requests) for one in found] == [
+    assert [(route.router, route.project, route.services, route.requests) for route in found] == [
         ("guestbook", "guestbook", ("web",), (ExampleRequest("guestbook.localhost"),)),
         ("whoami", "whoami", ("whoami",), (ExampleRequest("whoami.localhost"),)),
     ]
-    for one in found:
-        assert (one.entry_points, one.tls_on, one.problem, one.reasons) == (
+    for route in found:
+        assert (route.entry_points, route.tls_on, route.problem, route.reasons) == (
             ("web", "websecure"),
             ("websecure",),
             "",
@@ -517,7 +517,7 @@ def test_shipped_stacks_have_one_route_each_by_http_and_https() -> None:
         )
 
 
-def test_shipped_dashboard_is_asked_on_the_internal_entry_point() -> None:
+def test_shipped_dashboard_is_on_the_internal_entry_point() -> None:
     text = (TOP / "infrastructure/traefik/dynamic/dashboard.yaml").read_text(encoding="utf-8")
     (found,) = parse_dynamic(text, own_traefik(), project="traefik", name="dashboard.yaml")
     assert found == Route(

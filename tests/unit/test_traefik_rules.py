@@ -74,15 +74,15 @@ def test_line_may_break_behind_an_operator() -> None:
         ("Host(Path(`/`))", "expected a value in backticks or ) in Host(…), found Path (character 6)"),
         ("Host(`a` `b`)", "expected , or ) in Host(…), found a text (character 10)"),
         ("Host(,)", "expected a value in backticks or ) in Host(…), found , (character 6)"),
-        ("Host(1)", "'1' means nothing here (character 6)"),
-        ("Host('a')", "single quotes hold no value, take backticks (character 6)"),
+        ("Host(1)", "'1' is unexpected (character 6)"),
+        ("Host('a')", "single quotes hold no value, use backticks (character 6)"),
         ("Host(`a)", "the ` is never closed (character 6)"),
         ('Host("a)', 'the " is never closed (character 6)'),
         ('Host("a\n")', 'the " is never closed (character 6)'),
-        ("Host(`a`) & Host(`b`)", "'&' means nothing here (character 11); it is written && and ||"),
-        ("Host(`a`); Host(`b`)", "';' means nothing here (character 10)"),
-        (r'PathRegexp("\.js$")', r"\. is no escape of Go's; take backticks (character 12)"),
-        (r'Host("\777")', r"\777 is no escape of Go's; take backticks (character 6)"),
+        ("Host(`a`) & Host(`b`)", "'&' is unexpected (character 11); it is written && and ||"),
+        ("Host(`a`); Host(`b`)", "';' is unexpected (character 10)"),
+        (r'PathRegexp("\.js$")', r"\. is not a Go escape sequence; use backticks (character 12)"),
+        (r'Host("\777")', r"\777 is not a Go escape sequence; use backticks (character 6)"),
         (
             "Host(`a`)\n|| Host(`b`)",
             "expected && or ||, found the end of a line (character 10); put && or || at the end of the line, not at the start",
@@ -93,7 +93,7 @@ def test_line_may_break_behind_an_operator() -> None:
         ),
     ],
 )
-def test_what_is_no_rule_is_told_with_its_place(text: str, sentence: str) -> None:
+def test_invalid_rule_says_what_is_wrong_and_where(text: str, sentence: str) -> None:
     with pytest.raises(InvalidRule) as caught:
         parse_rule(text)
     assert str(caught.value).startswith(sentence)
@@ -123,7 +123,7 @@ def test_deep_nesting_is_no_trouble(depth: int) -> None:
     ],
     ids=lambda text: text[:20].encode(errors="replace").decode(),
 )
-def test_huge_rule_is_looked_through_in_a_moment(text: str) -> None:
+def test_huge_rule_takes_no_time(text: str) -> None:
     started = time.process_time()
     for syntax in ("v2", "v3"):
         try:
@@ -176,12 +176,14 @@ def test_rule_longer_than_anyone_writes_is_refused() -> None:
         ("HostRegexp(`(`)", "http", "v3", "HostRegexp(`(`): a bracket of the regular expression is open"),
         ("PathRegexp(`a)(`)", "http", "v3", "PathRegexp(`a)(`): a bracket of the regular expression is open"),
         ("Path(`/{a`)", "http", "v2", "Path(`/{a`): a brace is open"),
-        ("HostSNI(`*.a`)", "tcp", "v2", "HostSNI(`*.a`): is no host name in rules of v2"),
-        ("ALPN(`acme-tls/1`)", "tcp", "v3", "ALPN(`acme-tls/1`): is kept for Traefik's own certificates"),
-        ("HostSNI(`a b`)", "tcp", "v3", "HostSNI(`a b`): is no host name"),
+        ("HostSNI(`*.a`)", "tcp", "v2", "HostSNI(`*.a`): is not a host name in rules of v2"),
+        ("ALPN(`acme-tls/1`)", "tcp", "v3", "ALPN(`acme-tls/1`): is reserved for Traefik's own certificates"),
+        ("HostSNI(`a b`)", "tcp", "v3", "HostSNI(`a b`): is not a host name"),
     ],
 )
-def test_what_traefik_would_not_take_is_told(rule: str, protocol: Protocol, syntax: Syntax, sentence: str) -> None:
+def test_matcher_that_traefik_would_not_take_is_an_invalid_rule(
+    rule: str, protocol: Protocol, syntax: Syntax, sentence: str
+) -> None:
     with pytest.raises(InvalidRule) as caught:
         find_requests(rule, protocol, syntax)
     assert str(caught.value).startswith(sentence)
@@ -227,6 +229,15 @@ def test_matcher_may_be_written_in_the_cases_that_traefik_knows(name: str) -> No
         ("HostRegexp(`.*`) && PathPrefix(`/x`)", [ExampleRequest("", "/x")]),
         ("Host(`a`) && PathRegexp(`^/(api|)`)", [ExampleRequest("a")]),
         ("Host(`a`) && !PathRegexp(`^/admin`)", [ExampleRequest("a")]),
+        ("PathPrefix(`/x`) || PathPrefix(`/x/y`)", [ExampleRequest("", "/x"), ExampleRequest("", "/x/y")]),
+        ("Host(`a`) || Host(`a`) && Path(`/x`)", [ExampleRequest("a"), ExampleRequest("a", "/x")]),
+        ("Host(`a`) && Method(`GET`) || !Method(`GET`)", [ExampleRequest("a"), ExampleRequest("", "/", "HEAD")]),
+        ("HostRegexp(`.+`) || Host(`a`)", [ExampleRequest("localhost"), ExampleRequest("a")]),
+        ("HeaderRegexp(`X`, `^v$`)", [ExampleRequest("", "/", "GET", (("X", "v"),))]),
+        (
+            "(PathPrefix(`/x`) || PathPrefix(`/y`)) && !Path(`/x`)",
+            [ExampleRequest("", "/x/"), ExampleRequest("", "/y")],
+        ),
     ],
 )
 def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[ExampleRequest]) -> None:
@@ -235,15 +246,15 @@ def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[Exa
 
 
 @pytest.mark.parametrize(
-    ("rule", "reason"),
+    ("rule", "why"),
     [
-        ("HostRegexp(`^[a-z]+\\.example$`)", "no example can be told from a regular expression"),
-        ("Host(`a`) && PathRegexp(`^/x/[0-9]+$`)", "no example can be told from a regular expression"),
-        ("HeaderRegexp(`X`, `.`)", "no example can be told from a regular expression"),
-        ("QueryRegexp(`q`, `.`)", "no example can be told from a regular expression"),
-        ("Host(`a`) && !PathRegexp(`\\p{Greek}`)", "no example can be told from a regular expression"),
-        ("Host(`a`) && ClientIP(`10.0.0.0/8`)", "ClientIP depends on the address of who asks"),
-        ("Host(`a`) && !ClientIP(`::1`)", "ClientIP depends on the address of who asks"),
+        ("HostRegexp(`^[a-z]+\\.example$`)", "no example can be derived from the regular expression"),
+        ("Host(`a`) && PathRegexp(`^/x/[0-9]+$`)", "no example can be derived from the regular expression"),
+        ("HeaderRegexp(`X`, `.`)", "no example can be derived from the regular expression"),
+        ("QueryRegexp(`q`, `.`)", "no example can be derived from the regular expression"),
+        ("Host(`a`) && !PathRegexp(`\\p{Greek}`)", "no example can be derived from the regular expression"),
+        ("Host(`a`) && ClientIP(`10.0.0.0/8`)", "ClientIP depends on the client's address"),
+        ("Host(`a`) && !ClientIP(`::1`)", "ClientIP depends on the client's address"),
         ("Host(`a`) && Host(`b`)", "no request is known that meets all of it"),
         ("Host(`a`) && !Host(`a`)", "no request is known that meets all of it"),
         ("Host(`a`) && !Path(`/`)", "no request is known that meets all of it"),
@@ -254,16 +265,25 @@ def test_rule_gives_a_request_for_each_alternative(rule: str, requests: list[Exa
         ("Host(`a:8080`)", "Traefik looks at hosts without their port"),
     ],
 )
-def test_what_gives_no_request_says_why(rule: str, reason: str) -> None:
+def test_what_gives_no_request_says_why(rule: str, why: str) -> None:
     found = find_requests(rule)
     assert found.requests == ()
-    assert [one.rpartition(": ")[2] for one in found.reasons] == [reason]
+    assert [reason.rpartition(": ")[2] for reason in found.reasons] == [why]
 
 
 def test_one_alternative_without_a_request_leaves_the_others() -> None:
     found = find_requests("Host(`a`) || HostRegexp(`^x+$`)")
     assert found.requests == (ExampleRequest("a"),)
-    assert found.reasons == ("HostRegexp(`^x+$`): no example can be told from a regular expression",)
+    assert found.reasons == ("HostRegexp(`^x+$`): no example can be derived from the regular expression",)
+
+
+def test_nested_alternative_without_a_request_leaves_the_others() -> None:
+    found = find_requests("Host(`a`) && (Path(`/x`) || PathRegexp(`^/[0-9]+$`) || ClientIP(`::1`) || Path(`/y`))")
+    assert found.requests == (ExampleRequest("a", "/x"), ExampleRequest("a", "/y"))
+    assert found.reasons == (
+        "Host(`a`) && PathRegexp(`^/[0-9]+$`): no example can be derived from the regular expression",
+        "Host(`a`) && ClientIP(`::1`): ClientIP depends on the client's address",
+    )
 
 
 @pytest.mark.parametrize(
@@ -316,15 +336,23 @@ def test_tcp_rule_gives_the_server_names_to_send(rule: str, requests: list[Examp
     assert list(find_requests(rule, "tcp").requests) == requests
 
 
-def test_more_alternatives_than_are_asked_are_told() -> None:
+def test_more_alternatives_than_are_probed_are_a_reason() -> None:
     found = find_requests(" || ".join(f"Host(`a{i}`)" for i in range(MOST + 1)))
     assert len(found.requests) == MOST
-    assert found.reasons == (f"only the first {MOST} alternatives of the rule are asked",)
+    assert found.reasons == (f"only the first {MOST} alternatives of the rule are probed",)
+    hosts, paths = (" || ".join(f"{name}{i}`)" for i in range(8)) for name in ("Host(`a", "Path(`/"))
+    assert find_requests(f"({hosts}) && ({paths})").reasons == found.reasons
     whole = find_requests(" && ".join(f"!Host(`a{i}`)" for i in range(MOST + 1)))
     assert whole.reasons == ()
 
 
-def test_only_asking_that_changes_nothing_is_safe() -> None:
+def test_more_combinations_than_are_tried_are_a_reason() -> None:
+    found = find_requests(" && ".join(f"Host(`a{i}`)" for i in range(1000)))
+    assert found.requests == ()
+    assert found.reasons[-1] == "not every combination of what the rule names was tried"
+
+
+def test_only_requests_that_change_nothing_are_safe() -> None:
     safe = [
         find_requests(f"Method(`{method}`)").requests[0].safe for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE")
     ]

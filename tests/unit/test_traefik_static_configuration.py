@@ -94,7 +94,7 @@ def test_file_wins_over_flags_and_flags_over_variables() -> None:
     words = ("traefik", "--entrypoints.b.address=:82")
 
     def names(found: Traefik) -> list[str]:
-        return [one.name for one in found.entry_points]
+        return [point.name for point in found.entry_points]
 
     assert names(parse_traefik(words, variables, file)) == ["a"]
     assert names(parse_traefik(words, variables)) == ["b"]
@@ -112,7 +112,7 @@ def test_without_entry_points_there_is_one_on_port_80() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "there"),
+    ("word", "exists"),
     [
         ("--ping=true", True),
         ("--ping", True),
@@ -126,11 +126,11 @@ def test_without_entry_points_there_is_one_on_port_80() -> None:
         ("--ping=false", False),
     ],
 )
-def test_internal_entry_point_is_there_when_a_page_needs_it_and_never_a_default(word: str, there: bool) -> None:
+def test_internal_entry_point_is_there_when_a_page_needs_it_and_never_a_default(word: str, exists: bool) -> None:
     found = parse_traefik(("--entrypoints.web.address=:80", word))
-    assert [one.name for one in found.entry_points] == (["web", "traefik"] if there else ["web"])
+    assert [point.name for point in found.entry_points] == (["web", "traefik"] if exists else ["web"])
     assert found.default_entry_points("http") == ("web",)
-    assert EntryPoint("traefik", 8080) in found.entry_points or not there
+    assert EntryPoint("traefik", 8080) in found.entry_points or not exists
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_docker_without_anything_under_it_in_a_file_is_off() -> None:
         ("traefik:v20", (), "v3"),
     ],
 )
-def test_syntax_is_told_from_the_image_and_the_settings(image: str, words: tuple[str, ...], syntax: str) -> None:
+def test_syntax_comes_from_the_image_and_the_settings(image: str, words: tuple[str, ...], syntax: str) -> None:
     assert parse_traefik(words, image=image).syntax == syntax
 
 
@@ -220,7 +220,7 @@ def test_syntax_is_told_from_the_image_and_the_settings(image: str, words: tuple
         ),
     ],
 )
-def test_settings_that_do_not_work_are_told(words: tuple[str, ...], problem: str) -> None:
+def test_settings_that_do_not_work_are_a_problem(words: tuple[str, ...], problem: str) -> None:
     assert parse_traefik(words).problem.lower().startswith(problem.lower())
 
 
@@ -229,8 +229,8 @@ def test_settings_that_do_not_work_are_told(words: tuple[str, ...], problem: str
     [
         ("traefik.yml", "a: [", "traefik.yml:2: broken YAML"),
         ("traefik.toml", "a = ", "traefik.toml: broken TOML"),
-        ("traefik.yml", "", "traefik.yml: there is nothing in it"),
-        ("traefik.yml", "- a", "traefik.yml: there is nothing in it"),
+        ("traefik.yml", "", "traefik.yml: holds no settings"),
+        ("traefik.yml", "- a", "traefik.yml: holds no settings"),
         ("traefik.yml", "a: 1\na: 2", "traefik.yml:2: broken YAML: duplicate key"),
         ("traefik.yml", "[" * 5000, "traefik.yml"),
         ("traefik.toml", "a = " + "[" * 5000, "traefik.toml"),
@@ -292,7 +292,7 @@ def test_constraints_let_containers_in_by_their_labels(constraints: str, wanted:
 
 
 @pytest.mark.parametrize("constraints", ["Label(`a`)", "label(`a`, `b`)", "Label(`a`, `b`", "Host(`a`)"])
-def test_constraints_that_are_none_are_refused(constraints: str) -> None:
+def test_invalid_constraints_are_refused(constraints: str) -> None:
     with pytest.raises(InvalidRule):
         meets_constraints({}, constraints)
 
@@ -320,7 +320,7 @@ def test_constraints_that_are_none_are_refused(constraints: str) -> None:
         ("{{ nosuch .Name }}", None),
     ],
 )
-def test_default_rule_is_made_where_its_template_can_be_told(template: str, rule: str | None) -> None:
+def test_default_rule_is_what_its_supported_template_yields(template: str, rule: str | None) -> None:
     assert rule_from(template, TemplateData("web-shop", "shop-web-1", {"my.host": "h.example"})) == rule
 
 

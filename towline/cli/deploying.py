@@ -119,7 +119,7 @@ def _plan(workspace: Workspace, stack: Stack, options: Options, *, shown: bool, 
         if shown:
             view.planned(plan)
             paths = StackPaths(connection.host.root, stack.name)
-            before = read_texts(connection, paths, plan.previous, plan.changes.changed)
+            before = read_texts(connection, paths, plan.base, plan.changes.changed)
             redact_both = redactor(tree.secrets, pick_secret_texts(stack, before))
             view.details(plan, unified_diffs(before, tree.texts(before)), redact=redact_both, diff=diff)
     return plan, redact

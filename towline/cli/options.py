@@ -61,6 +61,7 @@ def deploy_options(flags: RunFlags, defaults: Defaults, *, cache: bool = False, 
 
     return Options(
         timeout=seconds("--timeout", flags.timeout, least=1) if flags.timeout else defaults.timeout,
+        timeout_given=bool(flags.timeout),
         keep_releases=defaults.keep_releases,
         cache=cache,
         lock_wait=seconds("--lock-wait", flags.lock_wait, least=0),

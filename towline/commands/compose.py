@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from towline.commands.shell import Command
 
 
@@ -24,6 +26,9 @@ def down(project: str) -> Command:
     return compose(project, "down", "--remove-orphans")
 
 
-def up(project: str) -> Command:
-    """Start the containers in the background; remove those of services that are no longer in the compose files."""
-    return compose(project, "up", "--detach", "--remove-orphans")
+def up(project: str, services: Sequence[str] = ()) -> Command:
+    """Start the containers in the background, with the images that are there; remove those of services that are no longer in
+    the compose files. services: only these, without what they depend on.
+    """
+    chosen = ("--no-deps", *services) if services else ()
+    return compose(project, "up", "--detach", "--remove-orphans", "--no-build", "--pull", "never", *chosen)

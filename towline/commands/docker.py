@@ -11,6 +11,9 @@ SERVICE = "com.docker.compose.service"
 ONEOFF = "com.docker.compose.oneoff"
 CONFIG_HASH = "com.docker.compose.config-hash"
 COMPOSE_VERSION = "com.docker.compose.version"
+WORKING_DIR = "com.docker.compose.project.working_dir"
+CONFIG_FILES = "com.docker.compose.project.config_files"
+ENV_FILES = "com.docker.compose.project.environment_file"
 INPUTS = "towline.inputs"  # the hash of the files that a service sees, see deploy/planning/inputs.py
 
 # One JSON object per container. `.Labels` of `--format json` is one comma-separated text that cannot be parsed reliably.
@@ -30,6 +33,9 @@ def containers(project: str = "") -> Command:
     )
 
 
+_LABELS = (PROJECT, SERVICE, ONEOFF, CONFIG_HASH, INPUTS, WORKING_DIR, CONFIG_FILES, ENV_FILES)
+
+
 def _label(name: str) -> str:
     return f'{json.dumps(name)}:{{{{json (index .Config.Labels "{name}")}}}}'
 
@@ -39,7 +45,7 @@ def _label(name: str) -> str:
 INSPECTED = (
     '{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Config.Image}},"image_id":{{json .Image}},'
     '"state":{"Status":{{json .State.Status}},"StartedAt":{{json .State.StartedAt}}},"restarts":{{json .RestartCount}},'
-    f'"labels":{{{",".join(map(_label, (PROJECT, SERVICE, ONEOFF, CONFIG_HASH, INPUTS)))}}},'
+    f'"labels":{{{",".join(map(_label, _LABELS))}}},'
     '"host":{"ports":{{json .HostConfig.PortBindings}},"network":{{json .HostConfig.NetworkMode}}},'
     '"ports":{{json .NetworkSettings.Ports}},"mounts":{{json .Mounts}}}'
 )

@@ -18,6 +18,27 @@ def quote(command: Iterable[str]) -> str:
     return shlex.join(command)
 
 
+def for_login_shell(command: Iterable[str]) -> str:
+    """The words as one line that a login shell of any kind passes on as they are, to a POSIX sh where its own quoting differs.
+
+    csh and tcsh read line feeds and `!` inside single quotes, fish reads backslashes and has no `'"'"'` inside them.
+
+    >>> for_login_shell(["docker", "ps", "--format", "{{json .}}"])
+    "docker ps --format '{{json .}}'"
+    >>> print(for_login_shell(["echo", "a!"]))
+    sh -c 'eval "exec $(printf %b "$1")"' towline 'echo \\0047a\\0041\\0047'
+    """
+    line = quote(command)
+    if not set(line) & _READ_DIFFERENTLY and "''" not in line and "'\"'" not in line:
+        return line
+    escaped = "".join(f"\\0{ord(character):03o}" if character in _ESCAPED else character for character in line)
+    return f"""sh -c 'eval "exec $(printf %b "$1")"' towline '{escaped}'"""
+
+
+_READ_DIFFERENTLY = set("\n\r\\!")
+_ESCAPED = _READ_DIFFERENTLY | set("'\"`$")
+
+
 class WithEnvironment(tuple[str, ...]):
     """A command with variables that it is started with: what must not stand in a command line, where every login may read it.
 

@@ -10,7 +10,7 @@ from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback, read_current_state
 from towline.deploy.runner import Outcome, ProgressView, follow_run, run_plan
 from towline.deploy.upload import upload_release
-from towline.errors import TowlineError, UsageError
+from towline.errors import Detached, TowlineError, UsageError
 from towline.project.catalog import Stack
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
@@ -97,7 +97,8 @@ def deploy_in_order(
 ) -> dict[str, TowlineError | None]:
     """Deploy each in turn; one that fails stops those that need it, not the others.
 
-    Returns each stack's error by name, None for a success. Bad input ends all of it: UsageError is raised.
+    Returns each stack's error by name, None for a success. Bad input ends all of it, and so does whoever leaves it to the
+    server: UsageError and Detached are raised.
     """
     errors: dict[str, TowlineError | None] = {}
     for stack in stacks:
@@ -108,7 +109,7 @@ def deploy_in_order(
         try:
             deploy_one(stack)
             errors[stack.name] = None
-        except UsageError:
+        except (UsageError, Detached):
             raise
         except TowlineError as error:
             errors[stack.name] = error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
+from towline.engines.steps import RELEASE_ZERO
 from towline.errors import DeployFailed, DeployRolledBack, LockHeld, TowlineError
 
-RESULTS = ("deployed", "kept", "restored", "down", "locked", "stale", "died")
+RESULTS = ("deployed", "kept", "restored", "partly", "down", "locked", "stale", "died")
 
 
 def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
@@ -29,15 +30,38 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
             f"{plan.stack}: the runner on the server was killed at {_last_step(outcome)!r}",
             f"`inv deploy --stack={plan.stack}` reads the current state and repairs it",
         )
+    failure += _cut_text(outcome)
+    if outcome.result == "partly":
+        return DeployRolledBack(
+            f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too; what runs now: "
+            f"{outcome.named('running')[-1].values['services']}",
+            "the output above has the reason; repair it, then deploy again",
+        )
     if outcome.result == "down":
         return DeployFailed(
             f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too: the stack is down",
             "the output above has the reason; repair it, then deploy again",
         )
+    state = "runs on, it was never touched" if outcome.result == "kept" else "was restored and runs"
+    if plan.previous == RELEASE_ZERO:
+        return DeployRolledBack(f"{plan.stack}: {failure}; what ran before {state}")
     if not plan.previous:
         return DeployFailed(f"{plan.stack}: {failure}; no release ran before, and none runs now")
-    state = "runs on, it was never touched" if outcome.result == "kept" else "was restored and runs"
     return DeployRolledBack(f"{plan.stack}: {failure}; the release before, {plan.previous}, {state}")
+
+
+def _cut_text(outcome: Outcome) -> str:
+    """What was cut half-way, and that no undo takes back what it has done."""
+    cut = [
+        f"{event.values['service']} was cut half-way, after {event.values['seconds']} s"
+        for event in outcome.named("cut")
+    ]
+    if not cut:
+        return ""
+    return (
+        f"; {', '.join(dict.fromkeys(cut))}: what it had changed in its data by then is not put back, only files, images and "
+        "containers are"
+    )
 
 
 def locked(stack: str, holder: str) -> LockHeld:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+from towline.bundle.repository import repository_ids
 from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
@@ -23,12 +25,14 @@ from towline.deploy.planning.risks import find_risks
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Situation
 from towline.deploy.prune import prune
 from towline.deploy.runner import ProgressView
+from towline.engines.steps import RELEASE_ZERO
 from towline.errors import TowlineError
 from towline.facts import disk, drift, engine, interrupted, inventory
 from towline.facts import stack as stacks
 from towline.facts.compose_model import Model, read_model
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
+from towline.facts.running_project import find_project, read_project
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.project.variables import used_variables
@@ -58,13 +62,17 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
     if problem:
         raise problem
     return CurrentState(
-        stacks.parse(stack_results), inventory.parse(inventory_results, images), drift.parse(live), disk.parse(free)
+        stacks.parse(stack_results),
+        inventory.parse(inventory_results, images),
+        drift.parse(live),
+        disk.parse(free),
+        token=secrets.token_hex(3),
     )
 
 
 def prepare(connection: Connection, tree: WorkingTree, options: Options, view: ProgressView) -> Plan:
-    """The plan for deploying the stack: one session for the current state, one in which compose renders the stack's files; when
-    images have to be pulled, one in which their registries are asked for them.
+    """The plan for deploying the stack: one session for the current state, one in which compose renders the stack's files; when its
+    project runs without a release, one for that; when images have to be pulled, one in which their registries are asked for them.
 
     Raises LockHeld, RemoteFailed when compose refuses the files, and TowlineError when Docker cannot be used there or the
     disk is too small.
@@ -72,7 +80,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     stack = tree.stack
     current = _read_unlocked(connection, stack, options, view, tree.images)
     rendered = read_model(connection, tree)
-    desired = DesiredState(stack, _release(tree, rendered.model), tree.networks)
+    current = _with_running_project(connection, tree, current, rendered.model)
+    desired = DesiredState(stack, _release(tree, rendered.model), tree.networks, repository_ids(stack.top))
     plan = plan_deploy(desired, current, options)
     problem = disk_problem(plan, current, connection.host.name)
     if problem:
@@ -95,6 +104,25 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     )
 
 
+def _with_running_project(
+    connection: Connection, tree: WorkingTree, current: CurrentState, model: Model
+) -> CurrentState:
+    """The current state with what runs of the project without a release, read in another session when there is such."""
+    stack, fact = tree.stack, current.stack
+    if fact.current:
+        return current
+    if current.zero_interrupted:
+        files = read_release(connection, StackPaths(connection.host.root, stack.name), RELEASE_ZERO)
+        return replace(current, stack=replace(fact, manifest=files.manifest, model=files.model))
+    found = find_project(current.inventory.containers, stack.project)
+    if found is None:
+        return current
+    paths = [entry.path for entry in tree.manifest.entries]
+    running = read_project(connection, (stack.name, stack.project), found, paths, model)
+    fact = replace(fact, manifest=running.manifest, model=running.model)
+    return replace(current, running=running, stack=fact)
+
+
 def _release(tree: WorkingTree, model: Model) -> Release:
     texts = {path: tree.text(path) for path in build_texts(model, tree.manifest)}
     return Release(model, tree.manifest, texts, tree.variables)
@@ -103,7 +131,7 @@ def _release(tree: WorkingTree, model: Model) -> Release:
 def _drift(plan: Plan, current: CurrentState) -> tuple[Drift, ...]:
     """What was changed there since the live release was deployed; nothing after an interrupted deploy, which is told as such."""
     model, last = current.stack.model, current.stack.last_run
-    if model is None or (last and last.outcome in ("cut", "running")):
+    if model is None or not current.stack.current or (last and last.outcome in ("cut", "running")):
         return ()
     return find_drift(model.project or plan.project, model.services, current.drift, current.inventory)
 
@@ -114,6 +142,8 @@ def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Opt
     Raises LockHeld, TowlineError.
     """
     current = _read_unlocked(connection, stack, options, view)
+    if not current.stack.current and not current.zero_interrupted:
+        current = replace(current, running=find_project(current.inventory.containers, stack.project))
     release = find_rollback_release(stack, current.stack, to)
     files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
     if files.manifest is None:

@@ -38,7 +38,8 @@ class ProgressView(Protocol):
 class Outcome:
     """How a run ended.
 
-    result: deployed, kept (the old release was never touched), restored, down, locked, or died (the runner was killed).
+    result: deployed, kept (the old release was never touched), restored, partly (not restored, but something runs), down,
+    locked, or died (the runner was killed).
     events: all of them. seconds: what each step took, by name; steps that put things back as `undo.<name>`.
     """
 
@@ -104,18 +105,21 @@ def _follow_to_end(
     """Follow until the runner has ended. `start` opens the session that starts it; every other session only follows.
 
     When the connection is lost before the start has answered, the command may or may not have arrived: follow first, then
-    start again (`mkdir` of the run's folder lets only one start through), then follow again.
+    start again (`mkdir` of the run's folder lets only one start through), then follow again. A start that answers that it
+    failed is an error: a run of that id would be another's.
     """
     outcome, position, interrupts = Outcome(), FollowPosition(), 0
     resume = _opener(connection, lambda: _follow_command(paths, run, position), b"")
-    attempts = [start, resume, start, resume] if start else [resume]
+    attempts = [start] if start else []
+    if_lost = [resume, start, resume] if start else []
     while not position.ended:
         try:
             with (attempts.pop(0) if attempts else resume)() as session:
                 for news in follow(session, position):
-                    attempts = []
+                    attempts = if_lost = []
                     _show(news, outcome, view)
         except ConnectionLost as error:
+            attempts, if_lost = attempts or if_lost, []
             _reconnect(connection, view, error)
         except RemoteFailed:
             if not attempts:
@@ -125,7 +129,7 @@ def _follow_to_end(
             if interrupts > 1:
                 raise _detached(paths.stack) from None
             view.cancelling()
-            _cancel(connection, paths, run)
+            _cancel(connection, paths, run, view)
     if position.has_result and not outcome.named("end"):  # its last event was written by half, or not at all
         outcome.result = _read_result(connection, paths, run) or outcome.result
     return outcome
@@ -169,5 +173,12 @@ def _reconnect(connection: Connection, view: ProgressView, error: ConnectionLost
             wait = min(wait * 2, 15)
 
 
-def _cancel(connection: Connection, paths: StackPaths, run: str) -> None:
-    connection.run(script('kill -TERM "$(cat "$1/pid")"', paths.run(run)), name="cancel")
+CANCEL_WITHIN = 30  # seconds
+
+
+def _cancel(connection: Connection, paths: StackPaths, run: str, view: ProgressView) -> None:
+    try:
+        command = script('kill -TERM "$(cat "$1/pid")"', paths.run(run))
+        connection.run(command, timeout=CANCEL_WITHIN, name="cancel")
+    except ConnectionFailed as error:  # what follows notices it as well, and logs in again
+        view.note(f"it may not have been cancelled: {error.message}")

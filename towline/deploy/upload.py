@@ -7,15 +7,14 @@ import io
 import json
 import os
 import socket
-import subprocess
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from towline.bundle.manifest import Entry, Manifest
+from towline.bundle.repository import git_commit, repository_ids
 from towline.bundle.tarball import tar_stream
 from towline.bundle.working_tree import WorkingTree
 from towline.commands import shell
@@ -43,7 +42,7 @@ def upload_release(connection: Connection, tree: WorkingTree, plan: Plan) -> Upl
     """
     before, start = connection.ledger.bytes_up, time.monotonic()
     words = (connection.host.root, plan.stack, plan.release, plan.base or "-", tree.manifest.digest)
-    command = shell.script(script("receive"), *words)
+    command = shell.script(script("saving", "receive"), *words)
     result = connection.upload(release_stream(tree.stack, tree.manifest, plan), command)
     if not result.ok:
         raise RemoteFailed(
@@ -71,13 +70,14 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
 
 
 def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, object]:
-    """Who sent the release, from where, and from which commit (`+dirty`: the stack's folder differed from it)."""
+    """Who sent the release, from which machine, repository and commit (`+dirty`: the stack's folder differed from it)."""
     return {
         "id": plan.release,
         "stack": stack.name,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "by": sender(),
         "git": git_commit(stack.folder),
+        "repository": repository_ids(stack.top),
         "strategy": plan.strategy,
         "digest": manifest.digest,
         "bytes": manifest.size,
@@ -93,20 +93,6 @@ def sender() -> str:
     return one_line(f"{user}@{socket.gethostname()}")
 
 
-def git_commit(folder: Path) -> str:
-    """The short commit of the folder's repository, `+dirty` behind it when the folder differs; '' without git."""
-    try:
-        commit = _git(folder, "rev-parse", "--short", "HEAD")
-        return commit + ("+dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def run_archive(plan: Plan, options: Options) -> bytes:
     """The gzip tar that start.sh takes: the runner, its follower, its settings and the steps."""
     settings: Mapping[str, str] = {
@@ -114,7 +100,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "project": plan.project,
         "release": plan.release,
         "previous": plan.previous,
-        "timeout": str(options.timeout),
+        "timeout": str(plan.timeout),
         "keep": str(options.keep_releases),
         "lock_wait": str(options.lock_wait),
         "by": sender(),
@@ -123,6 +109,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         **{f"{name}.sh": script(name) for name in ("runner", *SOURCED, "follow")},
         "drift.sh": script(*COMPARISON, "drift"),
         "settings": shell.assignments(dict(settings)),
+        "services": plan.service_rows,
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),
     }

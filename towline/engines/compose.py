@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from towline.commands import compose
-from towline.engines.steps import Step
+from towline.commands.shell import Command
+from towline.engines.steps import RELEASE_ZERO, Step
+from towline.project.waits import ReleaseCommand
 
 
 @dataclass(frozen=True)
@@ -15,18 +17,27 @@ class Sequence:
 
     roll: services whose new containers start beside the old, in their order, and how many. signals: service and signal, for
     those that read changed files again by themselves. restarts: service and the one that it has to be started after.
-    max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache.
+    first: a service that is rolled → those that come before it; rest: what `up` starts in the end, () for all services. pull: the
+    services whose images are pulled though they are there. before: the release commands; nothing_runs: there is nothing yet that
+    they could run before. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache. zero:
+    where what runs without a release was started, as keep_release_zero takes it; () when it was kept by an earlier run, None when
+    a release runs, or nothing.
     """
 
     project: str
     release: str
-    timeout: int = 120
     cache: bool = False
     networks: tuple[str, ...] = ()
     roll: Mapping[str, int] = field(default_factory=dict)
+    first: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rest: tuple[str, ...] = ()
+    pull: tuple[str, ...] = ()
+    before: tuple[ReleaseCommand, ...] = ()
+    nothing_runs: bool = False
     signals: tuple[tuple[str, str], ...] = ()
     restarts: tuple[tuple[str, str], ...] = ()
     max_downtime: float | None = None
+    zero: Command | None = None
 
 
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
@@ -36,14 +47,16 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
     from the cache that it filled. `stage` makes the copies that `apply` only has to rename.
     """
     return (
+        *_keep_zero(sequence),
         *_networks(sequence),
         Step("rehearse", ("in_release", *compose.build(sequence.project, cache=sequence.cache))),
-        Step("pull", ("pull",)),
+        Step("pull", ("pull", *sequence.pull)),
+        *_before(sequence),
         Step("stage", ("stage", sequence.release)),
-        Step("down", ("in_live_if_any", *compose.down(sequence.project))),
+        _down(sequence),
         Step("apply", ("apply", sequence.release)),
         Step("build", ("in_live", *compose.build(sequence.project))),
-        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        *_up(sequence),
         *_verify_and_keep(sequence),
     )
 
@@ -51,17 +64,28 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
 def update(sequence: Sequence) -> tuple[Step, ...]:
     """build → up: compose recreates the services whose image, configuration or mounted files changed, and no other."""
     return (
+        *_keep_zero(sequence),
         *_networks(sequence),
         Step("build", ("in_release", *compose.build(sequence.project))),
-        Step("pull", ("pull",)),
+        Step("pull", ("pull", *sequence.pull)),
+        *_before(sequence),
         Step("stage", ("stage", sequence.release)),
         Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
-        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        *_up(sequence),
         *_restarts(sequence),
         *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in sequence.signals),
         *_verify_and_keep(sequence),
     )
+
+
+def _keep_zero(sequence: Sequence) -> tuple[Step, ...]:
+    return (Step("capture", ("keep_release_zero", *sequence.zero)),) if sequence.zero else ()
+
+
+def _down(sequence: Sequence) -> Step:
+    down = ("down_zero",) if sequence.zero is not None else ("in_live_if_any", *compose.down(sequence.project))
+    return Step("down", down)
 
 
 def _networks(sequence: Sequence) -> tuple[Step, ...]:
@@ -69,8 +93,30 @@ def _networks(sequence: Sequence) -> tuple[Step, ...]:
 
 
 def _rolls(sequence: Sequence) -> tuple[Step, ...]:
-    """A step for each service that is rolled; a service that needs no new containers is left alone by it."""
-    return tuple(Step(f"roll {name}", ("roll", name, str(count))) for name, count in sequence.roll.items())
+    """A step for each service that is rolled, after those that it depends on; one that needs no new containers is left alone."""
+    steps: dict[str, Step] = {}
+    for name, count in sequence.roll.items():
+        for other in sequence.first.get(name, ()):
+            steps.setdefault(other, Step(f"first {other}", ("start_first", other)))
+        steps[name] = Step(f"roll {name}", ("roll", name, str(count)))
+    return tuple(steps.values())
+
+
+def _up(sequence: Sequence) -> tuple[Step, ...]:
+    """It keeps to limits of its own: health.sh knows what each service may take."""
+    up = Step("up", ("start_services", *compose.up(sequence.project, sequence.rest)))
+    return (up, *(_release_commands(sequence) if sequence.nothing_runs else ()))
+
+
+def _before(sequence: Sequence) -> tuple[Step, ...]:
+    return () if sequence.nothing_runs else _release_commands(sequence)
+
+
+def _release_commands(sequence: Sequence) -> tuple[Step, ...]:
+    return tuple(
+        Step(f"before {each.service}", ("release_command", each.service, str(each.timeout), *each.command))
+        for each in sequence.before
+    )
 
 
 def _restarts(sequence: Sequence) -> tuple[Step, ...]:
@@ -81,8 +127,8 @@ def _restarts(sequence: Sequence) -> tuple[Step, ...]:
 def _verify_and_keep(sequence: Sequence) -> tuple[Step, ...]:
     limit = "" if sequence.max_downtime is None else f"{sequence.max_downtime:g}"
     return (
-        Step("health", ("health",)),
         Step("mounts", ("mounts",)),
+        Step("health", ("health",)),
         Step("downtime", ("downtime", limit)),
         Step("keep", ("keep_release",)),
     )
@@ -95,20 +141,27 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """
     return (
         Step("stage", ("stage", sequence.release)),
-        *([Step("down", ("in_live_if_any", *compose.down(sequence.project)))] if down else []),
-        Step("apply", ("apply", sequence.release)),
         Step("images", ("restore_images", sequence.release)),
+        *([_down(sequence)] if down else []),
+        Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
-        Step("up", ("in_live", *compose.up(sequence.project)), seconds=sequence.timeout),
+        *_up_again(sequence),
         *_restarts(sequence),
         *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in sequence.signals),
+        Step("mounts", ("mounts",)),
         Step("health", ("health",)),
     )
 
 
+def _up_again(sequence: Sequence) -> tuple[Step, ...]:
+    if sequence.release == RELEASE_ZERO:
+        return (Step("up", ("up_zero",)),)
+    return _up(replace(sequence, before=()))
+
+
 def rollback(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
     """`restore` as a run of its own: measured, and kept as the live release."""
-    return (*restore(sequence, down=down), *_verify_and_keep(sequence)[1:])
+    return (*_keep_zero(sequence), *restore(sequence, down=down), *_verify_and_keep(sequence)[2:])
 
 
 def remove(project: str) -> tuple[Step, ...]:

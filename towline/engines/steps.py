@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from towline.commands.shell import Command, quote
 
+RELEASE_ZERO = "0"  # what ran before the first deploy, as if it had been a release
+
 
 @dataclass(frozen=True)
 class Step:

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from towline.commands.docker import COMPOSE_VERSION, CONFIG_HASH, INPUTS, ONEOFF, PROJECT, SERVICE
+from towline.commands.docker import (
+    COMPOSE_VERSION,
+    CONFIG_FILES,
+    CONFIG_HASH,
+    INPUTS,
+    ONEOFF,
+    PROJECT,
+    SERVICE,
+    WORKING_DIR,
+)
 from towline.facts.port import WILDCARDS, Binding, Port, parse_bindings
 
 
@@ -29,6 +38,8 @@ class Mount:
 @dataclass(frozen=True)
 class Container:
     """project, service, config_hash, compose: Compose's labels, '' for a container that Compose did not make.
+
+    oneoff: made by `compose run`, or as a hook: it is none of its service's replicas.
 
     state: created, running, exited, … health: healthy, unhealthy, starting or '' without a check; said: its last output.
     Times as Docker writes them, '' for never. wanted: the ports it was told to publish; held: those it has now. networks: name →
@@ -82,6 +93,16 @@ class Container:
         return self.labels.get(INPUTS, "")
 
     @property
+    def working_dir(self) -> str:
+        """The folder that its project was started from, '' when it does not tell."""
+        return self.labels.get(WORKING_DIR, "")
+
+    @property
+    def config_files(self) -> tuple[str, ...]:
+        """The compose files that it was made from."""
+        return tuple(filter(None, self.labels.get(CONFIG_FILES, "").split(",")))
+
+    @property
     def address(self) -> str:
         """Where the host itself reaches it: 127.0.0.1 on the host's network, '' without any."""
         return "127.0.0.1" if self.host_network else next((ip for ip in self.networks.values() if ip), "")
@@ -113,7 +134,7 @@ def parse_inspected(row: Mapping[str, Any]) -> Container:
         id=row["id"],
         image=row["image"],
         image_id=row["image_id"],
-        oneoff=labels.get(ONEOFF) == "True",
+        oneoff=bool(labels.get(PROJECT)) and labels.get(ONEOFF) != "False",
         health="" if health.get("Status") in (None, "none") else health["Status"],
         said=_last_output(health),
         code=state.get("ExitCode", 0),

@@ -14,11 +14,14 @@ MOST = 50  # files
 
 
 def read_texts(connection: Connection, paths: StackPaths, release: str, entries: Iterable[Entry]) -> dict[str, str]:
-    """Path → text, of those entries that are small and text. One session; none when there is nothing to read."""
+    """Path → text, of those entries that are small and text. One session; none when there is nothing to read.
+
+    release: '' for the live folder.
+    """
     wanted = [entry.path for entry in entries if entry.kind == "f" and entry.size <= LARGEST][:MOST]
     if not wanted:
         return {}
-    folder = f"{paths.release(release)}/files"
+    folder = f"{paths.release(release)}/files" if release else paths.live
     results = connection.batch([("cat", "--", f"{folder}/{path}") for path in wanted], name="texts")
     texts = {path: as_text(result.stdout) for path, result in zip(wanted, results, strict=True) if result.ok}
     return {path: text for path, text in texts.items() if text is not None}

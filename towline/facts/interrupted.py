@@ -23,10 +23,10 @@ def tell(result: Result, note: Callable[[str], None]) -> None:
 def parse(result: Result) -> list[tuple[str, str, str]]:
     """Stack, run and step of each; what is no such line is left out.
 
-    >>> parse(Result(0, b"web 20261123-120000 down\\nof a folder that somebody put there\\n\\n"))
+    >>> parse(Result(0, b"web\\t20261123-120000\\tdown\\nof a folder that somebody put there\\n\\n"))
     [('web', '20261123-120000', 'down')]
     """
-    words = (line.split() for line in result.out.split("\n"))
+    words = (line.split("\t") for line in result.out.split("\n"))
     return [(stack, run, step) for stack, run, step in (each for each in words if len(each) == 3)]
 
 

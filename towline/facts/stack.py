@@ -23,7 +23,7 @@ from towline.ssh.session import Result
 class RunFact:
     """One run of the runner.
 
-    outcome: deployed, kept, restored, down, locked, running, or cut: it was interrupted, so it has no result.
+    outcome: deployed, kept, restored, partly, down, locked, running, or cut: it was interrupted, so it has no result.
     """
 
     id: str
@@ -50,9 +50,10 @@ class ReleaseFact:
 
 @dataclass(frozen=True)
 class StackFact:
-    """`now` is the server's clock, UTC, as a release's id begins. `current` and `before` are the live good release and the good one
-    before it; `holder` and `held` say who locks; '' for none. `broken`: a sentence for each file of towline's own there that is
-    empty or broken, and what is done without it.
+    """now: the server's clock, UTC, as a release's id begins. newest: the highest id of a release or a run.
+
+    current and before: the live good release and the good one before it; holder and held: who locks; '' for none. broken: a
+    sentence for each file of towline's own there that is empty or broken, and what is done without it.
     """
 
     now: str
@@ -65,6 +66,7 @@ class StackFact:
     releases: tuple[ReleaseFact, ...] = ()
     manifest: Manifest | None = None
     model: Model | None = None
+    newest: str = ""
     broken: tuple[str, ...] = ()
 
     @property
@@ -96,6 +98,7 @@ def parse(results: list[Result]) -> StackFact:
         held=first["held"][1] if "held" in first else "",
         last_run=RunFact(*(word or "-" for word in run[1:5])) if run else None,
         releases=tuple(fact for fact, _ in read),
+        newest=_none_if_dash(first.get("newest", [*"--"])[1]),
         manifest=live.manifest,
         model=live.model,
         broken=(*_broken_live(first, current, live), *(sentence for _, sentence in read if sentence)),

@@ -30,6 +30,7 @@ from towline.project.compose_file import (
 from towline.project.compose_paths import NamedFiles
 from towline.project.declared_checks import Check, Waiver, parse_checks, parse_waivers
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
+from towline.project.waits import ReleaseCommand, Waits, parse_release_commands, parse_waits
 from towline.project.yaml_file import Place, parse_keys, text_at
 
 Kind = Literal["infrastructure", "stack"]
@@ -65,6 +66,8 @@ class Stack:
     checks: tuple[Check, ...] = field(default=(), hash=False)
     waive: tuple[Waiver, ...] = field(default=(), hash=False)
     reload: Mapping[str, str] = field(default_factory=dict, hash=False)
+    waits: Waits = field(default=Waits(), hash=False)
+    before: tuple[ReleaseCommand, ...] = ()
     env_files: tuple[str, ...] = ()
     secret_files: tuple[str, ...] = ()
     text_files: tuple[str, ...] = ()
@@ -163,6 +166,9 @@ class _TowlineKeys(msgspec.Struct):
     checks: list[Any] = []
     waive: list[Any] = []
     reload: dict[str, str] = {}
+    timeout: Any = None
+    watch: Any = None
+    before: Any = None
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -232,6 +238,8 @@ def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label
         ),
         waive=parse_waivers(own.waive, own_place.at("waive")),
         reload=own.reload,
+        waits=parse_waits({"timeout": own.timeout, "watch": own.watch}, keys.get("services"), place),
+        before=parse_release_commands(own.before, [service.name for service in services], own_place.at("before")),
         env_files=tuple(sorted(named.env_files)),
         secret_files=tuple(sorted(named.secrets)),
         text_files=tuple(sorted(named.texts)),

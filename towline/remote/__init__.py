@@ -8,7 +8,20 @@ from importlib.resources import files
 # what drift and survey are sent behind
 COMPARISON = ("containers", "live_files", "comparison")
 # what runner sources; it lies beside them
-SOURCED = ("containers", "live_files", "runs", "live", "engine", "roll", "releases")
+SOURCED = (
+    "saving",
+    "containers",
+    "live_files",
+    "runs",
+    "placing",
+    "live",
+    "engine",
+    "health",
+    "downtime",
+    "roll",
+    "releases",
+    "release_zero",
+)
 
 
 @cache

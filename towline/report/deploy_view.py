@@ -13,15 +13,28 @@ from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.plan import Plan
 from towline.deploy.runner import Outcome
 from towline.deploy.upload import Upload
+from towline.engines.steps import RELEASE_ZERO
 from towline.report.console import console
 from towline.report.diffs import Diffs, file_lines, text_lines
-from towline.text.amounts import count_text, size_text
+from towline.text.amounts import count_text, listed, size_text
 from towline.text.printable import one_line
 
 TAIL = 15  # lines of output shown of a step that failed
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "cancelled": "[yellow]■[/]", "overdue": "[red]✗[/]"}
 LEAST_DOWNTIME = 0.05  # seconds; shorter counts as none
 LONG_DOWNTIME = 5  # seconds from which the cheaper strategies are named
+
+
+def running_lines(plan: Plan) -> list[str]:
+    """What runs without a release, and that a deploy keeps it."""
+    if plan.running is None:
+        return []
+    origin = plan.running.origin
+    names = [file.removeprefix(f"{origin.folder}/") for file in origin.files]
+    started = f"from {origin.folder} by {listed(names)}" if names else "and its containers do not tell from where"
+    containers = count_text(len(plan.running.containers), "container")
+    back = f"kept as release {RELEASE_ZERO}: `inv rollback --stack={plan.stack} --to={RELEASE_ZERO}` goes back to it"
+    return [f"runs already, not deployed by towline, {started}: {containers}", back]
 
 
 def service_lines(plan: Plan) -> list[str]:
@@ -43,6 +56,10 @@ def addition_lines(plan: Plan) -> list[str]:
     created = [*(f"network {name}" for name in new.networks), *(f"volume {name}" for name in new.volumes)]
     kinds = {"pull": new.images, "create": created}
     return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+
+
+def _called(release: str) -> str:
+    return "what ran before" if release == RELEASE_ZERO else release
 
 
 def _reasons(service: ServicePlan) -> str:
@@ -90,11 +107,11 @@ class DeployView:
         if plan.strategy == "rollback":
             files = "files of that release"
         took = f" ({plan.last_seconds:.1f} s)" if plan.last_seconds else ""
-        before = f"live: {plan.previous}{took}" if plan.previous else "first deploy"
+        before = f"live: {plan.previous}{took}" if plan.previous not in ("", RELEASE_ZERO) else "first deploy"
         self._say(
             f"[bold]{escape(plan.stack)}[/] · {plan.strategy} · release {escape(plan.release)} · {escape(before)} · {files}"
         )
-        for line in (*service_lines(plan), *addition_lines(plan), *plan.notes):
+        for line in (*running_lines(plan), *service_lines(plan), *addition_lines(plan), *plan.notes):
             self._say(f"  {escape(self._redact(line))}")
         for drift in plan.drift:
             subject = f"{drift.service}: " if drift.service else ""
@@ -154,10 +171,9 @@ class DeployView:
             down = ", ".join(
                 f"{name} {seconds:.1f} s" for name, seconds in outcome.downtime.items() if seconds >= LEAST_DOWNTIME
             )
-            self._say(
-                f"  [green]✓ {escape(plan.stack)} runs and is healthy[/], {took:.1f} s"
-                + (f"; down: {escape(down)}" if down else "")
-            )
+            self._say(f"  {_verdict(plan, outcome)}, {took:.1f} s" + (f"; down: {escape(down)}" if down else ""))
+            for line in untold_lines(outcome):
+                self._say(f"  {escape(line)}")
             if plan.strategy == "recreate" and max(outcome.downtime.values(), default=0) > LONG_DOWNTIME:
                 self._say(f"  {escape(cheaper_strategies(plan, outcome))}")
         elif not (outcome.cancelled or outcome.named("unhealthy") or self._verbose):
@@ -185,7 +201,7 @@ class DeployView:
 
     def _on_restore(self, event: Event) -> None:
         self._restoring = True
-        self.note(f"{event.values['after']} failed: restoring {event.values['release']}")
+        self.note(f"{event.values['after']} failed: restoring {_called(event.values['release'])}")
 
     def _on_stale(self, event: Event) -> None:
         self.note(f"{event.values['service']} still saw old content of a mounted file: recreated")
@@ -195,6 +211,24 @@ class DeployView:
 
     def _on_aside(self, event: Event) -> None:
         self.note(f"{event.values['path']} was changed on the server; kept as {event.values['kept']}")
+
+    def _on_image_gone(self, event: Event) -> None:
+        self.note(f"the image that {event.values['service']} ran with is gone, here and in its registry")
+
+    def _on_known(self, event: Event) -> None:
+        service, why = event.values["service"], event.values["why"]
+        self.note(f"{service} was bad before and this does not change it, so it does not count: {why}")
+
+    def _on_job(self, event: Event) -> None:
+        service, seconds, most = (event.values[key] for key in ("service", "seconds", "limit"))
+        text = f"{service} is at work, {seconds} s of at most {most} s"
+        if self._status and self.console.is_terminal:
+            self._status.update(escape(f"{self._step:<10} {text}"))
+        else:
+            self._say(f"  [dim]· {escape(text)}[/]")
+
+    def _on_cut(self, event: Event) -> None:
+        self.note(f"{event.values['service']} was still at work and is cut half-way, after {event.values['seconds']} s")
 
     def _on_network(self, event: Event) -> None:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
@@ -231,6 +265,26 @@ class DeployView:
         if self._status:
             self._status.stop()
             self._status = None
+
+
+def _verdict(plan: Plan, outcome: Outcome) -> str:
+    known = list(dict.fromkeys(event.values["service"] for event in outcome.named("known")))
+    if known:
+        return f"[green]✓ {escape(plan.stack)} runs[/]; as bad as before: {escape(', '.join(known))}"
+    return f"[green]✓ {escape(plan.stack)} runs and is healthy[/]"
+
+
+def untold_lines(outcome: Outcome) -> list[str]:
+    """What the end of a good run cannot say for sure."""
+    watched: dict[str, list[str]] = {}
+    for event in outcome.named("watched"):
+        watched.setdefault(event.values["seconds"], []).append(event.values["service"])
+    lines = [
+        f"{', '.join(names)}: no health check; all that is known is that it did not end within {seconds} s"
+        for seconds, names in watched.items()
+    ]
+    unknown = (event.values["why"] for event in outcome.named("downtime_unknown"))
+    return lines + [f"how long services were down is not known: {why}" for why in unknown]
 
 
 def _failure(event: Event) -> str:

@@ -18,7 +18,7 @@ import paramiko
 from fabric import Connection as FabricConnection
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
-from towline.commands.shell import Command, limited, quote
+from towline.commands.shell import Command, for_login_shell, limited
 from towline.errors import ConnectionFailed, ConnectionLost, ForwardingForbidden, SessionRefused
 from towline.project.settings import Host
 from towline.ssh import batch as batches
@@ -28,6 +28,7 @@ from towline.ssh.session import Result, Session
 
 SESSION_WAIT = 30  # seconds for which a refused session is retried
 GRACE = 10  # seconds to wait beyond the time limit, within which the server itself ends the command
+PROBE_RETRIES, PROBE_WAIT = 10, 0.1  # seconds
 TIMED_OUT = 124
 ADMINISTRATIVELY_PROHIBITED = 1  # RFC 4254, 5.1
 
@@ -106,7 +107,7 @@ class Connection:
         channel = self._open_channel(name)
         self.ledger.session_opened(name)
         try:
-            channel.exec_command(quote(command))
+            channel.exec_command(for_login_shell(command))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
             raise ConnectionLost(
@@ -235,19 +236,34 @@ class Connection:
         return time.perf_counter() - start
 
     def count_sessions(self, limit: int) -> int:
-        """How many sessions the server allows at once, found by opening up to `limit` idle ones."""
-        channels: list[paramiko.Channel] = []
-        transport = self.transport
+        """How many sessions the server allows at once, found by opening up to `limit` idle ones.
+
+        The first is opened as any session is, and up to `host.max_sessions` a refusal is not taken at once: sshd may not have
+        freed the slots of the sessions before. Raises SessionRefused, ConnectionLost.
+        """
+        channels, patience = [self._open_channel("probe")], PROBE_RETRIES
+        self.ledger.session_opened("probe")
         try:
             while len(channels) < limit:
-                channels.append(transport.open_session())
-                self.ledger.session_opened("probe")
-        except paramiko.ChannelException:
-            self.ledger.session_refused("probe", 0)
+                try:
+                    channels.append(self.transport.open_session())
+                    self.ledger.session_opened("probe")
+                except paramiko.ChannelException:
+                    retry = len(channels) < self.host.max_sessions and patience > 0
+                    self.ledger.session_refused("probe", PROBE_WAIT if retry else 0)
+                    if not retry:
+                        break
+                    patience -= 1
+                    time.sleep(PROBE_WAIT)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ConnectionLost(
+                f"{self.host.name}: the connection was lost while sessions were being opened"
+            ) from error
         finally:
             for channel in channels:
                 channel.close()
                 self.ledger.session_closed("probe", None, 0, 0)
+            self._slot_may_be_taken = True
         return len(channels)
 
     def close(self) -> None:

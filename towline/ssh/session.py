@@ -14,6 +14,8 @@ from towline.errors import ConnectionLost
 from towline.text.lines import last_lines
 
 BLOCK = 1 << 18  # bytes a read may return
+# What paramiko raises for a message into a channel or a connection that is gone; EOFError when its socket went in mid-message.
+_CLOSED = (OSError, EOFError, paramiko.SSHException)
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,18 @@ class Session:
     def _feed(self, chunks: Iterable[bytes]) -> None:
         try:
             for chunk in chunks:
-                with contextlib.suppress(OSError):  # the command ended before it read all of it; its exit code says why
-                    self.send(chunk)
+                with contextlib.suppress(
+                    *_CLOSED
+                ):  # the command ended before it read all of it, or the connection was lost:
+                    self.send(chunk)  # the exit code, or that there is none, tells which
                     continue
                 return
         except Exception as error:  # the source failed: the command must not take incomplete data as complete
             self._feed_error = error
             self._kill()
-            self.channel.close()
+            self.close()
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_CLOSED):
             self.channel.shutdown_write()
 
     def _kill(self) -> None:
@@ -96,7 +100,7 @@ class Session:
         message.add_string("signal")
         message.add_boolean(False)
         message.add_string("KILL")
-        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):  # the connection is lost already
+        with contextlib.suppress(*_CLOSED):
             self.channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
     def send(self, chunk: bytes) -> None:
@@ -141,4 +145,5 @@ class Session:
         return b"".join(self._stderr)
 
     def close(self) -> None:
-        self.channel.close()
+        with contextlib.suppress(*_CLOSED):
+            self.channel.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def size_text(size: float) -> str:
@@ -36,3 +36,12 @@ def limit(items: Sequence[str], most: int) -> tuple[list[str], str]:
     """
     more = len(items) - most
     return list(items[:most]), f"and {more} more" if more > 0 else ""
+
+
+def listed(items: Iterable[str], most: int = 5) -> str:
+    """
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], 1)
+    ('a, b', 'a and 2 more')
+    """
+    shown, more = limit(list(items), most)
+    return f"{', '.join(shown)} {more}" if more else ", ".join(shown)

@@ -1,1 +1,1 @@
-"""What a Traefik serves: its static configuration, its routers out of labels and files, and requests to ask them by. Pure."""
+"""What a Traefik serves: its static configuration, its routers from labels and files, and example requests for each. Pure."""

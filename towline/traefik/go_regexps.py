@@ -1,7 +1,7 @@
-"""Whether a Go regular expression finds something in a text, where that can be told: Python's dialect is another, and can hang.
+"""Whether a Go regular expression matches a text, where that can be determined: Python's syntax differs, and can hang.
 
-What both read alike is tried: letters, escaped signs, \\d \\w \\s, sets, groups, ^ $ | ? and at most one * or +, so that no text
-takes long. For anything else the answer is that it cannot be told.
+Only what both read alike is tried: letters, escaped characters, \\d \\w \\s, sets, groups, ^ $ | ? and at most one * or +, so
+that no text takes long. For anything else the answer is undetermined.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 LONGEST = 300  # characters of pattern, and of text
-MOST_CHOICES = 8  # of | and ?: each may double the time
+MOST_CHOICES = 8  # | and ?, of which each may double the time
 
 _ALIKE = re.compile(
     r"(?:\(\?i\))?"
@@ -20,7 +20,7 @@ _LITERAL = re.compile(r"(?:\(\?i\))?\^((?:[\w/-]|\\[./-])+)\$", re.ASCII)
 
 
 def matches(pattern: str, text: str) -> bool | None:
-    """Whether Go's regexp.MatchString(pattern, text) is true; None: cannot be told.
+    """Whether Go's regexp.MatchString(pattern, text) is true; None: undetermined.
 
     >>> matches(r"^/(api|v1)/", "/api/x"), matches(r"^/api", "/"), matches(r"\\p{Greek}", "x")
     (True, False, None)
@@ -41,18 +41,18 @@ def _alike(pattern: str) -> bool:
 
 
 def is_open(pattern: str) -> bool:
-    """Whether brackets of the pattern are never closed or never opened, so that Go takes it no more than Python."""
+    """Whether a bracket of the pattern is never closed or never opened, so that Go refuses it as Python does."""
     if not _ALIKE.fullmatch(pattern):
         return False
     depth = 0
-    for sign in re.sub(r"\\.|\[[^\]]*\]", "", pattern):
-        depth += (sign == "(") - (sign == ")")
+    for character in re.sub(r"\\.|\[[^\]]*\]", "", pattern):
+        depth += (character == "(") - (character == ")")
         if depth < 0:
             return True
     return depth > 0
 
 
 def literal(pattern: str) -> str | None:
-    """The one text that a pattern such as `^example\\.com$` matches; None: there are several, or none can be told."""
-    found = _LITERAL.fullmatch(pattern)
-    return found[1].replace("\\", "") if found else None
+    """The only text that a pattern such as `^example\\.com$` matches; None: there are several, or it is undetermined."""
+    match = _LITERAL.fullmatch(pattern)
+    return match[1].replace("\\", "") if match else None

@@ -1,6 +1,7 @@
 """What labels and dynamic files declare: settings → routers, services and middlewares, as Traefik reads them.
 
-From Traefik's pkg/provider (docker, configuration.go, merge.go) and pkg/config/dynamic, v3.7. Nothing is made of them yet.
+From Traefik's pkg/provider (docker, configuration.go, merge.go) and pkg/config/dynamic, v3.7. What Traefik makes of them is
+in router_status.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Options = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class LabelledContainer:
-    """A container with its labels. name: without a slash; project, service: Compose's, both '' for one that is not its."""
+    """A container with its labels. name: without the slash. project, service: Compose's, both '' for a container of none."""
 
     name: str
     project: str
@@ -29,15 +30,16 @@ class LabelledContainer:
 
     @property
     def own_name(self) -> str:
-        """What Traefik calls its service and router when the labels name none: `web-guestbook` for web of guestbook."""
+        """Traefik's name for its service and router when the labels name none: `web-guestbook` for web of guestbook."""
         return normalize(f"{self.service}_{self.project}" if self.project and self.service else self.name)
 
 
 @dataclass(frozen=True)
 class Router:
-    """A router as it is declared; two that are not equal in all of it shut each other out.
+    """A router as it is declared. Traefik drops routers of the same name that differ in any field.
 
-    rule: None when the default rule's template cannot be told. tls: None without any. service: '' when none can be chosen.
+    rule: None when what the default rule's template yields is undetermined. service: '' when the container declares several
+    and the router names none. tls: None for none. by_default: whether the rule is the default rule.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Router:
 
 @dataclass(frozen=True)
 class Component:
-    """A service or middleware. kind: a middleware's, as `basicauth`."""
+    """A service or a middleware as it is declared. kind: of a middleware, such as `basicauth`."""
 
     name: str
     protocol: Protocol
@@ -77,7 +79,7 @@ class Declarations:
 
 
 def is_exposed(container: LabelledContainer, by_default: bool) -> bool:
-    """Whether the container is for Traefik. Raises InvalidSettings for labels for which Traefik would skip it."""
+    """Whether Traefik takes the container. Raises InvalidSettings for labels for which it would skip the container."""
     node = parse_labels(container.labels, "traefik.docker.", "traefik.enable")
     _check(node, ("enable", "docker"), "traefik")
     _check(node.at("docker"), ("network", "lbswarm", "allowNonRunning"), "traefik.docker")
@@ -90,43 +92,45 @@ def parse_container(container: LabelledContainer, default_rule: str) -> Declarat
     _check(node, PROTOCOLS, "traefik")
     for protocol in PROTOCOLS:
         _check_known(node.at(protocol), protocol)
-    named = TemplateData(container.own_name, container.name, container.labels)
-    default = rule_from(default_rule, named)
-    made = [_of_protocol(node, protocol, container.own_name, default) for protocol in PROTOCOLS]
+    rule = rule_from(default_rule, TemplateData(container.own_name, container.name, container.labels))
+    declared = [_of_protocol(node, protocol, container.own_name, rule) for protocol in PROTOCOLS]
     return Declarations(
-        tuple(router for one in made for router in one.routers),
-        tuple(service for one in made for service in one.services),
-        tuple(middleware for one in made for middleware in one.middlewares),
+        tuple(router for declarations in declared for router in declarations.routers),
+        tuple(service for declarations in declared for service in declarations.services),
+        tuple(middleware for declarations in declared for middleware in declarations.middlewares),
     )
 
 
-def _of_protocol(node: Node, protocol: Protocol, own_name: str, default: str | None) -> Declarations:
-    part = node.at(protocol)
-    if not _is_built(node, protocol):
-        return Declarations(middlewares=tuple(_middlewares(part, protocol)))
-    services = tuple(_services(part, protocol)) or (Component(own_name, protocol, ()),)
-    given = tuple(part.at("routers").children.values())
-    if not given and protocol == "http" and len(services) == 1:
-        given = (Node(own_name),)
-    chosen = services[0].name if len(services) == 1 else ""
-    routers = tuple(_router(one, protocol, chosen, default) for one in given)
-    return Declarations(routers, services, tuple(_middlewares(part, protocol)))
+def _of_protocol(root: Node, protocol: Protocol, own_name: str, default_rule: str | None) -> Declarations:
+    node = root.at(protocol)
+    if not _is_built(root, protocol):
+        return Declarations(middlewares=tuple(_middlewares(node, protocol)))
+    services = tuple(_services(node, protocol)) or (Component(own_name, protocol, ()),)
+    routers = tuple(node.at("routers").children.values())
+    if not routers and protocol == "http" and len(services) == 1:
+        routers = (Node(own_name),)
+    service = services[0].name if len(services) == 1 else ""
+    return Declarations(
+        tuple(_router(router, protocol, service, default_rule) for router in routers),
+        services,
+        tuple(_middlewares(node, protocol)),
+    )
 
 
-def _is_built(node: Node, protocol: Protocol) -> bool:
-    """Whether there is anything of the protocol: a container has HTTP unless it speaks of TCP or UDP alone."""
+def _is_built(root: Node, protocol: Protocol) -> bool:
+    """Whether Traefik makes services and routers of the protocol: HTTP ones unless the labels name only TCP or UDP."""
     if protocol != "http":
-        return any(node.has(protocol, part) for part in ("routers", "services"))
-    other = any(_is_built(node, protocol) for protocol in ("tcp", "udp"))
-    return not other or any(node.has("http", part) for part in ("routers", "services", "middlewares"))
+        return any(root.has(protocol, kind) for kind in ("routers", "services"))
+    other = any(_is_built(root, protocol) for protocol in ("tcp", "udp"))
+    return not other or any(root.has("http", kind) for kind in ("routers", "services", "middlewares"))
 
 
-def _router(node: Node, protocol: Protocol, service: str, default: str | None = "") -> Router:
+def _router(node: Node, protocol: Protocol, service: str, default_rule: str | None = "") -> Router:
     by_default = protocol == "http" and not node.at("rule").value
     return Router(
         name=node.name,
         protocol=protocol,
-        rule=default if by_default else node.at("rule").value,
+        rule=default_rule if by_default else node.at("rule").value,
         entry_points=node.at("entryPoints").as_list,
         middlewares=node.at("middlewares").as_list,
         service=node.at("service").value or service,
@@ -140,51 +144,51 @@ def _router(node: Node, protocol: Protocol, service: str, default: str | None = 
 
 
 def _services(node: Node, protocol: Protocol) -> Iterator[Component]:
-    """The services; their servers are no part of what has to be equal, as every container adds its own."""
-    for one in node.at("services").children.values():
-        options = tuple(pair for pair in _options(one) if not pair[0].startswith("loadbalancer.server."))
-        yield Component(one.name, protocol, options)
+    """The services, without their servers: every container adds its own, so these need not be equal."""
+    for service in node.at("services").children.values():
+        options = tuple(option for option in _options(service) if not option[0].startswith("loadbalancer.server."))
+        yield Component(service.name, protocol, options)
 
 
 def _middlewares(node: Node, protocol: Protocol) -> Iterator[Component]:
-    for one in node.at("middlewares").children.values():
-        yield Component(one.name, protocol, _options(one), next(iter(one.children), ""))
+    for middleware in node.at("middlewares").children.values():
+        yield Component(middleware.name, protocol, _options(middleware), next(iter(middleware.children), ""))
 
 
 def _options(node: Node) -> Options:
-    """All values below, with their names in lower case and joined; `true` for a part that stands alone."""
-    found: list[tuple[str, str]] = []
+    """Every value below the node and the names that lead to it, in lower case and joined: `("cookie.name", "x")`."""
+    options: list[tuple[str, str]] = []
     waiting = [("", node)]
     while waiting:
-        path, one = waiting.pop()
-        if one.value and one is not node:
-            found.append((path, one.value))
-        waiting += [(f"{path}.{name}".lstrip("."), inner) for name, inner in one.children.items()]
-    return tuple(sorted(found))
+        path, below = waiting.pop()
+        if below.value and below is not node:
+            options.append((path, below.value))
+        waiting += [(f"{path}.{name}".lstrip("."), child) for name, child in below.children.items()]
+    return tuple(sorted(options))
 
 
 # ---------------------------------------------------------------------------------------------------- dynamic files
 
 
-def parse_document(node: Node) -> Declarations:
-    """What a dynamic file declares. Raises InvalidSettings when one name in a router makes Traefik leave the file unread."""
+def parse_document(root: Node) -> tuple[Router, ...]:
+    """The routers of a dynamic file. Raises InvalidSettings when one name in a router makes Traefik leave the file unread."""
     for protocol in PROTOCOLS:
-        _check_routers(node.at(protocol), protocol)
-    routers = [
-        _router(one, protocol, "") for protocol in PROTOCOLS for one in node.at(protocol, "routers").children.values()
-    ]
-    middlewares = [one for protocol in PROTOCOLS for one in _middlewares(node.at(protocol), protocol)]
-    return Declarations(tuple(routers), (), tuple(middlewares))
+        _check_routers(root.at(protocol), protocol)
+    return tuple(
+        _router(router, protocol, "")
+        for protocol in PROTOCOLS
+        for router in root.at(protocol, "routers").children.values()
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ known names
 
-_PARTS: Mapping[Protocol, tuple[str, ...]] = {
+_IN_PROTOCOL: Mapping[Protocol, tuple[str, ...]] = {
     "http": ("routers", "services", "middlewares", "serversTransports", "models"),
     "tcp": ("routers", "services", "middlewares", "serversTransports", "models"),
     "udp": ("routers", "services"),
 }
-_OF_ROUTER: Mapping[Protocol, tuple[str, ...]] = {
+_IN_ROUTER: Mapping[Protocol, tuple[str, ...]] = {
     "http": (
         *("rule", "entryPoints", "middlewares", "service", "priority", "tls"),
         *("ruleSyntax", "observability", "parentRefs"),
@@ -192,9 +196,9 @@ _OF_ROUTER: Mapping[Protocol, tuple[str, ...]] = {
     "tcp": ("rule", "entryPoints", "middlewares", "service", "priority", "tls", "ruleSyntax"),
     "udp": ("entryPoints", "service"),
 }
-_OF_TLS = {"http": ("options", "certResolver", "domains"), "tcp": ("options", "certResolver", "domains", "passthrough")}
-_OF_SERVICE = ("loadBalancer", "middlewares", "weighted", "mirroring", "failover", "highestRandomWeight")
-_OF_BALANCER: Mapping[Protocol, tuple[str, ...]] = {
+_IN_TLS = {"http": ("options", "certResolver", "domains"), "tcp": ("options", "certResolver", "domains", "passthrough")}
+_IN_SERVICE = ("loadBalancer", "middlewares", "weighted", "mirroring", "failover", "highestRandomWeight")
+_IN_LOAD_BALANCER: Mapping[Protocol, tuple[str, ...]] = {
     "http": (
         *("server", "sticky", "strategy", "healthCheck", "passiveHealthCheck", "passHostHeader"),
         *("responseForwarding", "serversTransport"),
@@ -209,22 +213,22 @@ def _check_known(node: Node, protocol: Protocol) -> None:
     _check_routers(node, protocol)
     for service in node.at("services").children.values():
         where = f"{protocol}.services.{service.name}"
-        _check(service, _OF_SERVICE, where)
-        _check(service.at("loadBalancer"), _OF_BALANCER[protocol], f"{where}.loadbalancer")
+        _check(service, _IN_SERVICE, where)
+        _check(service.at("loadBalancer"), _IN_LOAD_BALANCER[protocol], f"{where}.loadbalancer")
 
 
 def _check_routers(node: Node, protocol: Protocol) -> None:
-    _check(node, _PARTS[protocol], protocol)
-    for part in (node, *(node.at(name) for name in ("routers", "services", "middlewares"))):
-        if part.name and not part.children:
-            raise InvalidSettings(f"{protocol}: Traefik wants something under {part.name}")
+    _check(node, _IN_PROTOCOL[protocol], protocol)
+    for parent in (node, *(node.at(kind) for kind in ("routers", "services", "middlewares"))):
+        if parent.name and not parent.children:
+            raise InvalidSettings(f"{protocol}: Traefik wants something under {parent.name}")
     for router in node.at("routers").children.values():
         where = f"{protocol}.routers.{router.name}"
-        _check(router, _OF_ROUTER[protocol], where)
-        _check(router.at("tls"), _OF_TLS.get(protocol, ()), f"{where}.tls")
+        _check(router, _IN_ROUTER[protocol], where)
+        _check(router.at("tls"), _IN_TLS.get(protocol, ()), f"{where}.tls")
 
 
 def _check(node: Node, known: tuple[str, ...], where: str) -> None:
-    for name, one in node.children.items():
+    for name, child in node.children.items():
         if name not in {word.lower() for word in known}:
-            raise InvalidSettings(f"{where}.{one.name}: Traefik knows no such name; {closest(one.name, known)}")
+            raise InvalidSettings(f"{where}.{child.name}: Traefik knows no such name; {closest(child.name, known)}")

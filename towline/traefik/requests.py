@@ -1,30 +1,28 @@
-"""Example requests for a rule: the rule's alternatives, one request proposed for each, and only those kept that surely match.
+"""Example requests for a rule: candidates are made of what the rule names, and those are kept for which it is surely true.
 
-A request is proposed from what a rule names outright (hosts, paths, methods, headers, parameters), then held against every
-condition of its alternative, as Traefik would; what cannot be told (a client's address, most regular expressions) gives a
-reason in place of a request.
+Candidates are the named hosts × paths × methods × headers × query parameters, with a plain value for each (`/`, GET). What
+cannot be determined (a client's address, most regular expressions) gives a reason in place of a request.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv6Address
-from itertools import islice, product
-from posixpath import normpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from textwrap import shorten
-from urllib.parse import quote, unquote, urlencode
+from typing import Any
+from urllib.parse import urlencode
 
-from towline.traefik.go_regexps import literal, matches
-from towline.traefik.matchers import Condition, Meaning, Protocol, Syntax, meaning
-from towline.traefik.rules import Call, Rule, parse_rule
+from towline.traefik.evaluate import PARTS, Request, escaped, evaluate, holds, part_of
+from towline.traefik.go_regexps import literal
+from towline.traefik.matchers import Condition, Formula, Protocol, Syntax, joined, translate
+from towline.traefik.rules import Operator, fold, parse_rule
 
-MOST = 50  # requests of one rule; a rule may mean millions
-MOST_CALLS = 1000  # matchers in one rule
-MOST_TRIES = 16  # requests held against one alternative
-RESERVED = ":/?#[]@!$&'()*+,;="
-_ESCAPED = "|".join(f"{ord(sign):02X}" for sign in f"{RESERVED}%")  # what stays escaped where Traefik looks at a path
+MOST = 50  # alternatives of one rule that get a request or a reason; a rule may have millions
+MOST_CONDITIONS = 1000  # in one rule
+MOST_TERMS = 100_000  # evaluated over all candidates for a rule
+MOST_TERMS_AGAIN = 2_000  # evaluated for a single alternative that the candidates for the whole rule leave out
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,13 @@ class ExampleRequest:
 
     @property
     def safe(self) -> bool:
-        """Whether asking changes nothing, by HTTP's own rules (RFC 9110, 9.2.1)."""
+        """Whether the request changes nothing, by HTTP's own rules (RFC 9110, 9.2.1)."""
         return self.method in ("", "GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """requests: at most MOST. reasons: a sentence for each part of the rule that has no request. problem: the rule's, else ''."""
+    """requests: at most MOST. reasons: why alternatives have no request. problem: what is wrong with the rule, else ''."""
 
     requests: tuple[ExampleRequest, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -55,253 +53,229 @@ class Examples:
 
 
 def find_requests(text: str, protocol: Protocol = "http", syntax: Syntax = "v3") -> Examples:
-    """The requests for a rule. Raises InvalidRule when Traefik would not take the rule.
+    """A request for each alternative of the rule, in its order. Raises InvalidRule when Traefik would not take the rule.
 
     >>> for request in find_requests("Host(`a.example`) && (Path(`/x`) || Method(`POST`))").requests:
     ...     print(request.method, request.host, request.path)
     GET a.example /x
     POST a.example /
     """
-    rule = parse_rule(text)
-    meanings = {call: meaning(call, protocol, syntax) for call in rule.calls}
-    if len(rule.calls) > MOST_CALLS:
-        return Examples(reasons=(f"the rule has {len(rule.calls)} matchers, too many to find a request for",))
-    found = _alternatives(rule, meanings)
-    requests: dict[ExampleRequest, None] = {}
-    reasons = [] if found.whole else [f"only the first {MOST} alternatives of the rule are asked"]
-    for alternative in found.ways:
-        ask = _ask(alternative, protocol)
-        if isinstance(ask, ExampleRequest):
-            requests[ask] = None
+    formula = translate(parse_rule(text), protocol, syntax)
+    count = len(_conditions(formula))
+    if count > MOST_CONDITIONS:
+        return Examples(reasons=(f"the rule has {count} matchers, too many to find a request for",))
+    requests, reasons = _requests(formula)
+    return Examples(tuple(dict.fromkeys(_example(request, protocol) for request in requests)), tuple(reasons))
+
+
+def _example(request: Request, protocol: Protocol) -> ExampleRequest:
+    if protocol == "tcp":
+        return ExampleRequest(request.host, "", "")
+    query = f"?{urlencode(request.query)}" if request.query else ""
+    return ExampleRequest(request.host, escaped(request.path) + query, request.method, request.headers)
+
+
+def _conditions(formula: Formula) -> list[Condition]:
+    return [term for term in formula if isinstance(term, Condition)]
+
+
+# ---------------------------------------------------------------------------------------------------- alternatives
+
+_Conditions = tuple[Condition, ...]
+
+
+def _requests(formula: Formula) -> tuple[list[Request], list[str]]:
+    """The requests for the formula's alternatives, in its order, and the reasons why others have none."""
+    requests, complete = _search(formula, MOST_TERMS)
+    reasons: list[str] = []
+    missing = set(_conditions(formula)).difference(*requests)
+    for _ in range(MOST - len(requests)):
+        if not missing:
+            break
+        alternative = _alternative(formula, min(missing, key=_position), {*chain.from_iterable(requests)})
+        of_alternative, _ = _search(joined(alternative, "&&"), MOST_TERMS_AGAIN)
+        if of_alternative:
+            request = next(iter(of_alternative.values()))
+            requests[_met(formula, request)] = request
         else:
-            reasons.append(ask)
-    return Examples(tuple(requests), tuple(dict.fromkeys(reasons)))
+            reasons.append(_reason(alternative))
+        missing.difference_update(alternative, *requests)
+    if len(requests) > MOST or missing:
+        reasons.insert(0, f"only the first {MOST} alternatives of the rule are probed")
+    elif not complete:
+        reasons.append("not every combination of what the rule names was tried")
+    in_order = sorted(requests, key=lambda met: [*map(_position, met)])
+    return [requests[met] for met in in_order[:MOST]], list(dict.fromkeys(reasons))
 
 
-# ----------------------------------------------------------------------------------------- rule → its alternatives
-
-_All = tuple[Condition, ...]
-
-
-@dataclass(frozen=True)
-class _Ways:
-    """An OR of ANDs; whole: none was left out."""
-
-    ways: tuple[_All, ...]
-    whole: bool = True
+def _position(condition: Condition) -> int:
+    return condition.position
 
 
-@dataclass(frozen=True)
-class _Part:
-    """When a part of a rule is true, and when it is false."""
+def _met(formula: Formula, request: Request) -> _Conditions:
+    """The conditions that make the formula true for the request."""
 
-    true: _Ways
-    false: _Ways
+    def join(left: _Conditions, right: _Conditions, operator: Operator) -> _Conditions:
+        return left + right if operator == "||" or (left and right) else ()
 
-
-def _alternatives(rule: Rule, meanings: Mapping[Call, Meaning]) -> _Ways:
-    stack: list[_Part] = []
-    for term in rule.terms:
-        if isinstance(term, Call):
-            stack.append(_part(meanings[term]))
-        elif term == "!":
-            one = stack.pop()
-            stack.append(_Part(one.false, one.true))
-        else:
-            right, left = stack.pop(), stack.pop()
-            stack.append(_and(left, right) if term == "&&" else _or(left, right))
-    return stack[0].true
+    return fold(formula, lambda condition: (condition,) if holds(condition, request) else (), join)
 
 
-def _part(meant: Meaning) -> _Part:
-    one_each = tuple((condition,) for condition in meant.conditions)
-    none = tuple(condition.opposite for condition in meant.conditions)
-    if meant.need == "any":
-        return _Part(_cut(one_each), _Ways((none,)))
-    return _Part(_Ways((meant.conditions,)), _cut(tuple((condition,) for condition in none)))
+def _alternative(formula: Formula, wanted: Condition, met: set[Condition]) -> _Conditions:
+    """An alternative of the formula that has the wanted condition: conditions that make it true together.
+
+    Of two sides of an `||` without that condition it takes the one that another request meets, else the first.
+    """
+
+    def preference(conditions: _Conditions) -> tuple[bool, bool]:
+        return wanted in conditions, met.issuperset(conditions)
+
+    def join(left: _Conditions, right: _Conditions, operator: Operator) -> _Conditions:
+        return left + right if operator == "&&" else max(left, right, key=preference)
+
+    return fold(formula, lambda condition: (condition,), join)
 
 
-def _and(left: _Part, right: _Part) -> _Part:
-    return _Part(_both(left.true, right.true), _either(left.false, right.false))
-
-
-def _or(left: _Part, right: _Part) -> _Part:
-    return _Part(_either(left.true, right.true), _both(left.false, right.false))
-
-
-def _both(left: _Ways, right: _Ways) -> _Ways:
-    pairs = tuple(one + other for one, other in islice(product(left.ways, right.ways), MOST))
-    return _Ways(pairs, left.whole and right.whole and len(left.ways) * len(right.ways) <= MOST)
-
-
-def _either(left: _Ways, right: _Ways) -> _Ways:
-    return _cut(left.ways + right.ways, left.whole and right.whole)
-
-
-def _cut(ways: tuple[_All, ...], whole: bool = True) -> _Ways:
-    return _Ways(ways[:MOST], whole and len(ways) <= MOST)
-
-
-# ---------------------------------------------------------------------------------------- alternative → a request
+# ------------------------------------------------------------------------------------------------------ candidates
 
 
 @dataclass(frozen=True)
-class _Request:
-    """A request that is tried. path: as the rule writes it, without a query."""
+class _Candidate:
+    """request: some of its parts are decided. rest: what is left of the formula then. terms: how many were evaluated."""
 
-    host: str
-    path: str
-    method: str
-    headers: tuple[tuple[str, str], ...]
-    query: tuple[tuple[str, str], ...]
-
-    def ask(self) -> ExampleRequest:
-        query = f"?{urlencode(self.query)}" if self.query else ""
-        return ExampleRequest(self.host, _escaped(self.path) + query, self.method, self.headers)
+    request: Request
+    rest: bool | Formula
+    terms: int
 
 
-def _escaped(path: str) -> str:
-    """The path as it goes over the wire; a % that escapes nothing is escaped itself."""
-    return quote(re.sub(r"%(?![0-9A-F]{2})", "%25", path), safe=f"{RESERVED}%")
+def _search(formula: Formula, most_terms: int) -> tuple[dict[_Conditions, Request], bool]:
+    """Conditions that make the formula true → the plainest request that meets them; and whether every candidate was tried.
+
+    At most one request more than MOST.
+    """
+    requests: dict[_Conditions, Request] = {}
+    terms = 0
+    for candidate in _candidates(formula, Request(undecided=PARTS)):
+        terms += candidate.terms
+        if candidate.rest is True:
+            request = replace(candidate.request, undecided=())
+            met = _met(formula, request)
+            requests[met] = min(requests.get(met, request), request, key=_specific)
+        if len(requests) > MOST or terms > most_terms:
+            return requests, False
+    return requests, True
 
 
-def _ask(conditions: _All, protocol: Protocol) -> ExampleRequest | str:
-    """A request that meets all the conditions, or the reason why none is known."""
-    wanted = tuple(dict.fromkeys(conditions))
-    tried = list(islice(_requests(wanted), MOST_TRIES))
-    for request in tried:
-        if all(_holds(one, request) for one in wanted):
-            return ExampleRequest(request.host, "", "") if protocol == "tcp" else request.ask()
-    return _reason(wanted, [one for one in wanted if not _holds(one, tried[-1])])
+def _specific(request: Request) -> int:
+    """How many parts of the request have another value than the plain one."""
+    return sum(getattr(request, part) != getattr(Request(), part) for part in PARTS)
 
 
-def _reason(wanted: _All, missed: list[Condition]) -> str:
-    whole = shorten(" && ".join(map(str, wanted[:20])), 200, placeholder=" …")
-    depends = next((one for one in missed if one.name in _DEPENDS), None)
-    if depends:
-        return f"{whole}: {depends.name} depends on {_DEPENDS[depends.name]}"
-    if any(one.name.endswith("Regexp") for one in missed):
-        return f"{whole}: no example can be told from a regular expression"
-    if any(one.name == "Host" and ":" in one.values[0] for one in missed):
-        return f"{whole}: Traefik looks at hosts without their port"
-    return f"{whole}: no request is known that meets all of it"
+def _candidates(formula: Formula, request: Request) -> Iterator[_Candidate]:
+    """The request with one part after the other decided, by each value that is proposed for it.
+
+    A value that stands in for others is tried where it leaves something else of the formula than they do.
+    """
+    if not request.undecided:
+        return
+    part, *undecided = request.undecided
+    rests: dict[Any, bool | Formula] = {}
+    for value, others in _values(part, formula).items():
+        candidate = replace(request, **{part: value}, undecided=tuple(undecided))
+        rests[value] = rest = evaluate(formula, partial(holds, request=candidate))
+        if rest in [rests.get(other) for other in others]:
+            continue
+        yield _Candidate(candidate, rest, len(formula))
+        if not isinstance(rest, bool):
+            yield from _candidates(rest, candidate)
 
 
-_DEPENDS = {"ClientIP": "the address of who asks", "ALPN": "what the client speaks"}
+# ---------------------------------------------------------------------------------------------------------- values
 
 
-def _requests(conditions: _All) -> Iterator[_Request]:
-    """The requests to try, the plainest first."""
-    given = [one for one in conditions if not one.negated]
-    headers = tuple(_pair(one) for one in given if one.name == "Header")
-    query = tuple(_pair(one) for one in given if one.name == "Query")
-    for host, path, method in product(_hosts(given), _paths(given), _methods(given)):
-        yield _Request(host, path, method, headers, query)
+def _values(part: str, formula: Formula) -> dict[Any, tuple[Any, ...]]:
+    """What is proposed for the part: what the formula names, the plain value, and what stands in for these → for which."""
+    plain = getattr(Request(), part)
+    conditions = [condition for condition in _conditions(formula) if part_of(condition) == part]
+    if not conditions:
+        return {plain: ()}
+    positive = [condition for condition in conditions if not condition.negated]
+    named = [value for condition in positive if (value := _value(condition)) is not None and _meets(value, condition)]
+    values: dict[Any, tuple[Any, ...]] = dict.fromkeys([*named, plain], ())
+    return values | {value: others for value, others in _stand_ins(part, positive, [*values]) if value not in values}
 
 
-def _pair(one: Condition) -> tuple[str, str]:
-    return one.values[0], one.values[1] if len(one.values) > 1 else ""
+def _stand_ins(part: str, positive: list[Condition], values: list[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Another host and method than the plain ones, a path below a prefix, all headers or parameters together."""
+    if part == "host":
+        yield "localhost", ("",)
+    elif part == "method":
+        yield "HEAD", ("GET",)
+    elif part == "path":
+        for prefix in (condition.values[0] for condition in positive if condition.name == "PathPrefix"):
+            yield f"{prefix.removesuffix('/')}/", (prefix,)
+    else:
+        yield tuple(chain.from_iterable(values)), tuple(values)
 
 
-def _values(conditions: Iterable[Condition], *names: str) -> list[str]:
-    """What the conditions name outright."""
-    told = (one.values[0] if one.name in names else _literal(one, names) for one in conditions)
-    return [value for value in told if value]
+def _meets(value: Any, condition: Condition) -> bool:
+    return holds(condition, replace(Request(), **{part_of(condition): value})) is True
 
 
-def _literal(one: Condition, names: tuple[str, ...]) -> str | None:
-    return literal(one.values[0]) if one.name.removesuffix("Regexp") in names and one.name.endswith("Regexp") else None
-
-
-def _hosts(given: list[Condition]) -> list[str]:
-    named = [_host(value) for value in _values(given, "Host", "HostSNI")]
-    return list(dict.fromkeys(named)) or ["", "localhost"]
+def _value(condition: Condition) -> Any:
+    """What the condition names outright, or by a regular expression that matches one text; None: nothing."""
+    name, values = condition.name.removesuffix("Regexp"), condition.values
+    if name != condition.name:
+        text = literal(values[-1])
+        if text is None:
+            return None
+        values = (*values[:-1], text)
+    return _VALUES[name](*values)
 
 
 def _host(value: str) -> str:
-    """A host that the value matches: `*.example.com` (since 3.7) is any name one below."""
+    """A host that the value matches: `*.example.com` (since 3.7) is any name one level below."""
     return "" if value == "*" else value.lower().rstrip(".").replace("*", "towline", 1)
 
 
-def _paths(given: list[Condition]) -> list[str]:
-    exact = _values(given, "Path")
-    if exact:
-        return list(dict.fromkeys(exact))
-    prefix = max((one.values[0] for one in given if one.name == "PathPrefix"), key=len, default="/")
-    return [prefix, f"{prefix.removesuffix('/')}/"]
+def _pair(key: str, value: str = "") -> tuple[tuple[str, str]]:
+    return ((key, value),)
 
 
-def _methods(given: list[Condition]) -> list[str]:
-    return [value.upper() for value in _values(given, "Method")][:1] or ["GET", "HEAD"]
-
-
-# --------------------------------------------------------------------------------------- does it match? as Traefik
-
-
-def _holds(condition: Condition, request: _Request) -> bool | None:
-    """Whether the request meets the condition; None: cannot be told."""
-    found = _MATCHES[condition.name](request, *condition.values)
-    return None if found is None else found != condition.negated
-
-
-def _host_is(request: _Request, value: str) -> bool:
-    """Traefik looks at the request's host without its port, so `Host(`a:8080`)` never matches."""
-    wanted = value.lower()
-    host = _without_port(request.host)
-    if wanted == "*":
-        return True
-    if wanted.startswith("*"):
-        return bool(host) and wanted.rstrip(".") == ".".join(("*", *host.split(".")[1:]))
-    return bool(host) and host == wanted.rstrip(".")
-
-
-def _without_port(host: str) -> str:
-    try:
-        return host if ":" in host and IPv6Address(host) else host.partition(":")[0]
-    except ValueError:
-        return host.partition(":")[0]
-
-
-def _path_is(request: _Request, value: str) -> bool:
-    return _routing_path(request) == value
-
-
-def _routing_path(request: _Request) -> str:
-    """The path as Traefik's matchers see it: unescaped, but for what is reserved in a URL (since v2.11.25 and v3.4.1)."""
-    escaped = _escaped(request.path).partition("?")[0].partition("#")[0]
-    return _clean(unquote(re.sub(f"%({_ESCAPED})", r"%25\1", escaped)))
-
-
-def _clean(path: str) -> str:
-    """Without `//`, `/./` and `/../`, which Traefik takes out before it looks (sanitizePath)."""
-    clean = f"/{normpath(path).lstrip('/')}"
-    return f"{clean}/" if path.endswith("/") and clean != "/" else clean
-
-
-def _any_matches(pattern: str, texts: Iterable[str]) -> bool | None:
-    found = [matches(pattern, text) for text in texts]
-    return None if None in found else any(found)
-
-
-def _cannot_tell(*_: object) -> None:
-    return None
-
-
-_MATCHES: Mapping[str, Callable[..., bool | None]] = {
-    "Host": _host_is,
-    "HostSNI": _host_is,
-    "HostRegexp": lambda request, pattern: matches(pattern, request.host),
-    "HostSNIRegexp": lambda request, pattern: matches(pattern, request.host),
-    "Path": _path_is,
-    "PathPrefix": lambda request, value: _routing_path(request).startswith(value),
-    "PathRegexp": lambda request, pattern: matches(pattern, _routing_path(request)),
-    "Method": lambda request, value: request.method == value.upper(),
-    "Header": lambda request, name, value: (name.lower(), value) in [(n.lower(), v) for n, v in request.headers],
-    "HeaderRegexp": lambda request, name, pattern: _any_matches(
-        pattern, [v for n, v in request.headers if n.lower() == name.lower()]
-    ),
-    "Query": lambda request, name, value="": (name, value) in request.query,
-    "QueryRegexp": lambda request, name, pattern: _any_matches(pattern, [v for n, v in request.query if n == name]),
-    "ClientIP": _cannot_tell,
-    "ALPN": _cannot_tell,
+_VALUES: Mapping[str, Callable[..., Any]] = {
+    "Host": _host,
+    "HostSNI": _host,
+    "Path": str,
+    "PathPrefix": str,
+    "Method": str.upper,
+    "Header": _pair,
+    "Query": _pair,
 }
+
+
+# --------------------------------------------------------------------------------------------------------- reasons
+
+_DEPENDS = {"ClientIP": "the client's address", "ALPN": "the protocols that the client offers"}
+
+
+def _reason(alternative: _Conditions) -> str:
+    """A sentence that says why no request is known that meets all the conditions."""
+    shown = alternative[:20]
+    text = shorten(" && ".join(dict.fromkeys(map(str, shown))), 200, placeholder=" …")
+    for condition in alternative:
+        if condition.name in _DEPENDS:
+            return f"{text}: {condition.name} depends on {_DEPENDS[condition.name]}"
+    if any(condition.name.endswith("Regexp") and not _is_met(condition, alternative) for condition in shown):
+        return f"{text}: no example can be derived from the regular expression"
+    if any(_has_port(condition) and not _is_met(condition, alternative) for condition in shown):
+        return f"{text}: Traefik looks at hosts without their port"
+    return f"{text}: no request is known that meets all of it"
+
+
+def _has_port(condition: Condition) -> bool:
+    return condition.name == "Host" and ":" in condition.values[0]
+
+
+def _is_met(condition: Condition, alternative: _Conditions) -> bool:
+    """Whether any value that is tried for the condition's part meets it."""
+    return any(_meets(value, condition) for value in _values(part_of(condition), alternative))

@@ -80,7 +80,7 @@ def router_requests(router: Router, traefik: Traefik) -> Examples:
 def _no_request(router: Router) -> str:
     """Why the router has no request whatever its rule is, else ''."""
     if router.protocol == "udp":
-        return "UDP has no request that anything would answer"
+        return "UDP has no request that every server answers"
     if router.parents:
         return f"it is reached through its parent, {', '.join(router.parents)}"
     if router.rule is None or "{{" in router.rule:
@@ -101,7 +101,7 @@ def tls_problem(router: Router) -> str:
     """What is wrong with a TCP rule that only TLS can serve, else ''."""
     names = [name for call in _calls(router.rule or "") if call.name.lower() == "hostsni" for name in call.values]
     if router.protocol == "tcp" and router.tls is None and names and names[0] != "*":
-        return "its rule names a server (HostSNI), which only TLS tells, and it has no tls"
+        return "its rule names a server (HostSNI), which only TLS carries, and it has no tls"
     return ""
 
 

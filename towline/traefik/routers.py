@@ -85,11 +85,11 @@ def parse_dynamic(text: str, traefik: Traefik, *, project: str = "", name: str =
     Services and middlewares may stand in other files, so whether they exist is not checked.
     """
     try:
-        declared = parse_document(parse_file(text, name))
+        routers = parse_document(parse_file(text, name))
     except InvalidSettings as e:
         return (Route("", "http", project, problem=_line(str(e))),)
     file = LabelledContainer("", project, "", {})
-    return tuple(_route([_DeclaredRouter(router, file)], traefik, tls_problem(router)) for router in declared.routers)
+    return tuple(_route([_DeclaredRouter(router, file)], traefik, tls_problem(router)) for router in routers)
 
 
 def _line(text: str) -> str:

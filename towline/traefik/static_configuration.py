@@ -1,7 +1,7 @@
-"""A Traefik's static configuration: its command, environment or file → its entry points and what it makes of containers.
+"""A Traefik's static configuration: its command, environment or file → its entry points and how it reads containers.
 
-Traefik takes one of the three and leaves the others unread, in this order (traefik.io, "The Install Configuration", and
-cmd/traefik): a file that is there; else flags, when there is any word; else the variables.
+Traefik takes one of the three and ignores the others, in this order (traefik.io, "The Install Configuration", and
+cmd/traefik): a file that exists; else flags, when there are any; else the variables.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from towline.traefik.default_rule import DEFAULT
+from towline.traefik.evaluate import evaluate
 from towline.traefik.go_regexps import matches
 from towline.traefik.matchers import Protocol, Syntax
 from towline.traefik.rules import Call, InvalidRule, parse_rule
@@ -26,10 +27,10 @@ FILES = tuple(
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """Where Traefik listens. port: 0 when none can be told.
+    """Where Traefik listens. port: 0 when it cannot be determined.
 
-    tls: whether every HTTP router gets TLS here. redirect_to: the entry point, or `:port`, that every HTTP request is sent
-    on to, else ''.
+    tls: whether HTTP routers here have TLS. redirect_to: the entry point, or `:port`, to which every HTTP request is
+    redirected, else ''.
     """
 
     name: str
@@ -42,9 +43,9 @@ class EntryPoint:
 
 @dataclass(frozen=True)
 class Traefik:
-    """docker: whether it looks at containers at all; the three after it are providers.docker's (or providers.swarm's).
+    """docker: whether it reads containers at all; the three fields after it are providers.docker's (or providers.swarm's).
 
-    syntax: of rules that do not say. problem: why it would not start or not work, else ''.
+    syntax: of rules whose router names none. problem: why it would not start or not work, else ''.
     """
 
     entry_points: tuple[EntryPoint, ...]
@@ -56,34 +57,34 @@ class Traefik:
     problem: str = ""
 
     def entry_points_for(self, protocol: Protocol) -> tuple[str, ...]:
-        """The names of the entry points where routers of the protocol can be."""
+        """The names of the entry points that routers of the protocol can use."""
         proto = "udp" if protocol == "udp" else "tcp"
-        return tuple(one.name for one in self.entry_points if one.proto == proto)
+        return tuple(entry_point.name for entry_point in self.entry_points if entry_point.proto == proto)
 
     def default_entry_points(self, protocol: Protocol) -> tuple[str, ...]:
         """The names of the entry points of a router that names none: those marked asDefault, else all but `traefik`."""
         names = self.entry_points_for(protocol)
         if protocol == "udp":
             return names
-        marked = {one.name for one in self.entry_points if one.as_default}
+        marked = {entry_point.name for entry_point in self.entry_points if entry_point.as_default}
         return tuple(name for name in names if name != INTERNAL and (not marked or name in marked))
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A static file as it was found; its name's ending says whether it is TOML."""
+    """A file with the static configuration: TOML when its name ends so, else YAML."""
 
     name: str
     text: str
 
 
 def config_paths(words: Sequence[str]) -> tuple[str, ...]:
-    """Where Traefik looks for its file, the first one there wins; with the variables as the shell writes them."""
+    """Where Traefik looks for its file: the first that exists is taken. Variables are as a shell writes them."""
     try:
-        named = tree(_flags(words)).at("configfile").value
+        path = tree(_flags(words)).at("configfile").value
     except InvalidSettings:
-        named = ""
-    return (*filter(str.strip, [named]), *FILES)
+        path = ""
+    return (*filter(str.strip, [path]), *FILES)
 
 
 def parse_traefik(
@@ -92,9 +93,9 @@ def parse_traefik(
     file: ConfigFile | None = None,
     image: str = "",
 ) -> Traefik:
-    """The configuration out of a container's command words, its environment, the file that is there, and its image's name.
+    """The configuration from a container's command, its environment, the file that exists, and the name of its image.
 
-    `image` tells v2 from v3 by its tag. Never raises: what Traefik would not start with is in `problem`.
+    `image`: its tag distinguishes v2 from v3. Never raises: why Traefik would not start is in `problem`.
     """
     try:
         node = parse_file(file.text, file.name) if file else tree(_flags(words) or _variables(environment or {}))
@@ -112,10 +113,10 @@ def _syntax(node: Node, image: str) -> Syntax:
 
 
 def _flags(words: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
-    """The flags among the words; one without a value takes the next word when that is no flag, else it is `true`."""
+    """The flags among the words. One without a value takes the next word unless that is a flag; else its value is `true`."""
     pairs: dict[str, str] = {}
     rest = [*words]
-    while rest and not rest[0].startswith("-"):  # `traefik`, an entry point script
+    while rest and not rest[0].startswith("-"):  # `traefik`, or an entrypoint script
         rest.pop(0)
     while rest and re.match("--?[^-=]", rest[0]):
         name, equals, value = rest.pop(0).lstrip("-").partition("=")
@@ -134,8 +135,10 @@ _ROOTS = (
 
 def _variables(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], str]]:
     """Traefik's own variables: TRAEFIK_ENTRYPOINTS_WEB_ADDRESS is entrypoints, web, address; names come out in lower case."""
-    ours = tuple(f"TRAEFIK_{root}" for root in _ROOTS)
-    return [(tuple(key.lower().split("_")[1:]), value) for key, value in environment.items() if key.startswith(ours)]
+    prefixes = tuple(f"TRAEFIK_{root}" for root in _ROOTS)
+    return [
+        (tuple(key.lower().split("_")[1:]), value) for key, value in environment.items() if key.startswith(prefixes)
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- tree → value
@@ -157,38 +160,38 @@ def _traefik(node: Node, syntax: Syntax) -> Traefik:
 
 
 def _entry_points(node: Node) -> Iterator[EntryPoint]:
-    """Those configured, by name, else `http` on port 80; and `traefik` on 8080 when a page of Traefik's own is to be there."""
-    given = node.at("entryPoints").children
-    for one in sorted(given.values(), key=lambda one: one.name):
-        yield _entry_point(one.name, one)
-    if not given:
+    """Those configured, by name, else `http` on port 80; and `traefik` on 8080 when Traefik serves pages of its own there."""
+    configured = node.at("entryPoints").children
+    for entry_point in sorted(configured.values(), key=lambda entry_point: entry_point.name):
+        yield _entry_point(entry_point)
+    if not configured:
         yield EntryPoint("http", 80)
-    if INTERNAL not in given and _own_pages(node):
+    if INTERNAL not in configured and _uses_internal(node):
         yield EntryPoint(INTERNAL, 8080)
 
 
-def _own_pages(node: Node) -> bool:
+def _uses_internal(node: Node) -> bool:
     """Whether something is served on the internal entry point: SetEffectiveConfiguration in pkg/config/static."""
-    prometheus = node.at("metrics", "prometheus")
     insecure = any(
-        part.enabled and part.boolean("insecure", False) for part in (node.at("api"), node.at("providers", "rest"))
+        section.enabled and section.boolean("insecure", False)
+        for section in (node.at("api"), node.at("providers", "rest"))
     )
-    return insecure or any(_own_page(part) for part in (node.at("ping"), prometheus))
+    return insecure or any(_is_internal(section) for section in (node.at("ping"), node.at("metrics", "prometheus")))
 
 
-def _own_page(part: Node) -> bool:
-    chosen = part.at("entryPoint").value if part.has("entryPoint") else INTERNAL
-    return part.enabled and chosen == INTERNAL and not part.boolean("manualRouting", False)
+def _is_internal(section: Node) -> bool:
+    entry_point = section.at("entryPoint").value if section.has("entryPoint") else INTERNAL
+    return section.enabled and entry_point == INTERNAL and not section.boolean("manualRouting", False)
 
 
-def _entry_point(name: str, node: Node) -> EntryPoint:
+def _entry_point(node: Node) -> EntryPoint:
     address, _, proto = node.at("address").value.partition("/")
     _, colon, port = address.rpartition(":")
     http = node.at("http")
     return EntryPoint(
-        name=name,
+        name=node.name,
         port=_port(port) if colon else 0,
-        proto=_proto(name, proto),
+        proto=_proto(node.name, proto),
         tls=http.at("tls").enabled,
         redirect_to=http.at("redirections", "entryPoint", "to").value,
         as_default=node.boolean("asDefault", False),
@@ -196,7 +199,7 @@ def _entry_point(name: str, node: Node) -> EntryPoint:
 
 
 def _port(text: str) -> int:
-    """The port of an address; Go also takes a service's name, of which two are known here."""
+    """The port of an address, 0 for none. Go also takes the name of a service, of which two are known here."""
     known = {"http": 80, "https": 443}
     return known.get(text) or (int(text) if re.fullmatch(r"[0-9]{1,5}", text) and int(text) < 65536 else 0)
 
@@ -208,12 +211,13 @@ def _proto(name: str, text: str) -> Protocol:
 
 
 def _problems(entry_points: Iterable[EntryPoint], constraints: str) -> Iterator[str]:
-    names = {one.name for one in entry_points}
-    for one in entry_points:
-        if not one.port:
-            yield f"entryPoints.{one.name}.address: there is no port in it"
-        if one.redirect_to not in ("", *names) and not re.fullmatch(r":\d+", one.redirect_to):
-            yield f"entryPoints.{one.name}.http.redirections: there is no entry point {one.redirect_to}"
+    names = {entry_point.name for entry_point in entry_points}
+    for entry_point in entry_points:
+        name, target = entry_point.name, entry_point.redirect_to
+        if not entry_point.port:
+            yield f"entryPoints.{name}.address: there is no port in it"
+        if target not in ("", *names) and not re.fullmatch(r":\d+", target):
+            yield f"entryPoints.{name}.http.redirections: there is no entry point {target}"
     try:
         meets_constraints({}, constraints)
     except InvalidRule as e:
@@ -224,34 +228,19 @@ def _problems(entry_points: Iterable[EntryPoint], constraints: str) -> Iterator[
 
 
 def meets_constraints(labels: Mapping[str, str], constraints: str) -> bool | None:
-    """Whether Traefik looks at a container with these labels; None: a regular expression in it cannot be told.
+    """Whether Traefik takes a container with these labels; None: a regular expression leaves it undetermined.
 
-    Raises InvalidRule for constraints that are none; Traefik then looks at no container.
+    Raises InvalidRule for constraints with an error; Traefik then takes no container.
     """
     if not constraints:
         return True
-    stack: list[bool | None] = []
-    for term in parse_rule(constraints).terms:
-        if isinstance(term, Call):
-            stack.append(_has_label(labels, term))
-        elif term == "!":
-            one = stack.pop()
-            stack.append(None if one is None else not one)
-        else:
-            stack.append(_join(stack.pop(), stack.pop(), decisive=term == "||"))
-    return stack[0]
-
-
-def _join(one: bool | None, other: bool | None, decisive: bool) -> bool | None:
-    """Two answers in one: `decisive` (true for OR, false for AND) wins, what is not told comes next."""
-    if decisive in (one, other):
-        return decisive
-    return None if None in (one, other) else not decisive
+    verdict = evaluate(parse_rule(constraints).terms, lambda call: _has_label(labels, call))
+    return verdict if isinstance(verdict, bool) else None
 
 
 def _has_label(labels: Mapping[str, str], call: Call) -> bool | None:
     if call.name not in ("Label", "LabelRegex") or len(call.values) != 2:
         raise InvalidRule(f"expected Label(`name`, `value`) or LabelRegex(`name`, `pattern`), found {call}")
-    name, value = call.values
-    found = labels.get(name, "")
-    return found == value if call.name == "Label" else matches(value, found)
+    name, expected = call.values
+    value = labels.get(name, "")
+    return value == expected if call.name == "Label" else matches(expected, value)

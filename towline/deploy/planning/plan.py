@@ -6,27 +6,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
+from towline.commands.shell import Command, quote
 from towline.deploy.planning.additions import Additions
 from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.drift import Drift
 from towline.deploy.planning.inputs import inputs_of, override
-from towline.deploy.planning.services import plan_services
+from towline.deploy.planning.services import plan_services, replace_containers
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Risk
-from towline.deploy.planning.strategy import restarts, rolling_back, rolling_notes, rolling_services, signals
+from towline.deploy.planning.strategy import (
+    first_services,
+    pulled_anew,
+    rest_of,
+    restarts,
+    rolling_back,
+    rolling_notes,
+    rolling_services,
+    signals,
+)
+from towline.deploy.planning.waits import service_rows
 from towline.engines import compose
 from towline.engines.compose import Sequence
-from towline.engines.steps import Step
+from towline.engines.steps import RELEASE_ZERO, Step
 from towline.errors import TowlineError
+from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
+from towline.project.waits import ReleaseCommand
 from towline.text.amounts import size_text
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit."""
+    """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit.
+
+    timeout_given: a person typed it, so it counts more than the stack's own.
+    """
 
     timeout: int = 120
+    timeout_given: bool = False
     keep_releases: int = 5
     cache: bool = False
     lock_wait: int = 0
@@ -41,7 +58,9 @@ class Plan:
     base: the release whose unchanged files are linked, '' when all are sent.
     uploads: entries whose content is sent or linked; links: path → file on the server to hard-link; drop: paths that the new
     release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
-    risks, drift, notes and last_seconds (what the live release took) are for people.
+    risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs without a release) are
+    for people.
+    timeout: seconds to become healthy; service_rows: the runner's file `services`. before: the release commands.
     """
 
     stack: str
@@ -61,9 +80,13 @@ class Plan:
     drift: tuple[Drift, ...] = ()
     notes: tuple[str, ...] = ()
     last_seconds: float = 0.0
+    running: RunningProject | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
+    timeout: int = 120
+    service_rows: str = ""
+    before: tuple[ReleaseCommand, ...] = ()
 
     @property
     def new_release(self) -> bool:
@@ -84,43 +107,82 @@ class Plan:
 def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) -> Plan:
     """The plan for bringing the stack from its current to its desired state."""
     stack, new, live, fact = desired.stack, desired.release, current.release, current.stack
-    changes = diff(fact.manifest, new.manifest)
+    changes = _changes(current, new.manifest)
+    sent = changes if fact.current else diff(None, new.manifest)
     labels = current.inventory.inputs_by_service(stack.project)
     services = plan_services(live, new, stack.reload, labels)
-    run = run_id(fact)
+    if current.running and live is None:
+        services = replace_containers(current.running.services, services)
+    run = run_id(fact, current.token)
     release = run if changes or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
     rolling, live_model = strategy == "rolling", live.model if live else None
+    rolled = rolling_services(services, live_model, new.model) if rolling else {}
     sequence = Sequence(
         project=stack.project,
         release=release,
-        timeout=options.timeout,
         cache=options.cache,
         networks=tuple(sorted(desired.networks)),
         signals=signals(strategy, services),
         restarts=restarts(strategy, services),
-        roll=rolling_services(services, live_model, new.model) if rolling else {},
+        roll=rolled,
+        first=first_services(rolled, services, new.model),
+        rest=rest_of(rolled, services, new.model),
+        pull=pulled_anew(new.model),
+        before=stack.before,
+        nothing_runs=not fact.current and not current.runs(stack.project),
         max_downtime=options.max_downtime,
+        zero=_zero(current),
     )
     return Plan(
         stack=stack.name,
         project=stack.project,
         run=run,
         release=release,
-        previous=fact.current,
+        previous=current.previous,
         base=fact.current if fact.manifest else "",
         strategy=strategy,
         changes=changes,
         services=services,
         lists=_lists(stack, new),
-        uploads=(*changes.added, *changes.changed),
-        links=_links(fact, new.manifest, changes),
-        drop=_paths_to_drop(fact.manifest, changes),
+        running=current.running,
+        uploads=(*sent.added, *sent.changed),
+        links=_links(fact, new.manifest, sent) if fact.current else {},
+        drop=_paths_to_drop(fact.manifest, sent) if fact.current else (),
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
-        undo=_undo(sequence, fact, strategy),
-        notes=rolling_notes(services, live_model, new.model) if rolling else (),
+        undo=_undo(sequence, current, strategy, services),
+        notes=(*_before_notes(sequence), *(rolling_notes(services, live_model, new.model) if rolling else ())),
+        timeout=_timeout(stack, options),
+        service_rows=service_rows(stack.waits, (new.model, live_model), services),
+        before=stack.before,
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
+
+
+def _changes(current: CurrentState, new: Manifest) -> Changes:
+    """Of the files of what runs without a release none is removed: it is somebody's."""
+    changes = diff(current.stack.manifest, new)
+    return changes if current.stack.current else replace(changes, removed=())
+
+
+def _zero(current: CurrentState) -> Command | None:
+    """What keep_release_zero takes; () when it has been kept, None where a release or nothing runs."""
+    if current.previous != RELEASE_ZERO:
+        return None
+    if current.zero_interrupted or current.running is None:
+        return ()
+    origin = current.running.origin
+    return origin.folder, origin.env_files, *origin.files
+
+
+def _timeout(stack: Stack, options: Options) -> int:
+    """Typed, else the stack's own, else the settings'."""
+    return options.timeout if options.timeout_given or stack.waits.timeout is None else stack.waits.timeout
+
+
+def _before_notes(sequence: Sequence) -> tuple[str, ...]:
+    when = "after `up`, since nothing runs yet" if sequence.nothing_runs else "before anything stops"
+    return tuple(f"{when}, {command.service} runs `{quote(command.command)}`" for command in sequence.before)
 
 
 def _lists(stack: Stack, release: Release) -> dict[str, str]:
@@ -173,37 +235,55 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
             replace(service, action=_WITHOUT_BUILD.get(service.action, service.action)) for service in services
         )
     live_model = live.model if live else None
-    rolling = new.model if new and strategy == "rolling" else None
+    rolling = new.model if new and strategy == "rolling" and target.id != RELEASE_ZERO else None
+    rolled = rolling_services(services, live_model, rolling) if rolling else {}
     sequence = Sequence(
         project=stack.project,
         release=target.id,
-        timeout=options.timeout,
         # which files changed is only known of an upload: a signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
-        roll=rolling_services(services, live_model, rolling) if rolling else {},
+        zero=None if target.id == RELEASE_ZERO else _zero(current),
+        roll=rolled,
+        first=first_services(rolled, services, rolling),
+        rest=rest_of(rolled, services, rolling),
         max_downtime=options.max_downtime,
     )
     return Plan(
         stack=stack.name,
         project=stack.project,
-        run=run_id(fact),
+        run=run_id(fact, current.token),
         release=target.id,
-        previous=fact.current,
+        previous=current.previous,
         strategy="rollback",
         services=services,
         notes=rolling_notes(services, live_model, rolling) if rolling else (),
         steps=compose.rollback(sequence, down=strategy == "recreate"),
-        undo=_undo(sequence, fact, strategy),
+        undo=_undo(sequence, current, strategy, services),
+        timeout=_timeout(stack, options),
+        service_rows=service_rows(stack.waits, (new.model if new else None, live_model), services),
     )
 
 
 _WITHOUT_BUILD = {"rebuild": "recreate"}  # the release has its images
 
 
-def _undo(sequence: Sequence, fact: StackFact, strategy: str) -> tuple[Step, ...]:
-    if not fact.current:
+def _undo(
+    sequence: Sequence, current: CurrentState, strategy: str, services: tuple[ServicePlan, ...]
+) -> tuple[Step, ...]:
+    if not current.previous:
         return compose.remove(sequence.project)
-    restored = replace(sequence, release=fact.current, roll=rolling_back(sequence.roll, fact.model))
+    if current.previous == RELEASE_ZERO:
+        zero = replace(sequence, release=RELEASE_ZERO, roll={}, first={}, rest=(), restarts=(), signals=())
+        return compose.restore(zero, down=strategy == "recreate")
+    model = current.stack.model
+    rolled = rolling_back(sequence.roll, model)
+    restored = replace(
+        sequence,
+        release=current.previous,
+        roll=rolled,
+        first=first_services(rolled, services, model),
+        rest=rest_of(rolled, services, model),
+    )
     return compose.restore(restored, down=strategy == "recreate")
 
 
@@ -216,11 +296,17 @@ def _release_before(fact: StackFact, name: str) -> str:
     return max(good)
 
 
-def run_id(fact: StackFact) -> str:
-    """A new id: the server's time, followed by a number when there is a run of that second already."""
-    taken = {release.id for release in fact.releases} | ({fact.last_run.id} if fact.last_run else set())
-    candidates = [fact.now, *(f"{fact.now}-{number}" for number in range(2, 100))]
-    return next(name for name in candidates if name not in taken)
+def run_id(fact: StackFact, token: str = "") -> str:
+    """A new id, higher than every other one there: the server's time, the client's `token` behind it.
+
+    Where the clock went back, or two runs begin within one second, the highest time that is there counts on. Two clients that
+    read the same state get the same time, and their tokens keep them apart.
+    """
+    time = int(fact.now.replace("-", ""))
+    if fact.newest:
+        time = max(time, int(fact.newest[: len("20261123-120000")].replace("-", "")) + 1)
+    digits = f"{time:014}"
+    return "-".join(part for part in (digits[:8], digits[8:], token) if part)
 
 
 def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from towline.deploy.planning.mount_risks import mount_risks
 from towline.deploy.planning.port_risks import holder_text, port_risks
 from towline.deploy.planning.situation import Risk, Situation
+from towline.deploy.planning.takeover_risks import takeover_risks
 from towline.facts.registry import Unpullable
 from towline.project.catalog import BUILTIN_NETWORKS
 from towline.project.variables import ALWAYS_SET
@@ -16,6 +17,7 @@ from towline.project.variables import ALWAYS_SET
 def find_risks(situation: Situation) -> tuple[Risk, ...]:
     """Every risk, those that stop the deploy first."""
     risks = [
+        *takeover_risks(situation),
         *_renamed_project(situation),
         *port_risks(situation),
         *_taken_names(situation),

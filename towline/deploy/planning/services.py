@@ -40,6 +40,16 @@ def plan_services(
     return (*(replace(plan, reasons=_shortened(plan.reasons)) for plan in plans.values()), *removed)
 
 
+def replace_containers(running: Iterable[str], plans: Iterable[ServicePlan]) -> tuple[ServicePlan, ...]:
+    """The plans of services that nothing is known of but that they run: their containers are replaced or removed."""
+    planned, running = list(plans), frozenset(running)
+    removed = sorted(running - {plan.name for plan in planned})
+    return (
+        *(replace(plan, action="recreate", reasons=("it runs",)) if plan.name in running else plan for plan in planned),
+        *(ServicePlan(name, "remove") for name in removed),
+    )
+
+
 def _shortened(reasons: Iterable[str]) -> tuple[str, ...]:
     shown, more = limit(list(dict.fromkeys(reasons)), MOST_REASONS)
     return (*shown, more) if more else tuple(shown)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from towline.bundle.manifest import Manifest
+from towline.engines.steps import RELEASE_ZERO
 from towline.facts.compose_model import Model
 from towline.facts.disk import DiskFact
 from towline.facts.drift import DriftFact
 from towline.facts.inventory import Inventory
 from towline.facts.registry import Unpullable
+from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 
@@ -31,21 +33,44 @@ class Release:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What a deploy is to bring about. networks: external ones that no stack creates."""
+    """What a deploy is to bring about. networks: external ones that no stack creates. repository: see bundle/repository.py."""
 
     stack: Stack
     release: Release
     networks: frozenset[str] = frozenset()
+    repository: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CurrentState:
-    """What one session reads on the host before a deploy. disk: None when its free space is not known."""
+    """What one session reads on the host before a deploy. disk: None when its free space is not known.
+
+    running: the project, when it runs without a release; `stack` then has its model and manifest.
+    token: a random text of this client's, which makes the run's id its own.
+    """
 
     stack: StackFact
     inventory: Inventory = field(default_factory=Inventory)
     drift: DriftFact = field(default_factory=DriftFact)
     disk: DiskFact | None = None
+    token: str = ""
+    running: RunningProject | None = None
+
+    @property
+    def zero_interrupted(self) -> bool:
+        """Whether the first deploy, over what ran before it, was interrupted or could not be undone: that is still kept."""
+        last, releases = self.stack.last_run, self.stack.releases
+        unfinished = last is not None and last.outcome in ("cut", "partly", "down", "running")
+        return unfinished and not self.stack.current and any(release.id == RELEASE_ZERO for release in releases)
+
+    @property
+    def previous(self) -> str:
+        """What is restored when the deploy fails: the live release, RELEASE_ZERO for what runs without one, '' for nothing."""
+        return self.stack.current or (RELEASE_ZERO if self.running or self.zero_interrupted else "")
+
+    def runs(self, project: str) -> bool:
+        """Whether the host has a container of the Compose project."""
+        return any(container.project == project for container in self.inventory.containers)
 
     @property
     def release(self) -> Release | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from towline.deploy.planning.comparison import ServicePlan
+from towline.deploy.planning.waits import jobs_of
 from towline.facts.compose_model import Model, replicas_of
 
 
@@ -31,6 +32,49 @@ def rolling_back(services: Iterable[str], before: Model | None) -> dict[str, int
     """Those of the services whose containers of before can be started beside the new ones → how many there were."""
     old = before.services if before else {}
     return {name: replicas_of(old[name]) for name in services if name in old and not why_not_rolling(old[name])}
+
+
+def first_services(
+    rolled: Iterable[str], services: Iterable[ServicePlan], model: Model | None
+) -> dict[str, tuple[str, ...]]:
+    """A service that is rolled → those that it depends on, directly or not, and that change or are one-shots: they come first."""
+    if model is None:
+        return {}
+    names, jobs = set(rolled), jobs_of(model)
+    replaced = {service.name for service in services if service.action in ("create", "rebuild", "recreate")}
+    early = {name for name in (jobs | replaced) - names if name in model.services and replicas_of(model.services[name])}
+    found = {name: tuple(other for other in _needed(name, model) if other in early) for name in sorted(names)}
+    return {name: others for name, others in found.items() if others}
+
+
+def _needed(name: str, model: Model) -> list[str]:
+    """What a service depends on, directly or not, in the order to start it in."""
+    order: list[str] = []
+
+    def visit(service: str) -> None:
+        for other in sorted(model.services[service].get("depends_on") or {}):
+            if other in model.services and other not in order:
+                visit(other)
+                order.append(other)
+
+    visit(name)
+    return [other for other in dict.fromkeys(order) if other != name]
+
+
+def rest_of(rolled: Iterable[str], services: Iterable[ServicePlan], model: Model | None) -> tuple[str, ...]:
+    """What `up` starts after one-shots that came before rolled services: it would run those again. () for all services."""
+    first = {other for others in first_services(rolled, services, model).values() for other in others}
+    done = first & jobs_of(model) if model else set()
+    return tuple(sorted(model.services.keys() - done)) if model and done else ()
+
+
+def pulled_anew(model: Model) -> tuple[str, ...]:
+    """The services whose `pull_policy` asks for their image though it is there."""
+    asks = {name: str(keys.get("pull_policy") or "") for name, keys in model.services.items() if not keys.get("build")}
+    return tuple(sorted(name for name, policy in asks.items() if policy.startswith(_ASKING)))
+
+
+_ASKING = ("always", "daily", "weekly", "every_")
 
 
 def rolling_notes(services: Iterable[ServicePlan], old: Model | None, model: Model) -> tuple[str, ...]:

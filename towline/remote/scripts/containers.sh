@@ -44,6 +44,7 @@ inspect_project() { # FORMAT: of all containers, running or not. Exit code 1: Do
 # Compose notices that a mounted file has changed. Reads the variable home, the stack's state folder.
 use_compose_files() { # RELEASE
     folder=$home/releases/$1
+    [ ! -s "$folder/env_files" ] || { COMPOSE_ENV_FILES=$(cat "$folder/env_files"); export COMPOSE_ENV_FILES; }
     [ -s "$folder/compose_files" ] || return 0
     COMPOSE_FILE=$(cat "$folder/compose_files")
     [ ! -s "$folder/override.json" ] || COMPOSE_FILE=$COMPOSE_FILE:$folder/override.json

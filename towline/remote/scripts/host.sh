@@ -54,7 +54,7 @@ reboot=no
     (cd /etc/ssh 2>/dev/null || exit; cat $included "$config" 2>/dev/null)
 } | awk '
     function json(text) {
-        gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text); gsub(/[\001-\037]/, " ", text)
+        gsub(/[\\"]/, "\\\\&", text); gsub(/[\001-\037]/, " ", text)     # mawk makes one backslash of "\\\\" alone
         return "\"" text "\""
     }
     function add(key, value) { members = members (members == "" ? "" : ",") "\"" key "\":" value }

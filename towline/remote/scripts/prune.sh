@@ -1,6 +1,6 @@
 #!/bin/sh
 # prune.sh ROOT STACK PROJECT yes|no BY: removes releases that going back does not need: those that are neither live nor
-# the good one before it, with the tags of their images. With `no` it only names them. Reads and writes
+# the good one before it nor release 0, with the tags of their images. With `no` it only names them. Reads and writes
 # ROOT/.towline/STACK. Prints a line `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom. While it
 # removes, it holds the lock of the stack; `holder` there says so to a deploy that finds it locked.
 set -u
@@ -18,11 +18,14 @@ fi
 for folder in "$home"/releases/*/; do
     id=${folder%/} id=${id##*/}
     # no outcome: it is being received, or about to run
-    case $id in *.part) continue ;; *) [ -e "$folder/outcome" ] || continue ;; esac
+    case $id in 0 | *.part) continue ;; *) [ -e "$folder/outcome" ] || continue ;; esac
     case $id in "$(cat "$home/current" 2>/dev/null)" | "$(cat "$home/before" 2>/dev/null)") continue ;; esac
     printf 'release %s %s\n' "$id" "$(du -sk "$folder" | cut -f1)"
     [ "$really" = yes ] || continue
     cut -f1 "$folder/images" 2>/dev/null |
-        while read -r service; do docker rmi "towline/$project/$service:$id" >/dev/null 2>&1; done
+        while read -r service; do
+            kept=towline/$project/$service:$id
+            docker rmi "$kept" "$kept.again" >/dev/null 2>&1
+        done
     rm -rf "$folder"
 done

@@ -18,10 +18,12 @@ fail() { # WHY
 
 (umask 077; mkdir -p "$1/.towline") && mkdir -p "$releases" && cd "$releases" || exit 1
 part=$id.part
-mkdir "$part" || exit 1
+mkdir "$part" || { printf 'another client is sending release %s\n' "$id" >&2; exit 1; }
 trap 'fail "the connection was lost while the release was sent"' HUP INT PIPE TERM
 printf '%s\n' $$ >"$part/pid"
+[ ! -e "$id" ] || fail "there is a release $id already"     # whoever has the .part is the only one to name it
 for old in *.part; do                  # of a transfer during which the server went down
+    [ -s "$old/pid" ] || sleep 1       # it is just being made, or was left so
     pid=$(cat "$old/pid" 2>/dev/null)
     [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || rm -rf "${old:?}"
 done

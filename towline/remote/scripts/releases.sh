@@ -3,7 +3,8 @@
 # sources it. Commands of steps: keep_release, restore_images.
 #
 # In ROOT/.towline/STACK/releases/ID it writes
-#   images     rows `SERVICE IMAGE IMAGE-ID CONFIG-HASH`: what the containers of the release were made from
+#   images     rows `SERVICE IMAGE IMAGE-ID CONFIG-HASH DIGEST`: what the containers of the release were made from;
+#              DIGEST: `NAME@DIGEST` of an image that was pulled, else `-`
 #   built      bytes of the images that were built for it
 #   model      the folder it was rendered in, and then the Compose model as JSON
 #   outcome    good or failed; seconds: how long its last run took; downtime: rows `SERVICE SECONDS`
@@ -11,13 +12,18 @@
 # shellcheck disable=SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
 
 # Keeps the images that the release runs with under a tag of their own: the next build takes the name, not the image.
+# That tag is never moved: where the same release runs with another image later on, the tag with `.again` is for it.
 keep_images() {
     folder=$home/releases/$release
     cut -f3 "$folder/images" >"$scratch/images.before" 2>/dev/null
-    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u >"$folder/images.new"
-    while IFS=$tab read -r service _ image _; do
-        docker tag "$image" "towline/$project/$service:$release" || return 1
-    done <"$folder/images.new"
+    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u >"$scratch/images.now"
+    : >"$folder/images.new"
+    while IFS=$tab read -r service name image hash; do
+        keep_image "$service" "$image" || return 1
+        digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image" |
+            grep -v '^towline/' | head -n 1)
+        printf '%s\t%s\t%s\t%s\t%s\n' "$service" "$name" "$image" "$hash" "${digest:--}" >>"$folder/images.new"
+    done <"$scratch/images.now"
     mv "$folder/images.new" "$folder/images"
     # built again for the same release, and without any name now
     while read -r image; do
@@ -30,6 +36,14 @@ keep_images() {
         awk -v project="$project" '$1 == project { sum += $2 } END { printf "%d\n", sum }' >"$folder/built"
 }
 
+keep_image() { # SERVICE IMAGE-ID
+    kept=towline/$project/$1:$release
+    has=$(docker image inspect --format '{{.Id}}' "$kept" 2>/dev/null)
+    [ "$has" != "$2" ] || return 0
+    [ -z "$has" ] || kept=$kept.again
+    docker tag "$2" "$kept"
+}
+
 record_outcome() { # good|failed
     printf '%s\n' "$1" >"$home/releases/$release/outcome"
     now=$(uptime_now)
@@ -37,6 +51,7 @@ record_outcome() { # good|failed
 }
 
 keep_release() {
+    [ "$release" != 0 ] || { record_zero; return; }
     keep_images || return 1
     folder=$home/releases/$release
     # what compose makes of the files without our own labels, for the next plan to compare with. It has .env's values.
@@ -56,29 +71,60 @@ keep_release() {
     remove_old_runs
 }
 
-names_in() { for path in "$1"/*/; do path=${path%/}; printf '%s\n' "${path##*/}"; done; }      # FOLDER: its folders
-
-remove_old_releases() { # all but the newest $keep, with the tags of their images
-    names_in "$home/releases" | grep -v '\.part$' | sort -r | tail -n "+$((keep + 1))" >"$scratch/old"
+remove_old_releases() { # all but release 0 and the newest $keep that have run, with the tags of their images
+    newest_first "$home/releases" | while read -r id; do
+        case $id in 0 | *.part) continue ;; esac
+        # without an outcome it is about to run: it does not count, but one older than all that are kept never will
+        [ "$keep" -gt 0 ] || printf '%s\n' "$id"
+        [ ! -e "$home/releases/$id/outcome" ] || keep=$((keep - 1))
+    done >"$scratch/old"
     while read -r id; do
         [ "$id" = "$release" ] || [ "$id" = "$(cat "$home/before" 2>/dev/null)" ] && continue
         while IFS=$tab read -r service _ _; do
-            docker rmi "towline/$project/$service:$id" >/dev/null 2>&1
+            docker rmi "towline/$project/$service:$id" "towline/$project/$service:$id.again" >/dev/null 2>&1
         done 2>/dev/null <"$home/releases/$id/images"
         rm -rf "$home/releases/${id:?}"
     done <"$scratch/old"
 }
 
-remove_old_runs() { # all but the newest 10
-    names_in "$home/run" | sort -r | tail -n +11 | while read -r id; do rm -rf "$home/run/${id:?}"; done
+remove_old_runs() { # all but the newest 10, and never one that is at work: least of all this one
+    newest_first "$home/run" | tail -n +11 | while read -r id; do
+        [ "$id" = "${run##*/}" ] || is_running "$home/run/$id" || rm -rf "$home/run/${id:?}"
+    done
 }
 
-restore_images() { # RELEASE, whose files are live: gives its images their names back
+# Gives the images of a release their names back, by what was noted of them: a tag may have moved on since. Where an
+# image is gone: pulled by its digest, if it was pulled, else built again from the release's own files. 1: neither.
+restore_images() { # RELEASE
     [ -s "$home/releases/$1/images" ] || return 0
-    while IFS=$tab read -r service name _; do
-        case $name in sha256:*) continue ;; esac
-        docker tag "towline/$project/$service:$1" "$name" 2>/dev/null && continue
-        event rebuild service "$service"       # somebody pruned the kept image: the release's own files make it again
-        (in_live compose build "$service") || return 1
+    while IFS=$tab read -r service name image _ digest; do
+        if docker image inspect "$image" >/dev/null 2>&1 || pull_again "$image" "${digest:--}"; then
+            case $name in
+                sha256:*) ;;
+                *@sha256:*) docker image inspect "$name" >/dev/null 2>&1 || docker pull "$name" || return 1 ;;
+                *) docker tag "$image" "$name" || return 1 ;;
+            esac
+        else make_image_again "$1" "$service" || return 1; fi
     done <"$home/releases/$1/images"
+}
+
+pull_again() { # IMAGE-ID DIGEST: 0 when it is that very image
+    [ "$2" != - ] && docker pull "$2" || return 1
+    [ "$(docker image inspect --format '{{.Id}}' "$2" 2>/dev/null)" = "$1" ]
+}
+
+make_image_again() { # RELEASE SERVICE: somebody removed the kept image
+    (
+        use_compose_files "$1"
+        cd "$home/releases/$1/files" || exit 1
+        if compose config | awk -v service="  $2:" '
+            /^  [^ ]/ { inside = $0 == service } inside && /^    build:/ { found = 1 } END { exit !found }'; then
+            event rebuild service "$2"
+            compose build "$2"
+        else
+            event image_gone service "$2"
+            printf 'the image that release %s ran %s with is gone, here and in its registry\n' "$1" "$2"
+            exit 1
+        fi
+    )
 }

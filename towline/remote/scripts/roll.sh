@@ -8,12 +8,12 @@
 # the new are removed, the old were never touched.
 roll() { # SERVICE COUNT: of new ones
     old=$(service_containers "$1")
-    if [ -z "$old" ]; then in_live compose up --detach --no-deps "$1"; return; fi
+    if [ -z "$old" ]; then up_as_it_is --no-deps "$1"; return; fi
     ! is_up_to_date "$1" || return 0
     remove_others "$1"      # one that has ended would be started again in place of a new one
     total=$(($(printf '%s\n' "$old" | wc -l) + $2))
-    if ! in_live compose up --detach --no-deps --no-recreate --scale "$1=$total" "$1" ||
-        ! new=$(other_containers "$1") || ! become_healthy "$new"; then
+    if ! up_as_it_is --no-deps --no-recreate --scale "$1=$total" "$1" ||
+        ! new=$(other_containers "$1") || ! become_healthy "$1" "$new"; then
         remove_others "$1" --volumes
         return 1
     fi
@@ -91,15 +91,15 @@ still_runs() { # PID SECONDS: 0 when it still runs after so long
     return 1
 }
 
-become_healthy() { # IDS: 0 when all of them are healthy within $timeout seconds; else reports them
-    deadline=$(uptime_now) deadline=$((${deadline%.*} + timeout))
+become_healthy() { # SERVICE IDS: 0 when all of them are healthy within the time that they have; else reports them
+    deadline=$(($(whole_uptime) + $(own_time "$1" "$2")))
     while :; do
-        states=$(docker inspect --format "{{.State.Status}} $health_of" $1)
+        states=$(docker inspect --format "{{.State.Status}} $health_of" $2)
         [ "$(printf '%s\n' "$states" | sort -u)" != "running healthy" ] || return 0
         now=$(uptime_now)
         if printf '%s\n' "$states" | grep -qE 'unhealthy|exited|dead' || [ "${now%.*}" -ge "$deadline" ]; then
             status='{{.State.Status}}{{if .State.Health}}, {{.State.Health.Status}}{{end}}'
-            docker inspect --format "bad$tab$service_of$tab{{.Name}}$tab$status" $1 >"$scratch/verdicts"
+            docker inspect --format "bad$tab$service_of$tab{{.Name}}$tab$status" $2 >"$scratch/verdicts"
             report_unhealthy bad
             return 1
         fi

@@ -2,6 +2,7 @@
 # state.sh ROOT STACK: the state of one stack on the server. Changes nothing. Sent with runs.sh in front.
 # Reads ROOT/.towline/STACK. Prints rows, their columns separated by tabs; `-` or nothing for what there is not:
 #   now TIME                        the server's clock, UTC, as the ids of releases and runs are written
+#   newest ID                       the highest id of a release or a run, whatever became of it
 #   live yes|no                     whether the live folder is there
 #   current ID, before ID           the live good release, and the good one before it
 #   lock free, lock held HOLDER     whether a run has the stack
@@ -31,11 +32,8 @@ lock_is_free() {
 }
 
 print_last_run() {
-    run=''
-    for folder in "$home"/run/*; do     # no slash behind it: ID/ would sort after ID-2/
-        case $(cat "$folder/result" 2>/dev/null) in locked | stale) ;; *) run=$folder ;; esac
-    done
-    [ -d "$run" ] || return 0
+    run=$(last_run "$home")
+    [ -n "$run" ] || return 0
     step=$(last_step "$run")
     release=$(cat "$run/release" 2>/dev/null)
     if [ -s "$run/result" ]; then outcome=$(cat "$run/result")
@@ -55,6 +53,8 @@ print_releases() {
 }
 
 print_row now "$(date -u +%Y%m%d-%H%M%S)"
+newest=$({ newest_first "$home/releases"; newest_first "$home/run"; } | LC_ALL=C sort -r | head -n 1)
+print_row newest "${newest:--}"
 print_row live "$([ -d "$live" ] && echo yes || echo no)"
 print_row current "$(cat "$home/current" 2>/dev/null || echo -)"
 print_row before "$(cat "$home/before" 2>/dev/null || echo -)"

@@ -1,0 +1,181 @@
+"""What somebody started before the first deploy is never lost: it runs again when the deploy fails, and later by a rollback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import BASE, PAGE, Project, docker, free_port
+
+# Serves ./www of wherever it runs; the probe waits for no file, so that only the text tells one version from another
+SITE = f"""
+services:
+  web:
+    image: {BASE}
+    init: true
+    command: httpd -f -p 8080 -h /www
+    ports: ["127.0.0.1:{{port}}:8080"]
+    volumes: ["./www:/www", "./data:/data"]
+    environment: {{{{MODE: "${{{{MODE:-none}}}}"}}}}
+    healthcheck:
+      test: ["CMD", "wget", "-qO-", "http://127.0.0.1:8080/"]
+      interval: 2s
+      start_period: 30s
+      start_interval: 200ms
+  worker: {{{{image: {BASE}, init: true, command: sleep 600, deploy: {{{{replicas: 2}}}}}}}}
+  idle: {{{{image: {BASE}, command: "true", profiles: [manual]}}}}
+"""
+STRATEGIES = ["recreate", "update"]
+
+
+def start_by_hand(project: Project, folder: Path, files: dict[str, str]) -> None:
+    """The project of the stack `web`, as a person starts it in a folder of the server."""
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    words = ("docker", "compose", "--project-name", project.name("web"), "up", "--detach", "--wait")
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def running(project: Project) -> list[str]:
+    """`SERVICE FOLDER` of each container that runs."""
+    label = f"label=com.docker.compose.project={project.name('web')}"
+    form = '{{.Label "com.docker.compose.service"}} {{.Label "com.docker.compose.project.working_dir"}}'
+    return sorted(docker("ps", "--filter", label, "--format", form).splitlines())
+
+
+def environment(project: Project) -> str:
+    return docker("inspect", "--format", "{{.Config.Env}}", project.containers()["web"])
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def site(project: Project) -> str:
+    return SITE.format(port=project.ports.setdefault("web", free_port()))
+
+
+def old_files(project: Project) -> dict[str, str]:
+    return {
+        "docker-compose.yml": site(project),
+        "www/index.html": "old\n",
+        "data/db": "kept\n",
+        ".env": "MODE=theirs\n",
+    }
+
+
+def write_stack(project: Project, strategy: str = "recreate") -> None:
+    compose = f"{site(project)}x-towline: {{strategy: {strategy}}}\n"
+    project.write("web", {"compose.yaml": compose, "www/index.html": "new\n"})
+
+
+def deploy(project: Project, *words: str) -> tuple[int, str]:
+    ran = project.tow("deploy", f"--stack={project.name('web')}", *words)
+    return ran.code, ran.err
+
+
+def break_health(project: Project, strategy: str) -> None:
+    """The stack with a check that never passes, and a file of its own where somebody has one."""
+    write_stack(project, strategy)
+    file = project.folder / "stacks" / project.name("web") / "compose.yaml"
+    text = file.read_text().replace('"wget", "-qO-", "http://127.0.0.1:8080/"', '"false"')
+    file.write_text(text.replace("start_period: 30s", "retries: 1\n      start_period: 1s"))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_ran_in_the_live_folder_runs_again_when_the_first_deploy_fails(project: Project, strategy: str) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    before, was = texts(project.live()), running(project)
+    break_health(project, strategy)
+    code, said = deploy(project, "--timeout=20")
+    assert code == 5, said
+    assert f"{project.name('web')}: failed at 'health'; what ran before was restored and runs" in said
+    assert f"runs already, not deployed by towline, from {project.live()} by docker-compose.yml: 3 containers" in said
+    assert (project.page(), running(project), texts(project.live())) == ("old\n", was, before)
+    assert "MODE=theirs" in environment(project)
+    assert not (project.state() / "current").exists()
+    # and the next one, which is right, goes in
+    write_stack(project, strategy)
+    code, said = deploy(project)
+    assert (code, project.page()) == (0, "new\n"), said
+    assert (project.live() / "data/db").read_text() == "kept\n"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_ran_in_another_folder_runs_there_again_when_the_first_deploy_fails(
+    project: Project, tmp_path: Path, strategy: str
+) -> None:
+    elsewhere = tmp_path / "apps" / "site"
+    start_by_hand(project, elsewhere, old_files(project))
+    (elsewhere / "data" / "db").unlink()
+    before, was = texts(elsewhere), running(project)
+    break_health(project, strategy)
+    code, said = deploy(project, "--timeout=20", "--yes")
+    assert code == 5, said
+    assert f"runs-elsewhere: {project.name('web')} runs already, from {elsewhere}" in said
+    assert (project.page(), running(project), texts(elsewhere)) == ("old\n", was, before)
+
+
+def test_data_in_another_folder_stops_the_deploy_before_anything_is_touched(project: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "apps" / "site"
+    start_by_hand(project, elsewhere, old_files(project))
+    was = project.containers()
+    write_stack(project)
+    ran = project.tow("plan", f"--stack={project.name('web')}", "--format=json")
+    (plan,) = json.loads(ran.out)
+    assert plan["running"] == {
+        "folder": str(elsewhere),
+        "files": [f"{elsewhere}/docker-compose.yml"],
+        "in_place": False,
+        "services": ["web", "worker"],
+        "data": [{"source": f"{elsewhere}/data", "path": "data"}],
+    }
+    code, said = deploy(project, "--yes")
+    assert code == 1, said
+    assert f"would not find what is in ./data (now {elsewhere}/data)" in said
+    assert project.containers() == was
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_rollback_goes_back_to_what_ran_before_the_first_deploy(project: Project, strategy: str) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    was = running(project)
+    write_stack(project, strategy)
+    code, said = deploy(project)
+    assert (code, project.page()) == (0, "new\n"), said
+    ran = project.tow("rollback", f"--stack={project.name('web')}", "--to=0")
+    assert (ran.code, project.page(), running(project)) == (0, "old\n", was), ran.err
+    assert texts(project.live())["www/index.html"] == "old\n"
+    code, said = deploy(project)
+    assert (code, project.page()) == (0, "new\n"), said
+    ran = project.tow("rollback", f"--stack={project.name('web')}")
+    assert (ran.code, project.page()) == (0, "old\n"), ran.err
+
+
+def test_a_failed_build_leaves_the_very_containers(project: Project) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    was = project.containers()
+    project.write(
+        "web", {"compose.yaml": PAGE.format(port=project.ports["web"]), "Dockerfile": f"FROM {BASE}\nRUN false\n"}
+    )
+    code, said = deploy(project)
+    assert code == 5, said
+    assert "what ran before runs on, it was never touched" in said
+    assert "service-removed: worker would be removed" in said
+    assert project.containers() == was
+
+
+def test_what_could_not_be_started_again_is_said_before_anything_is_touched(project: Project) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    write_stack(project)
+    (project.live() / ".env").write_text("MODE=edited\n")
+    ran = project.tow("plan", f"--stack={project.name('web')}")
+    assert "not-restorable: web: its compose files or .env were edited since it was started" in ran.err
+    (project.live() / "docker-compose.yml").unlink()
+    ran = project.tow("plan", f"--stack={project.name('web')}")
+    assert "not-restorable: what runs could not be started again if the deploy failed" in ran.err

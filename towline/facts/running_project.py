@@ -1,0 +1,138 @@
+"""A compose project that runs and has no release: as its containers tell of it, and what its files make of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from towline.bundle.manifest import Manifest, parse_manifest
+from towline.commands.docker import CONFIG_FILES, ENV_FILES, WORKING_DIR
+from towline.commands.shell import Command, script
+from towline.errors import RemoteFailed
+from towline.facts.compose_model import Model, parse_model
+from towline.facts.container import Container
+from towline.remote import script as remote_script
+from towline.ssh.connection import Connection
+from towline.ssh.session import Result
+from towline.text.lines import last_lines
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a project was started: its folder, its compose files and its --env-file, all absolute; '' when it does not tell."""
+
+    folder: str = ""
+    files: tuple[str, ...] = ()
+    env_files: str = ""
+
+
+@dataclass(frozen=True)
+class RunningProject:
+    """A project that runs, whoever started it. containers: of its services, running or not.
+
+    From its files, as they are now — model: what Compose makes of them; None, and wrong says why, when it makes nothing of them.
+    hashes: service → the config hash that its container would have. in_place: it runs in the stack's live folder; manifest: what
+    that folder has of the files that a release would bring. data: (folder or file that a container mounts, path that it would
+    mount instead in the live folder) where something is in the one that would not be in the other.
+    """
+
+    origin: Origin
+    containers: tuple[Container, ...] = ()
+    in_place: bool = False
+    manifest: Manifest = field(default_factory=Manifest)
+    model: Model | None = None
+    wrong: str = ""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    data: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return tuple(sorted({container.service for container in self.containers}))
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """The services whose settings in the files are not those that their containers were made from."""
+        made = ((container.service, container.config_hash) for container in self.containers)
+        return tuple(sorted({name for name, was in made if self.hashes and self.hashes.get(name) != was}))
+
+
+def find_project(containers: Iterable[Container], project: str) -> RunningProject | None:
+    """The project of that name, as far as its containers tell; None without one, and where a deploy has made them."""
+    replicas = tuple(container for container in containers if container.project == project and not container.oneoff)
+    if not replicas:
+        return None
+    # Of several folders the one that most containers were started from: a service may have been started by itself elsewhere
+    origins = Counter(_origin(container) for container in replicas)
+    (origin, _), *_ = origins.most_common(1)
+    if any("/.towline/" in file for file in origin.files):
+        return None
+    return RunningProject(origin, replicas)
+
+
+def _origin(container: Container) -> Origin:
+    files = tuple(filter(None, container.labels.get(CONFIG_FILES, "").split(",")))
+    return Origin(container.labels.get(WORKING_DIR, ""), files, container.labels.get(ENV_FILES, ""))
+
+
+# --- on the server ----------------------------------------------------------------------------------------------------
+
+
+def command(place: tuple[str, str, str], origin: Origin) -> Command:
+    """Reads what the project's files make of it, and compares its data. place: the host's root, the stack, its project."""
+    text = remote_script("containers", "release_zero", "read_zero")
+    return script(text, *place, origin.folder, origin.env_files, *origin.files)
+
+
+def parse(result: Result, found: RunningProject) -> RunningProject:
+    """`found` with what the `command` printed. Raises RemoteFailed when it did not end well."""
+    head, marker, model = result.out.partition("model\n")
+    if not result.ok:
+        raise RemoteFailed(" · ".join(last_lines(result.err, 3)) or f"exit code {result.code}")
+    rows = [line.split("\t") for line in head.splitlines()]
+    entries = ["\t".join(row[1:]) for row in rows if row[0] == "entry"]
+    return RunningProject(
+        found.origin,
+        found.containers,
+        in_place=["place", "live"] in rows,
+        manifest=parse_manifest("".join(f"{entry}\n" for entry in entries)),
+        model=_model(model, found.services) if marker else None,
+        wrong=next((row[1] for row in rows if row[0] == "wrong"), ""),
+        hashes={row[1]: row[2] for row in rows if row[0] == "hash"},
+        data=tuple((row[1], row[2]) for row in rows if row[0] == "data"),
+    )
+
+
+def _model(text: str, services: Collection[str]) -> Model:
+    """Of the services those that have a container: others are of profiles that were not asked for."""
+    model = parse_model(text)
+    return replace(model, services={name: keys for name, keys in model.services.items() if name in services})
+
+
+def read_project(
+    connection: Connection, place: tuple[str, str], found: RunningProject, paths: Sequence[str], model: Model
+) -> RunningProject:
+    """`found` with what its files make of it, in one session; nothing is changed. place: the stack and its project.
+
+    paths: of the working tree; model: of the stack as it is to be deployed. Raises RemoteFailed.
+    """
+    mounts = _replaced_mounts(found.containers, model)
+    rows = [*(f"path\t{path}" for path in paths), *(f"mount\t{source}\t{path}" for source, path in mounts)]
+    text = "".join(f"{row}\n" for row in rows).encode()
+    result = connection.upload(iter([text]), command((connection.host.root, *place), found.origin), "running project")
+    return parse(result, found)
+
+
+def _replaced_mounts(containers: Iterable[Container], model: Model) -> list[tuple[str, str]]:
+    """What a container mounts now, and the path below the live folder that its service will mount there instead."""
+    now = {
+        (container.service, mount.destination): mount.source for container in containers for mount in container.mounts
+    }
+    return sorted(
+        {
+            (now[service, str(mount.get("target"))], str(mount["source"])[2:])
+            for service, keys in model.services.items()
+            for mount in keys.get("volumes") or ()
+            if str(mount.get("source")).startswith("./") and (service, str(mount.get("target"))) in now
+        }
+    )

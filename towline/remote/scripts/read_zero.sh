@@ -1,0 +1,62 @@
+#!/bin/sh
+# read_zero.sh ROOT STACK PROJECT FOLDER ENV-FILES FILE… <rows: what runs of a project that has no release, and what of
+# its data a release would not find. Changes nothing. Sent with containers.sh and release_zero.sh in front, which tells
+# what FOLDER, ENV-FILES and FILE are. Rows on stdin, their columns separated by tabs:
+#   path PATH               a file of the working tree, relative
+#   mount SOURCE PATH       what a container mounts now, and the path in the live folder that it will mount instead
+# Prints rows, their columns separated by tabs:
+#   place live|elsewhere    whether it runs in the live folder
+#   entry KIND MODE SIZE SHA256 PATH TARGET    of the manifest of what the live folder has
+#   data SOURCE PATH        something is in SOURCE that will not be in PATH
+#   hash SERVICE HASH       the config hash of the project's files as they are now
+#   wrong TEXT              why Compose does not render them
+#   model                   then, to the end, the folder that paths are relative to and the model as JSON
+# shellcheck disable=SC2034,SC2154  # release_zero.sh reads and sets these
+set -u
+umask 077
+root=$1
+case $root in /*) ;; *) root=$(pwd)/$root ;; esac
+live=$root/$2 project=$3
+shift 3
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 129' HUP INT PIPE TERM
+unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR
+unset COMPOSE_PROJECT_DIRECTORY COMPOSE_DISABLE_ENV_FILE
+export COMPOSE_ANSI=never
+set_zero "$@"
+cat >"$scratch/stdin"
+sed -n "s/^path$tab//p" "$scratch/stdin" >"$scratch/paths"
+
+# Prints nothing when every file below SOURCE will be below PATH: it is there, or the release brings it.
+left_behind() { # SOURCE PATH
+    [ -e "$1" ] || return 0
+    if [ ! -d "$1" ]; then
+        [ -e "$live/$2" ] || grep -qxF -e "$2" "$scratch/paths" || echo yes
+        return
+    fi
+    (cd "$1" && find . ! -type d 2>/dev/null || echo ./unreadable) >"$scratch/source"
+    [ ! -d "$live/$2" ] || (cd "$live/$2" && find . ! -type d 2>/dev/null) >"$scratch/target"
+    awk -v top="$2/" '
+        FILENAME == ARGV[1] { if (substr($0, 1, length(top)) == top) there["./" substr($0, length(top) + 1)]; next }
+        FILENAME == ARGV[2] { there[$0]; next }
+        !($0 in there) { print "yes"; exit }
+    ' "$scratch/paths" "$scratch/target" "$scratch/source"
+}
+
+if runs_in_live; then printf 'place\tlive\n'; else printf 'place\telsewhere\n'; fi
+{ cat "$scratch/paths"; zero_own_paths; } | zero_manifest | sed "s/^/entry$tab/"
+sed -n "s/^mount$tab//p" "$scratch/stdin" | while IFS=$tab read -r source path; do
+    case $source in "$live/$path" | "$(cd "$live/$path" 2>/dev/null && pwd -P)") continue ;; esac
+    : >"$scratch/target"
+    [ -z "$(left_behind "$source" "$path")" ] || printf 'data\t%s\t%s\n' "$source" "$path"
+done
+if zero_model >"$scratch/model" 2>"$scratch/wrong"; then
+    # twice: see drift.sh
+    zero_compose config 2>/dev/null | compose --file - --profile '*' config --hash '*' 2>/dev/null |
+        awk 'NF == 2 { print "hash\t" $1 "\t" $2 }'
+    echo model
+    cat "$scratch/model"
+else
+    printf 'wrong\t%s\n' "$(grep . "$scratch/wrong" | tail -n 1 | tr '\t' ' ')"
+fi
