@@ -9,6 +9,7 @@
 #   model      the folder it was rendered in, and then the Compose model as JSON
 #   outcome    good or failed; seconds: how long its last run took; downtime: rows `SERVICE SECONDS`
 # and in ROOT/.towline/STACK `current` and `before`: the live good release and the good one before it.
+# A manifest that a full disk or a power cut left is made anew from the files of its release.
 # shellcheck disable=SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
 
 # Keeps the images that the release runs with under a tag of their own: the next build takes the name, not the image.
@@ -128,3 +129,39 @@ make_image_again() { # RELEASE SERVICE: somebody removed the kept image
         fi
     )
 }
+
+# --- a broken manifest ------------------------------------------------------------------------------------------------
+
+mend_manifest() { # RELEASE: its manifest, from its files, where it is empty or cut or something else
+    folder=$home/releases/$1
+    [ -d "$folder/files" ] && ! is_manifest "$folder/manifest" || return 0
+    list_files "$folder/files" | LC_ALL=C sort -t "$tab" -k 5,5 | cat >"$scratch/manifest" || return 1
+    save "$folder/manifest" <"$scratch/manifest" || return 1
+    printf 'the manifest of release %s was broken, and was made anew from its files\n' "$1" >>"$run/output"
+}
+
+is_manifest() { # FILE
+    LC_ALL=C awk -F"$tab" '
+        NF != 6 || $1 !~ /^[fld]$/ || $2 !~ /^[0-7][0-7][0-7][0-7]$/ || $3 !~ /^[0-9]+$/ || $5 == "" { exit bad = 1 }
+        END { exit bad || !NR }
+    ' "$1" 2>/dev/null
+}
+
+list_files() ( # FOLDER: the rows of a manifest, in no order
+    cd "$1" || exit 1
+    find . -type f | sed 's|^\./||' >"$scratch/mend.paths"
+    if [ -s "$scratch/mend.paths" ]; then
+        tr '\n' '\0' <"$scratch/mend.paths" | xargs -0 stat -c "%a$tab%s$tab%n" -- >"$scratch/mend.stat"
+        tr '\n' '\0' <"$scratch/mend.paths" | xargs -0 sha256sum -- >"$scratch/mend.sums"
+        awk -F"$tab" '
+            FILENAME == ARGV[1] { sum[substr($0, 67)] = substr($0, 1, 64); next }
+            { printf "f\t%s\t%s\t%s\t%s\t\n", substr("000" $1, length($1)), $2, sum[$3], $3 }
+        ' "$scratch/mend.sums" "$scratch/mend.stat"
+    fi
+    find . -type l | while IFS= read -r path; do
+        printf 'l\t0777\t0\t-\t%s\t%s\n' "${path#./}" "$(readlink "$path")"
+    done
+    find . -type d | while IFS= read -r path; do
+        [ "$path" = . ] || [ -n "$(ls -A "$path")" ] || printf 'd\t0755\t0\t-\t%s\t\n' "${path#./}"
+    done
+)

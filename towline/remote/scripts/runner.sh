@@ -240,6 +240,7 @@ printf '%s\n' $$ >"$run/pid"     # before the first event: a run with events and
 event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
+case $previous in '' | 0) ;; *) mend_manifest "$previous" ;; esac
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
 ! grep -qE "$tab(start_services |health|downtime )" "$run/steps" || record_before
 ! grep -q "${tab}downtime " "$run/steps" || record_serving
