@@ -110,7 +110,7 @@ def _broken_live(first: Mapping[str, Sequence[str]], current: str, live: Release
     if not first["current"][1]:
         yield "the file that names the live release is empty there: planned as if there were none; `inv rollback --to` names one"
     if current and live.manifest is None:
-        yield f"the manifest of the live release {current} is empty or broken there: every file is sent again, and a run makes it anew from that release's files"
+        yield f"the manifest of the live release {current} is empty or broken there: all is sent again, the run makes it anew"
     if current and live.broken_model:
         yield f"the compose model of the live release {current} is broken there: what changes for its services is not known"
 
