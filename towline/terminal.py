@@ -85,14 +85,13 @@ class Stream:
             return
         try:
             getattr(self._file, method)(*words)
-        except BrokenPipeError:
-            self._drop()
         except (OSError, ValueError) as error:
-            self.lost = getattr(error, "strerror", None) or str(error)
-            self._drop()
+            self.lose(error)
 
-    def _drop(self) -> None:
+    def lose(self, error: OSError | ValueError) -> None:
         """From now on nothing is written; the interpreter's last flush finds nothing to complain about either."""
+        if not isinstance(error, BrokenPipeError):
+            self.lost = getattr(error, "strerror", None) or str(error)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
@@ -116,6 +115,14 @@ def show_json(value: object) -> None:
     """A value to stdout as JSON, valid in whatever encoding stdout has."""
     STDOUT.write(json_text(value, ascii_only=not STDOUT.is_unicode) + "\n")
     STDOUT.flush()
+
+
+def tell_lost() -> bool:
+    """Whether something for stdout was lost, which is told once."""
+    lost, STDOUT.lost = STDOUT.lost, ""
+    if lost:
+        say(f"error: the output could not be written: {lost}")
+    return bool(lost)
 
 
 def _print(text: str, stream: Stream) -> None:

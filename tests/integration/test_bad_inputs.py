@@ -97,6 +97,8 @@ COMMAND_LINES = [
     command_line(f"{DEPLOY} --config=stacks", "stacks: no such settings file"),
     command_line(f"{DEPLOY} --ledger=no/such/folder/ledger.jsonl", "no/such/folder", "folder"),
     command_line(f"{DEPLOY} --ledger=stacks", "--ledger", "stacks"),
+    command_line(f"{DEPLOY} --ledger=/proc/x", "--ledger=/proc/x: cannot be written"),
+    command_line("deploy '--stack=w\x1b[2Jb'", "no stack 'w\\x1b[2Jb'"),
 ]
 
 SETTINGS = [
@@ -113,6 +115,13 @@ SETTINGS = [
     settings("max_sessions 0", host("max_sessions: 0"), "hosts.prod.max_sessions", ">= 1", "got 0"),
     settings("unknown engine", host("engine: podman"), "engine: expected compose or swarm", "'podman'"),
     settings("root with ..", host("root: ../x"), "hosts.prod.root: '../x' has '..' in it"),
+    settings("root with a colon", host("root: 'a:b'"), "hosts.prod.root: 'a:b' has a ':' in it"),
+    Bad("towline.yaml is a folder", ("towline.yaml: cannot be read: Is a directory",), {"towline.yaml": None},
+        arrange=lambda web: (web.parents[1] / "towline.yaml").mkdir()),
+    Bad("towline.yaml is a pipe", ("towline.yaml: is not a file",), {"towline.yaml": None},
+        arrange=lambda web: os.mkfifo(web.parents[1] / "towline.yaml")),
+    Bad(".env is not UTF-8", (".env: is not UTF-8 text",), {"towline.yaml": None, ".env": b"SSH_HOST=h\nA=caf\xe9\n"}),
+    dotenv(".env with NUL", "SSH_HOST=a\0b\n", "SSH_HOST: 'a\\x00b' is not an address"),
     settings("unknown default_host", f"{HOST}default_host: prd\n", "no host 'prd'", "did you mean prod?"),
     settings("unknown strategy", f"{HOST}defaults: {{strategy: blue}}\n", "defaults.strategy", "'blue'"),
     settings("negative timeout", f"{HOST}defaults: {{timeout: -5}}\n", "defaults.timeout", ">= 1", "got -5"),
@@ -135,6 +144,15 @@ COMPOSE_FILES = [
     compose("broken YAML and a listing", "services: [\n", "broken YAML", words="get-containers"),
     compose("duplicate key", WEB + WEB, "compose.yaml:2", "duplicate key 'services'"),
     compose("not UTF-8", b"services: {web: {image: caf\xe9}}\n", "is not UTF-8 text"),
+    compose("UTF-16", "services: {}\n".encode("utf-16"), "is not UTF-8 text"),
+    compose("tab", "services:\n\tweb: {image: nginx}\n", "compose.yaml:2: broken YAML"),
+    compose("NUL", "services: {web: {image: 'a\0b'}}\n", "broken YAML"),
+    compose("colours", "services: {web: {image: '\x1b[2J'}}\n", "broken YAML"),
+    Bad("compose file is a pipe", ("stacks/web/compose.yaml: is not a file",), {"stacks/web/compose.yaml": None},
+        arrange=lambda web: os.mkfifo(web / "compose.yaml")),
+    Bad(".env is a pipe", ("stacks/web/.env: is a fifo",),
+        {"stacks/web/compose.yaml": "services: {web: {image: nginx}}\nnetworks: {a: {name: '$A'}}\n"},
+        arrange=lambda web: os.mkfifo(web / ".env")),
     compose("a list", "- web\n", "expected a mapping, got a list"),
     compose("empty", "", "services: there are none"),
     compose("service is text", "services: {web: nginx}\n", "services.web: expected a mapping, got 'nginx'"),
@@ -176,6 +194,7 @@ COMPOSE_FILES = [
 ]  # fmt: skip
 
 FOLDERS = [
+    folder("file called -", lambda web: (web / "-").write_text("x"), "the name '-' cannot be sent"),
     Bad("empty folder", ("stacks/shop has no compose file",), {}, "deploy --stack=shop",
         lambda web: (web.parent / "shop").mkdir()),
     Bad("folder without a compose file", ("stacks/web has no compose file", "compose.yaml"),

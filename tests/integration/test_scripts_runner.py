@@ -794,3 +794,41 @@ def test_only_what_was_started_before_the_other_is_restarted(
     run = server.run(plan.release, [Step("restart", ("restart_after", "web", "other"))])
     assert restarted.read_text() == "w1\n"
     assert run.result == result, run.output()
+
+
+# --- what a full disk or a power cut left ------------------------------------------------------------------------------
+
+FAILS = Step("fails", ("false",))
+WHOLE = {
+    "compose.yaml": "services: {}\n",
+    "run.sh": ("#!/bin/sh\n", 0o755),
+    ".env": ("A=b\n", 0o600),
+    "a b/-x": "1",
+    "link": Path("a b/-x"),
+    "empty": None,
+}
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x7fELF\0\xff\n", b"f\t0644\t1", b"\0" * 5000])
+def test_broken_manifest_of_the_live_release_is_made_anew_from_its_files(server: Server, broken: bytes) -> None:
+    first = server.send(WHOLE)
+    assert server.run(first.release, [Step("apply", ("apply", first.release))]).result == "deployed"
+    manifest = server.home / "releases" / first.release / "manifest"
+    was = manifest.read_bytes()
+    manifest.write_bytes(broken)
+    second = server.send(WHOLE | {"more": "x"}, live=False)
+    undo = [Step("apply", ("apply", first.release))]
+    run = server.run(
+        second.release, [*(Step(name, (name, second.release)) for name in ("stage", "apply")), FAILS], undo
+    )
+    assert run.result == "restored", run.output()
+    assert manifest.read_bytes() == was
+    assert read_tree(server.live) == read_tree(server.files(first.release))
+
+
+def test_whole_manifest_is_left_as_it_is(server: Server) -> None:
+    first = server.send(WHOLE)
+    manifest = server.home / "releases" / first.release / "manifest"
+    before = manifest.stat()
+    server.run(first.release, [Step("apply", ("apply", first.release))])
+    assert manifest.stat().st_ino == before.st_ino

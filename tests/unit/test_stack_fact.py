@@ -110,7 +110,12 @@ def test_answer_that_is_cut_on_its_way_is_none(content: bytes) -> None:
     assert release.parse([Result(0, content), Result(0, content)]) == release.ReleaseFiles(broken_model=True)
 
 
-@pytest.mark.parametrize("said", ["", "sh: not found\n", "now\tx\n"])
+def test_folder_of_a_person_is_not_the_newest_run() -> None:
+    assert fact("newest\tz of a person\n").newest == ""
+    assert fact("newest\t20260101-000000-ab\n").newest == "20260101-000000-ab"
+
+
+@pytest.mark.parametrize("said", ["", "sh: not found\n", "now\tx\n", STATE.replace("20260101-000000", "")])
 def test_state_that_is_not_told_is_one_line(said: str) -> None:
     with pytest.raises(RemoteFailed, match="state .*could not be read|did not tell the state"):
         stack.parse([Result(127, said.encode(), b"sh: awk: not found"), file(""), file("")])

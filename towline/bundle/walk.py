@@ -63,7 +63,7 @@ class _Walk:
             if self.ignored(item.name, path, directory):
                 continue
             empty = False
-            if not item.name.isprintable() or "\\" in item.name:
+            if path == "-" or "\\" in item.name or not item.name.isprintable():
                 self._check_name(path)
             if directory:
                 yield from self.entries(item.path, path + "/")
@@ -114,6 +114,8 @@ class _Walk:
     def _check_name(self, path: str) -> None:
         """Refuse a name that cannot stand in a manifest's line, in a server's tar or in the output of its sha256sum."""
         self._check_text(path, path)
+        if path == "-":  # stdin, for many a program
+            raise StackError(f"{self.label}: the name '-' cannot be sent; rename it")
         if "\\" in path:  # sha256sum writes such a name escaped, so that its list could not be compared
             raise StackError(f"{self.label}: the name {path!r} has a backslash; rename it")
 

@@ -13,8 +13,8 @@ from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 from towline import __version__
-from towline.errors import UsageError
-from towline.terminal import say
+from towline.errors import TowlineError, UsageError
+from towline.terminal import STDOUT, say, tell_lost
 
 
 def main() -> None:
@@ -24,6 +24,21 @@ def main() -> None:
 
 class OneLineErrors(Program):
     """Invoke's Program, but a command line that cannot be parsed is one `error:` line and exit code 2."""
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
+        """Also where Invoke's own lists and help texts cannot be written."""
+        code: object = 0
+        try:
+            super().run(argv, exit)
+        except SystemExit as end:
+            code = end.code
+        except OSError as error:
+            STDOUT.lose(error)
+        STDOUT.flush()
+        if tell_lost():
+            code = code or TowlineError.exit_code
+        if exit or code:
+            raise SystemExit(code)
 
     def parse_core(self, argv: list[str] | None) -> None:
         with _usage_errors():

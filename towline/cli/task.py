@@ -18,7 +18,7 @@ from invoke.tasks import Task
 
 from towline.cli.options import check_values
 from towline.cli.output import say, say_error
-from towline.terminal import STDOUT
+from towline.terminal import tell_lost
 from towline.workspace import Workspace, shared_connections
 
 HELP = {
@@ -133,9 +133,7 @@ def _one_line_errors(ledger: str) -> Iterator[None]:
         _show_ledgers(ledger)
         raise
     written = _show_ledgers(ledger)
-    if STDOUT.lost:
-        say(f"error: the output could not be written: {STDOUT.lost}")
-    if STDOUT.lost or not written:
+    if tell_lost() or not written:
         raise Exit(code=TowlineError.exit_code)
 
 

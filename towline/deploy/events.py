@@ -60,6 +60,11 @@ class FollowPosition:
     unreadable: int = 0
     _event_tail: bytes = b""
 
+    @property
+    def died(self) -> bool:
+        """Whether the runner is gone without a result."""
+        return self.ended and not self.has_result
+
 
 def frames(session: Session) -> Iterator[tuple[str, bytes]]:
     """The frames of follow.sh: a letter and its bytes.
@@ -85,7 +90,7 @@ def frames(session: Session) -> Iterator[tuple[str, bytes]]:
             return
     code = session.code()
     raise RemoteFailed(
-        f"the runner could not be position (code {code}): {session.stderr.decode(errors='replace').strip()}"
+        f"the runner could not be followed (code {code}): {session.stderr.decode(errors='replace').strip()}"
     )
 
 

@@ -19,7 +19,7 @@ from towline.text.printable import printable
 _LOCK = """
 held=$1/held new=$1/held.$$
 (umask 077; mkdir -p "$1") || exit 1
-[ -s "$held" ] || rm -f "$held" || exit 1
+if [ -e "$held" ] && [ ! -s "$held" ]; then rm -f "$held" || exit 1; fi
 [ ! -e "$held" ] || { cat "$held"; exit 4; }
 trap 'rm -f "$new"' EXIT
 printf '%s\\n' "$2" >"$new" || exit 1

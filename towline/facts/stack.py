@@ -87,8 +87,9 @@ def parse(results: list[Result]) -> StackFact:
     live = release.parse(files)
     rows = [line.split("\t") for line in state.out.split("\n")]
     first = {row[0]: [*row, "", "", "", "", ""] for row in rows}
-    if not first.keys() >= {"now", "current", "lock"}:
+    if not first.keys() >= {"now", "current", "lock"} or not _TIME.fullmatch(first["now"][1]):
         raise RemoteFailed(f"the server did not tell the state of the stack: {state.last_line}")
+    newest = first.get("newest", [*"--"])[1]
     run, lock, current = first.get("run"), first["lock"], _none_if_dash(first["current"][1])
     read = [_release(row) for row in rows if row[0] == "release" and len(row) > 1]
     return StackFact(
@@ -100,7 +101,7 @@ def parse(results: list[Result]) -> StackFact:
         held=first["held"][1] if "held" in first else "",
         last_run=RunFact(*(word or "-" for word in run[1:5])) if run else None,
         releases=tuple(fact for fact, _ in read),
-        newest=_none_if_dash(first.get("newest", [*"--"])[1]),
+        newest=newest if _TIME.match(newest) else "",
         manifest=live.manifest,
         model=live.model,
         broken=(*_broken_live(first, current, live), *(sentence for _, sentence in read if sentence)),
@@ -112,7 +113,7 @@ def _broken_live(first: Mapping[str, Sequence[str]], current: str, live: Release
         taken = f"release {current} is taken for it" if current else "planned as if there were none"
         yield f"the file that names the live release is empty or broken there: {taken}; `inv rollback --to` names one"
     if current and live.manifest is None:
-        yield f"the manifest of the live release {current} is empty or broken there: every file is sent again"
+        yield f"the manifest of the live release {current} is empty or broken there: all is sent again, the run makes it anew"
     if current and live.broken_model:
         yield f"the compose model of the live release {current} is broken there: what changes for its services is not known"
 
@@ -141,6 +142,7 @@ def _release(row: list[str]) -> tuple[ReleaseFact, str]:
     return fact, f"release {name}: empty or broken there, and done without: {', '.join(broken)}" if broken else ""
 
 
+_TIME = re.compile(r"\d{8}-\d{6}")
 _OUTCOME = re.compile("[a-z-]{1,40}")
 _DOWN = re.compile(r"([^=]+)=(\d{1,9}(?:\.\d{1,9})?)")
 

@@ -271,6 +271,7 @@ def _parse_root(text: str, place: Place) -> str:
         "has '..' in it": lambda: ".." in path.split("/"),
         "names a home folder": lambda: path.startswith("~"),
         "has a variable in it": lambda: "$" in text,
+        "has a ':' in it, which separates compose files": lambda: ":" in text,
         "starts with '-'": lambda: path.startswith("-"),
     }
     problem = next((problem for problem, applies in problems.items() if applies()), None)

@@ -87,6 +87,8 @@ def _yaml_message(name: str, e: Any) -> str:
 
 def _read_text(path: Path, error: type[UsageError], name: str) -> str:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise error(f"{name}: is not a file")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as e:
         raise error(f"{name}: cannot be read: {e.strerror}") from None

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from towline.errors import UsageError
+
 from . import sshd
 from .engine import ensure as ensure_engine
 from .engine import missing as missing_engine
@@ -56,7 +58,10 @@ class Sandbox:
 def default_folder() -> Path:
     """The sandbox's folder: towline/sandbox in $XDG_STATE_HOME, else in ~/.local/state."""
     state = Path(os.environ.get("XDG_STATE_HOME") or "")
-    return (state if state.is_absolute() else Path.home() / ".local" / "state") / "towline" / "sandbox"
+    try:
+        return (state if state.is_absolute() else Path.home() / ".local" / "state") / "towline" / "sandbox"
+    except RuntimeError:  # a user that this machine has no name for
+        raise UsageError("the sandbox has no folder: neither XDG_STATE_HOME nor HOME is set") from None
 
 
 def up(
