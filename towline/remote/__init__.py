@@ -21,6 +21,7 @@ SOURCED = (
     "roll",
     "releases",
     "release_zero",
+    "bring_data",
 )
 
 

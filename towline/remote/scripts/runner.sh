@@ -39,6 +39,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./roll.sh
 . ./releases.sh
 . ./release_zero.sh
+. ./bring_data.sh
 cd ../../../.. || exit 1     # ROOT
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
 locked='' child='' cancelled='' overdue='' step=''
