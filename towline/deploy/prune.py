@@ -31,7 +31,7 @@ def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> P
     commands = [
         docker.disk_use(),
         *(
-            script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer, by)
+            script(remote_script("current", "prune"), connection.host.root, stack.name, stack.project, answer, by)
             for stack in stacks
         ),
         *([docker.prune_cache()] if really else []),

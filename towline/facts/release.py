@@ -12,6 +12,7 @@ from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.shell import Command, script
 from towline.errors import TowlineError
 from towline.facts.compose_model import Model, parse_model
+from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
@@ -29,12 +30,13 @@ class ReleaseFiles:
 
 
 # $1 the stack's state folder, $2 a release, '' for the live one, $3 a file of it: its content, compressed; nothing without it
-_FILE = 'file=$1/releases/${2:-$(cat "$1/current")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
+_FILE = 'file=$1/releases/${2:-$(current_release "$1")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
 
 
 def commands(paths: StackPaths, release: str = "") -> tuple[Command, Command]:
     """Its manifest and its model, compressed; without a name those of the live release."""
-    return script(_FILE, paths.home, release, "manifest"), script(_FILE, paths.home, release, "model")
+    text = remote_script("current") + _FILE
+    return script(text, paths.home, release, "manifest"), script(text, paths.home, release, "model")
 
 
 def parse(results: list[Result]) -> ReleaseFiles:
@@ -58,4 +60,4 @@ def read_release(connection: Connection, paths: StackPaths, release: str) -> Rel
 
 
 def _unpacked(result: Result) -> str:
-    return gzip.decompress(result.stdout).decode()
+    return gzip.decompress(result.stdout).decode(errors="replace") if result.stdout else ""

@@ -6,13 +6,15 @@ from functools import cache
 from importlib.resources import files
 
 # what drift and survey are sent behind
-COMPARISON = ("containers", "live_files", "comparison")
+COMPARISON = ("current", "containers", "live_files", "comparison")
 # what runner sources; it lies beside them
 SOURCED = (
     "saving",
     "containers",
     "live_files",
     "runs",
+    "current",
+    "manifests",
     "placing",
     "live",
     "engine",

@@ -230,6 +230,9 @@ class DeployView:
     def _on_cut(self, event: Event) -> None:
         self.note(f"{event.values['service']} was still at work and is cut half-way, after {event.values['seconds']} s")
 
+    def _on_returned(self, event: Event) -> None:
+        self.note(f"{event.values['path']}, which was kept as {event.values['kept']}, is back")
+
     def _on_network(self, event: Event) -> None:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
 

@@ -31,6 +31,8 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./containers.sh
 . ./live_files.sh
 . ./runs.sh
+. ./current.sh
+. ./manifests.sh
 . ./placing.sh
 . ./live.sh
 . ./engine.sh
@@ -101,7 +103,7 @@ event() { # NAME [KEY VALUE]…
 finish() { # OUTCOME
     rm -rf "$scratch"
     event end outcome "$1"
-    printf '%s\n' "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
+    printf '%s\n' "$1" | save "$run/result"
     [ -z "$locked" ] || rm -rf "$home/holder" "$home/lock.d"
     exit 0
 }
@@ -163,7 +165,7 @@ take_lock() {
     done
     locked=yes
     case $previous in 0) deployed='' ;; *) deployed=$previous ;; esac      # release 0 was never deployed
-    [ "$(cat "$home/current" 2>/dev/null)" = "$deployed" ] && ! is_overtaken || refuse stale
+    [ "$(current_release "$home")" = "$deployed" ] && ! is_overtaken || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
     printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
