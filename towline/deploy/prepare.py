@@ -37,7 +37,7 @@ from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.text.amounts import listed, size_text
 
 
@@ -54,7 +54,8 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
         inventory.commands(images),
         (drift.command(root, stack.name, stack.project),),
     )
-    results = connection.batch([command for part in parts for command in part], parallel=True, name="facts")
+    commands = [command for part in parts for command in part]
+    results = connection.batch(commands, parallel=True, timeout=ANSWER_WITHIN, name="facts")
     engine_results, (free,), stack_results, inventory_results, (live,) = (
         [results.pop(0) for _ in part] for part in parts
     )

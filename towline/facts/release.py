@@ -14,7 +14,7 @@ from towline.errors import TowlineError
 from towline.facts.compose_model import Model, parse_model
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.session import Result
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def _parsed(result: Result, parser: Callable[[str], T]) -> T | None:
 
 def read_release(connection: Connection, paths: StackPaths, release: str) -> ReleaseFiles:
     """One session."""
-    return parse(connection.batch(commands(paths, release), parallel=True, name="release"))
+    return parse(connection.batch(commands(paths, release), parallel=True, timeout=ANSWER_WITHIN, name="release"))
 
 
 def _unpacked(result: Result) -> str:

@@ -82,6 +82,8 @@ def commands(paths: StackPaths) -> tuple[Command, ...]:
 def parse(results: list[Result]) -> StackFact:
     """The fact from the results of `commands()`, in their order. Raises RemoteFailed when the state was not told."""
     state, *files = results
+    if not state.ok:
+        raise RemoteFailed(f"the stack's state on the server could not be read: {state.last_line}")
     live = release.parse(files)
     rows = [line.split("\t") for line in state.out.split("\n")]
     first = {row[0]: [*row, "", "", "", "", ""] for row in rows}
