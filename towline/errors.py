@@ -107,13 +107,13 @@ class LockHeld(TowlineError):
 
 
 class DeployRolledBack(TowlineError):
-    """The deploy failed; the release before it runs."""
+    """The deploy failed; what ran before runs, or at least something of the stack does."""
 
     exit_code = 5
 
 
 class DeployFailed(TowlineError):
-    """The deploy failed and the stack is down."""
+    """The deploy failed and nothing of the stack runs, or its runner was killed."""
 
     exit_code = 6
 

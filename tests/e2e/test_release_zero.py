@@ -166,7 +166,7 @@ def test_a_failed_build_leaves_the_very_containers(project: Project) -> None:
     code, said = deploy(project)
     assert code == 5, said
     assert "what ran before runs on, it was never touched" in said
-    assert "service-removed: worker would be removed" in said
+    assert "service-removed: would be removed, since the compose files here do not have it: worker" in said
     assert project.containers() == was
 
 
@@ -219,6 +219,9 @@ def test_adopting_from_another_folder_brings_its_data_along(project: Project, tm
     assert ((project.live() / "data/db").read_text(), (elsewhere / "data/db").exists()) == ("kept\n", not move)
     assert docker("exec", project.containers()["web"], "cat", "/data/db") == "kept"
     assert project.page() == "old\n"
+    ran = project.tow("rollback", f"--stack={project.name('web')}", "--to=0")
+    assert (ran.code, project.page(), running(project)[0]) == (0, "old\n", f"web {elsewhere}"), ran.err
+    assert docker("exec", project.containers()["web"], "cat", "/data/db") == "kept"
 
 
 @pytest.mark.parametrize("move", [False, True])

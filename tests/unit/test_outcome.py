@@ -43,7 +43,7 @@ def test_deploy_that_succeeded_is_no_error() -> None:
         ("died", SECOND, DeployFailed, 6, ["killed", "'build'"]),
         ("kept", FIRST, DeployFailed, 6, ["failed at 'build'", "none runs now"]),
         ("restored", FIRST, DeployFailed, 6, ["failed at 'build'", "none runs now"]),
-        ("down", FIRST, DeployFailed, 6, ["failed at 'build'", "none"]),
+        ("down", FIRST, DeployFailed, 6, ["failed at 'build'", "what was there"]),
         ("died", FIRST, DeployFailed, 6, ["killed", "'build'"]),
     ],
 )

@@ -11,9 +11,11 @@ from towline.checks.engine import engine_trouble
 from towline.checks.finding import Finding, Subject, listed
 from towline.checks.service import check_service
 from towline.facts import certificate
+from towline.facts.running_project import RunningProject, find_project
 from towline.facts.survey import StackSurvey, Survey
 from towline.project.catalog import Stack
 from towline.project.settings import Host
+from towline.text.amounts import comma_list
 
 
 def check_stack(host: Host, stack: Stack, here: Baseline, survey: Survey) -> Iterator[Finding]:
@@ -21,7 +23,7 @@ def check_stack(host: Host, stack: Stack, here: Baseline, survey: Survey) -> Ite
     subject = Subject(f"stack.{stack.name}", host.name, stack.name)
     deployed = survey.stacks[stack.name]
     if not deployed.current:
-        yield _not_deployed(subject, stack, deployed)
+        yield _not_deployed(subject, stack, deployed, find_project(survey.containers, stack.project))
         return
     yield subject.ok("deployed", f"{stack.name} is deployed", f"release {deployed.current}")
     yield _interrupted(subject, stack, deployed)
@@ -39,11 +41,22 @@ def check_stack(host: Host, stack: Stack, here: Baseline, survey: Survey) -> Ite
         yield from check_service(host, stack, name, survey, here.variables.get(name, frozenset()))
 
 
-def _not_deployed(subject: Subject, stack: Stack, deployed: StackSurvey) -> Finding:
+def _not_deployed(subject: Subject, stack: Stack, deployed: StackSurvey, running: RunningProject | None) -> Finding:
     hint = f"inv deploy --stack={stack.name}"
     if deployed.interrupted:
         return subject.fail(
             "deployed", f"the first deploy of {stack.name} was interrupted", f"run {deployed.interrupted}", hint
+        )
+    if running:
+        origin = running.origin
+        names = comma_list(file.removeprefix(f"{origin.folder}/") for file in origin.files)
+        services = comma_list(running.services)
+        where = f"{services}: from {origin.folder} by {names}" if origin.files else services
+        return subject.fail(
+            "deployed",
+            f"{stack.name} runs, and was not deployed by towline",
+            where,
+            f"inv adopt --stack={stack.name} takes it over with its data, and restarts what changes",
         )
     return subject.fail("deployed", f"{stack.name} is not deployed here", hint=hint)
 

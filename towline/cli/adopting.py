@@ -13,7 +13,7 @@ from towline.facts import inventory
 from towline.facts.running_project import Origin, RunningProject, find_projects
 from towline.project.catalog import Stack
 from towline.ssh.connection import Connection
-from towline.text.amounts import listed
+from towline.text.amounts import comma_list
 from towline.workspace import Workspace
 
 
@@ -34,6 +34,9 @@ def adopt(workspace: Workspace, name: str, flags: AdoptFlags, *, dry: bool) -> N
         if stack and project != stack.project:
             raise _another_name(stack, project, running)
         if stack is None:
+            if dry:
+                say(f"{project} runs from {running.origin.folder}: would be fetched into stacks/{name}, and adopted")
+                return
             _fetch(connection, workspace.settings.top / "stacks" / name, project, running.origin)
             workspace = workspace.reread()
     Deployer(workspace, options, flags, dry).deploy(workspace.working_tree(workspace.stack(name)))
@@ -47,7 +50,7 @@ def _find(connection: Connection, project: str, folder: str) -> tuple[str, Runni
     for name, found in running.items():
         if (found.origin.folder == wanted) if wanted else (name == project):
             return name, found
-    there = listed(f"{name} (from {found.origin.folder})" for name, found in running.items()) or "none"
+    there = comma_list(f"{name} (from {found.origin.folder})" for name, found in running.items()) or "none"
     where = f"no project that was started from {wanted}" if wanted else f"no project {project}"
     raise TowlineError(f"{where} runs on {connection.host.name} without towline", f"there: {there}")
 
@@ -64,7 +67,7 @@ def _fetch(connection: Connection, folder: Path, project: str, origin: Origin) -
     """Write the compose files and .env of a project into a new folder of stacks. Raises TowlineError."""
     outside = [file for file in origin.files if not file.startswith(f"{origin.folder}/")]
     if not origin.folder or not origin.files or outside:
-        why = f"{listed(outside)} is outside of it" if outside else "its containers do not tell from where"
+        why = f"{comma_list(outside)} is outside of it" if outside else "its containers do not tell from where"
         raise TowlineError(
             f"the files of {project} cannot be fetched: {why}", f"copy them into {folder}, then adopt again"
         )
@@ -73,7 +76,7 @@ def _fetch(connection: Connection, folder: Path, project: str, origin: Origin) -
     results = connection.batch([("cat", "--", f"{origin.folder}/{path}") for path in wanted], name="compose files")
     missing = [path for path, result in zip(paths, results, strict=False) if not result.ok]
     if missing:
-        raise TowlineError(f"{project}: cannot read {listed(missing)} in {origin.folder} on {connection.host.name}")
+        raise TowlineError(f"{project}: cannot read {comma_list(missing)} in {origin.folder} on {connection.host.name}")
     texts = {path: result.stdout for path, result in zip(wanted, results, strict=True) if result.ok}
     if project != folder.name and not any(line.startswith(b"name:") for line in texts[paths[0]].splitlines()):
         texts[paths[0]] = f"name: {project}\n".encode() + texts[paths[0]]

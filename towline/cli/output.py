@@ -1,4 +1,4 @@
-"""What a task prints: data to stdout, everything else to stderr; all of it through report/terminal.py."""
+"""What a task prints: data to stdout, everything else to stderr; all of it through towline/terminal.py."""
 
 from __future__ import annotations
 

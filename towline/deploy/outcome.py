@@ -33,13 +33,12 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
     failure += _cut_text(outcome)
     if outcome.result == "partly":
         return DeployRolledBack(
-            f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too"
-            f"{_running_text(outcome)}",
+            f"{plan.stack}: {failure}, and restoring {_called(plan.previous)} failed, too{_running_text(outcome)}",
             "the output above has the reason; repair it, then deploy again",
         )
     if outcome.result == "down":
         return DeployFailed(
-            f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too: the stack is down",
+            f"{plan.stack}: {failure}, and restoring {_called(plan.previous)} failed, too: the stack is down",
             "the output above has the reason; repair it, then deploy again",
         )
     state = "runs on, it was never touched" if outcome.result == "kept" else "was restored and runs"
@@ -67,6 +66,10 @@ def _cut_text(outcome: Outcome) -> str:
         f"; {', '.join(dict.fromkeys(cut))}: what it had changed in its data by then is not put back, only files, images and "
         "containers are"
     )
+
+
+def _called(release: str) -> str:
+    return {"": "what was there", RELEASE_ZERO: "what ran before"}.get(release, f"release {release}")
 
 
 def locked(stack: str, holder: str) -> LockHeld:

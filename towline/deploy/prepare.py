@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+from towline.bundle.manifest import Manifest
 from towline.bundle.repository import repository_ids
 from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
@@ -38,7 +39,7 @@ from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import ANSWER_WITHIN, Connection
-from towline.text.amounts import listed, size_text
+from towline.text.amounts import comma_list, size_text
 
 
 def read_current_state(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> CurrentState:
@@ -133,7 +134,7 @@ def _nothing_to_adopt(stack: Stack, current: CurrentState, host: str) -> Towline
             f"{stack.name}: release {current.stack.current} runs on {host}, so there is nothing to adopt"
         )
     others = find_projects(current.inventory.containers)
-    running = listed(f"{name} (from {found.origin.folder})" for name, found in others.items()) or "none"
+    running = comma_list(f"{name} (from {found.origin.folder})" for name, found in others.items()) or "none"
     hint = f"there: {running}; the name is that of the folder, or `name:` in the compose file"
     return TowlineError(f"{stack.name}: no project {stack.project} runs on {host}", hint)
 
@@ -161,7 +162,7 @@ def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Opt
         current = replace(current, running=find_project(current.inventory.containers, stack.project))
     release = find_rollback_release(stack, current.stack, to)
     files = read_release(connection, StackPaths(connection.host.root, stack.name), release)
-    if files.manifest is None:
+    if files.manifest is None and release != RELEASE_ZERO:  # that of what runs elsewhere is empty
         raise TowlineError(
             f"{stack.name}: release {release} cannot be run again: its manifest is empty or broken on {connection.host.name}",
             f"`inv releases --stack={stack.name}` lists the others",
@@ -170,7 +171,7 @@ def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Opt
 
 
 def _release_of(files: ReleaseFiles) -> Release | None:
-    return Release(files.model, files.manifest) if files.model and files.manifest else None
+    return Release(files.model, files.manifest or Manifest()) if files.model else None
 
 
 def _read_unlocked(

@@ -21,7 +21,8 @@ class Sequence:
     services whose images are pulled though they are there. before: the release commands; nothing_runs: there is nothing yet that
     they could run before. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache. zero:
     where what runs without a release was started, as keep_release_zero takes it; () when it was kept by an earlier run, None when
-    a release runs, or nothing. data: what bring_data takes, () for none.
+    a release runs, or nothing. data: what bring_data takes, () for none. from_zero: a rollback
+    to what ran before is undone.
     """
 
     project: str
@@ -39,6 +40,7 @@ class Sequence:
     max_downtime: float | None = None
     zero: Command | None = None
     data: Command = ()
+    from_zero: bool = False
 
 
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
@@ -138,7 +140,7 @@ def _verify_and_keep(sequence: Sequence) -> tuple[Step, ...]:
         Step("health", ("health",)),
         Step("downtime", ("downtime", limit)),
         Step("keep", ("keep_release",)),
-        *([Step("sources", ("remove_sources",))] if sequence.data[:1] == ("move",) else []),
+        *([Step("sources", ("keep_moves",))] if sequence.data[:1] == ("move",) else []),
     )
 
 
@@ -151,7 +153,7 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         Step("stage", ("stage", sequence.release)),
         Step("images", ("restore_images", sequence.release)),
         *([_down(sequence)] if down else []),
-        *([Step("data", ("return_data",))] if sequence.data else []),
+        *_data_back(sequence),
         Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
         *_up_again(sequence),
@@ -160,6 +162,15 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         Step("mounts", ("mounts",)),
         Step("health", ("health",)),
     )
+
+
+def _data_back(sequence: Sequence) -> tuple[Step, ...]:
+    """Data that was moved is where the release that comes looks for it."""
+    if sequence.data:
+        return (Step("data", ("return_data",)),)
+    if sequence.release == RELEASE_ZERO and sequence.zero is None:  # by a rollback
+        return (Step("data", ("take_moved_back",)),)
+    return (Step("data", ("move_again",)),) if sequence.from_zero else ()
 
 
 def _up_again(sequence: Sequence) -> tuple[Step, ...]:

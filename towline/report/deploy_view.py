@@ -16,7 +16,7 @@ from towline.deploy.upload import Upload
 from towline.engines.steps import RELEASE_ZERO
 from towline.report.console import console
 from towline.report.diffs import Diffs, file_lines, text_lines
-from towline.text.amounts import count_text, listed, size_text
+from towline.text.amounts import comma_list, count_text, size_text
 from towline.text.printable import one_line
 
 TAIL = 15  # lines of output shown of a step that failed
@@ -31,7 +31,7 @@ def running_lines(plan: Plan) -> list[str]:
         return []
     origin = plan.running.origin
     names = [file.removeprefix(f"{origin.folder}/") for file in origin.files]
-    started = f"from {origin.folder} by {listed(names)}" if names else "and its containers do not tell from where"
+    started = f"from {origin.folder} by {comma_list(names)}" if names else "and its containers do not tell from where"
     containers = count_text(len(plan.running.containers), "container")
     back = f"kept as release {RELEASE_ZERO}: `inv rollback --stack={plan.stack} --to={RELEASE_ZERO}` goes back to it"
     return [f"runs already, not deployed by towline, {started}: {containers}", back]

@@ -38,9 +38,9 @@ def limit(items: Sequence[str], most: int) -> tuple[list[str], str]:
     return list(items[:most]), f"and {more} more" if more > 0 else ""
 
 
-def listed(items: Iterable[str], most: int = 5) -> str:
+def comma_list(items: Iterable[str], most: int = 5) -> str:
     """
-    >>> listed(["a", "b"]), listed(["a", "b", "c"], 1)
+    >>> comma_list(["a", "b"]), comma_list(["a", "b", "c"], 1)
     ('a, b', 'a and 2 more')
     """
     shown, more = limit(list(items), most)

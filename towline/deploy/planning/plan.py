@@ -274,6 +274,7 @@ def _undo(
         roll=rolled,
         first=first_services(rolled, services, model),
         rest=rest_of(rolled, services, model),
+        from_zero=sequence.release == RELEASE_ZERO,
     )
     return compose.restore(restored, down=strategy == "recreate")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from towline.deploy.planning.situation import Risk, Situation
 from towline.facts.container import Container
-from towline.text.amounts import listed
+from towline.text.amounts import comma_list
 
 
 def takeover_risks(situation: Situation) -> Iterator[Risk]:
@@ -43,7 +43,7 @@ def _running_elsewhere(situation: Situation) -> Iterator[Risk]:
     stack, folder = situation.desired.stack.name, running.origin.folder or "a folder that its containers do not tell"
     start = f"{stack} runs already, from {folder}"
     if running.data:
-        data = listed(f"./{path} (now {source})" for source, path in running.data)
+        data = comma_list(f"./{path} (now {source})" for source, path in running.data)
         mend = f"take it over with its data: inv adopt --stack={stack}"
         yield Risk(
             "runs-elsewhere", f"{start}; its new containers would not find what is in {data}; {mend}", stops=True
@@ -57,7 +57,7 @@ def _removed_services(situation: Situation) -> Iterator[Risk]:
     running = situation.current.running
     gone = sorted(set(running.services) - situation.model.services.keys()) if running else []
     if gone:
-        sentence = f"{listed(gone)} would be removed: it runs there, and the compose files here do not have it"
+        sentence = f"would be removed, since the compose files here do not have it: {comma_list(gone)}"
         yield Risk("service-removed", sentence, stops=False)
 
 
@@ -66,11 +66,11 @@ def _not_restorable(situation: Situation) -> Iterator[Risk]:
     if running is None:
         return
     if running.model is None:
-        files = listed(running.origin.files) or "its compose files"
+        files = comma_list(running.origin.files) or "its compose files"
         sentence = f"what runs could not be started again if the deploy failed: Compose does not read {files}"
         yield Risk("not-restorable", f"{sentence} ({running.wrong})", stops=False)
     elif running.edited:
-        sentence = f"{listed(running.edited)}: its compose files or .env were edited since it was started"
+        sentence = f"{comma_list(running.edited)}: its compose files or .env were edited since it was started"
         yield Risk(
             "not-restorable", f"{sentence}; if the deploy failed, it would be started as they are now", stops=False
         )
@@ -82,7 +82,7 @@ def _running_jobs(situation: Situation) -> Iterator[Risk]:
         return
     jobs = [container for container in situation.inventory.containers if _is_job(container, situation.project)]
     if jobs:
-        names = listed(f"{job.name} ({job.service})" for job in jobs)
+        names = comma_list(f"{job.name} ({job.service})" for job in jobs)
         sentence = f"a job started with `docker compose run` would be ended: {names}"
         yield Risk("job-running", f"{sentence}; wait for it, or deploy with strategy: update", stops=False)
 

@@ -1,7 +1,9 @@
 #!/bin/sh
 # bring_data.sh: brings the data that a project's containers mounted elsewhere into the live folder, and back. Functions
-# only: runner.sh sources it. Commands of steps: bring_data, return_data, remove_sources.
+# only: runner.sh sources it. Commands of steps: bring_data, return_data, keep_moves, and for a rollback to release 0
+# take_moved_back and move_again.
 #
+# releases/0 in ROOT/.towline/STACK has in `moved` the rows of what was moved: those that came with it go back with it.
 # In the run's folder `brought` has a row `HOW SOURCE PATH` for each of them. HOW: moved (SOURCE is gone), copied (PATH
 # was not there), or added (PATH, a file of a folder that was there already)
 # shellcheck disable=SC2154  # runner.sh sets these
@@ -92,11 +94,28 @@ return_data() { # what bring_data has done is undone
     done <"$run/brought"
 }
 
-remove_sources() { # of what had to be copied to be moved: it runs healthy on the copy
+# Once it runs healthy: what had to be copied to be moved is removed where it was. Where files were added to others, the
+# source stays.
+keep_moves() {
     [ -s "$run/brought" ] || return 0
+    grep -v "^added$tab" "$run/brought" | save "$home/releases/0/moved" || return 1
     while IFS=$tab read -r how source path; do
-        [ "$how" = moved ] || [ ! -e "$live/$path" ] || case $how in
-            copied) rm -rf "${source:?}" ;;      # where files were added to others, the source stays
-        esac
+        [ "$how" != copied ] || [ ! -e "$live/$path" ] || rm -rf "${source:?}"
     done <"$run/brought"
+}
+
+take_moved_back() {
+    [ -s "$home/releases/0/moved" ] || return 0
+    while IFS=$tab read -r _ source path; do
+        stop_users "$live/$path" || return 1
+        [ -e "$source" ] || [ ! -e "$live/$path" ] || mv "$live/$path" "$source" || return 1
+    done <"$home/releases/0/moved"
+}
+
+move_again() {
+    [ -s "$home/releases/0/moved" ] || return 0
+    while IFS=$tab read -r _ source path; do
+        stop_users "$source" || return 1
+        [ -e "$live/$path" ] || [ ! -e "$source" ] || mv "$source" "$live/$path" || return 1
+    done <"$home/releases/0/moved"
 }
