@@ -8,9 +8,9 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from towline.cli.options import CheckFlags, DeployFlags, RunFlags, is_here, required_stack, selected_stacks
+from towline.cli.options import AdoptFlags, CheckFlags, DeployFlags, RunFlags, is_here, required_stack, selected_stacks
 from towline.cli.output import say
-from towline.cli.task import CHECK_HELP, towline_task
+from towline.cli.task import ADOPT_HELP, CHECK_HELP, towline_task
 from towline.workspace import Workspace
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -95,6 +95,14 @@ def rollback(workspace: Workspace, flags: RunFlags, stack: str = "", to: str = "
     from towline.cli import deploying
 
     deploying.roll_back(workspace, required_stack(workspace, stack), to, flags, dry=dry)
+
+
+@towline_task(flags=AdoptFlags, help=ADOPT_HELP)
+def adopt(workspace: Workspace, flags: AdoptFlags, stack: str = "", *, dry: bool) -> None:
+    """Take over what runs already, with its data; its compose files and .env are fetched when there is no such stack here yet."""
+    from towline.cli import adopting
+
+    adopting.adopt(workspace, stack, flags, dry=dry)
 
 
 @towline_task()
@@ -195,6 +203,7 @@ namespace = Collection(
     test_infra,
     test_services,
     rollback,
+    adopt,
     releases,
     attach,
     lock,

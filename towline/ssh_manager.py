@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 from towline.commands.shell import joined_by_and, login_shell
 from towline.errors import UsageError
-from towline.ssh.connection import TIMED_OUT, Connection
+from towline.ssh.connection import Connection
+from towline.ssh.session import TIMED_OUT
 from towline.workspace import Workspace
 
 

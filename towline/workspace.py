@@ -78,6 +78,10 @@ class Workspace:
 
         return load_catalog(self.settings)
 
+    def reread(self) -> Workspace:
+        """The same project, with its settings and stacks read anew."""
+        return Workspace(host=self._host, config=self._config, folders=self._folders, connections=self._connections)
+
     def stack(self, name: str) -> Stack:
         """The stack of that name, or in that folder. Raises StackError, which offers the nearest name."""
         return self.catalog.stack(name)

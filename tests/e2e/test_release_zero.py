@@ -179,3 +179,77 @@ def test_what_could_not_be_started_again_is_said_before_anything_is_touched(proj
     (project.live() / "docker-compose.yml").unlink()
     ran = project.tow("plan", f"--stack={project.name('web')}")
     assert "not-restorable: what runs could not be started again if the deploy failed" in ran.err
+
+
+# --- adopt ----------------------------------------------------------------------------------------------------------------
+
+
+def adopt(project: Project, *words: str) -> tuple[int, str]:
+    ran = project.tow("adopt", f"--stack={project.name('web')}", "--yes", *words)
+    return ran.code, ran.err
+
+
+def same_site(project: Project) -> None:
+    """The stack as somebody started it, here."""
+    project.write("web", {"compose.yaml": site(project), ".env": "MODE=theirs\n", "www/index.html": "old\n"})
+
+
+def test_adopting_in_the_same_folder_restarts_nothing_that_does_not_change(project: Project) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    was = docker("ps", "--no-trunc", "--format", "{{.ID}}", *project._label("web"))
+    same_site(project)
+    code, said = adopt(project)
+    assert code == 0, said
+    assert docker("ps", "--no-trunc", "--format", "{{.ID}}", *project._label("web")) == was
+    assert (project.page(), (project.live() / "data/db").read_text()) == ("old\n", "kept\n")
+    code, said = adopt(project)
+    assert (code, "so there is nothing to adopt" in said) == (1, True), said
+    ran = project.tow("plan", f"--stack={project.name('web')}", "--check")
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_adopting_from_another_folder_brings_its_data_along(project: Project, tmp_path: Path, move: bool) -> None:
+    elsewhere = tmp_path / "apps" / "site"
+    start_by_hand(project, elsewhere, old_files(project))
+    same_site(project)
+    code, said = adopt(project, *(["--move"] if move else []))
+    assert code == 0, said
+    assert f"./data is {'moved' if move else 'copied'} from {elsewhere}/data" in said
+    assert ((project.live() / "data/db").read_text(), (elsewhere / "data/db").exists()) == ("kept\n", not move)
+    assert docker("exec", project.containers()["web"], "cat", "/data/db") == "kept"
+    assert project.page() == "old\n"
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_adopting_that_fails_leaves_the_data_where_it_was(project: Project, tmp_path: Path, move: bool) -> None:
+    elsewhere = tmp_path / "apps" / "site"
+    start_by_hand(project, elsewhere, old_files(project))
+    before, was = texts(elsewhere), running(project)
+    break_health(project, "update")
+    code, said = adopt(project, "--timeout=20", *(["--move"] if move else []))
+    assert code == 5, said
+    assert (texts(elsewhere), running(project), project.page()) == (before, was, "old\n")
+    assert not (project.live() / "data").exists()
+
+
+def test_a_project_without_a_stack_here_is_fetched_and_adopted(project: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "apps" / "site"
+    start_by_hand(project, elsewhere, old_files(project))
+    code, said = adopt(project)
+    assert code == 0, said
+    folder = project.folder / "stacks" / project.name("web")
+    assert texts(folder) == {"docker-compose.yml": site(project), ".env": "MODE=theirs\n"}
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+    assert (project.page(), (project.live() / "data/db").read_text()) == ("old\n", "kept\n")
+
+
+def test_another_project_name_is_told_before_anything_is_touched(project: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "apps" / "site"
+    start_by_hand(project, elsewhere, old_files(project))
+    was = project.containers()
+    other = project.write("other", {"compose.yaml": site(project)})
+    ran = project.tow("adopt", f"--stack={other.name}", f"--from={elsewhere}", "--yes")
+    assert ran.code == 1
+    assert f"is called {project.name('web')} there, and {other.name} here" in ran.err
+    assert project.containers() == was

@@ -84,7 +84,7 @@ def test_no_word_of_a_command_line_holds_a_variable_s_value(command: Command, se
     words = words_of(replace_struct(command, service=service))
     assert not [word for word in words if "ecret" in word]
     assert "ecret" in environment(words)["TOWLINE_TEXT"]
-    assert line(words).startswith("TOWLINE_HAS=")
+    assert line(words).startswith("(export TOWLINE_HAS=")
 
 
 def test_file_is_looked_for_in_the_live_folder() -> None:

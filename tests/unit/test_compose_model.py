@@ -280,7 +280,7 @@ class Socket:
         self.sent: list[str] = []
         self.commands: list[Command] = []
 
-    def upload(self, chunks: Iterable[bytes], command: Command, name: str = "upload") -> Result:
+    def upload(self, chunks: Iterable[bytes], command: Command, name: str, timeout: float) -> Result:
         content = io.BytesIO(gzip.decompress(b"".join(chunks)))
         with tarfile.open(fileobj=content) as tar:
             self.sent += tar.getnames()

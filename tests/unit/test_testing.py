@@ -88,7 +88,10 @@ def test_each_query_is_a_new_one() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "says"),
-    [(Result(1, b"", b"permission denied\n"), "prod: permission denied"), (Result(124), "prod: exit code 124")],
+    [
+        (Result(1, b"", b"permission denied\n"), "prod: permission denied"),
+        (Result(124), "prod: no answer within the time limit"),
+    ],
 )
 def test_docker_that_does_not_answer_is_no_stopped_container(answer: Result, says: str) -> None:
     with pytest.raises(RemoteFailed, match=f"^{says}"):

@@ -41,6 +41,14 @@ class DeployFlags(RunFlags):
 
 
 @dataclass(frozen=True)
+class AdoptFlags(DeployFlags):
+    """Options of adopt, as typed. from_: the folder on the host that the project was started from, '' for any."""
+
+    from_: str = ""
+    move: bool = False
+
+
+@dataclass(frozen=True)
 class CheckFlags:
     """Options of test-infra and test-services, as typed. watch, wait: seconds, or ''; junit, json, html: files to write, or ''."""
 
@@ -55,7 +63,9 @@ class CheckFlags:
     html: str = ""
 
 
-def deploy_options(flags: RunFlags, defaults: Defaults, *, cache: bool = False, max_downtime: str = "") -> Options:
+def deploy_options(
+    flags: RunFlags, defaults: Defaults, *, cache: bool = False, max_downtime: str = "", adopt: str = ""
+) -> Options:
     """The options of a deploy or a rollback, from what was typed and the settings' defaults. Raises UsageError."""
     from towline.deploy.planning.plan import Options
 
@@ -65,7 +75,8 @@ def deploy_options(flags: RunFlags, defaults: Defaults, *, cache: bool = False, 
         keep_releases=defaults.keep_releases,
         cache=cache,
         lock_wait=seconds("--lock-wait", flags.lock_wait, least=0),
-        strategy=defaults.strategy,
+        strategy="update" if adopt else defaults.strategy,  # containers that do not change are not restarted
+        adopt=adopt,
         max_downtime=seconds("--max-downtime", max_downtime, least=0) if max_downtime else None,
     )
 

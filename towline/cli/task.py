@@ -50,6 +50,10 @@ CHECK_HELP = {
     "only": "only findings whose id matches this pattern, such as 'stack.web.*'",
     "verbose": "list every finding, also those that passed",
 }
+ADOPT_HELP = {
+    "from": "the folder on the host that it was started from; default: the one that its containers tell",
+    "move": "move its data in place of copying it",
+}
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 
 

@@ -53,14 +53,17 @@ class WithEnvironment(tuple[str, ...]):
         return self
 
 
-def line(command: Command) -> str:
-    """A command, and the variables that it is started with, as a line of a script.
+def line(command: Command, prefix: str = "") -> str:
+    """A command, and the variables that it is started with, as a line of a script. prefix: what it is run by.
 
-    >>> line(WithEnvironment(("sh", "-c", "echo $A"), {"A": "it is"}))
-    "A='it is' sh -c 'echo $A'"
+    >>> line(WithEnvironment(("sh", "-c", "echo $A"), {"A": "it is"}), "limit 5 ")
+    "(export A='it is'; limit 5 sh -c 'echo $A')"
     """
-    given = command.environment if isinstance(command, WithEnvironment) else {}
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), quote(command)])
+    text = f"{prefix}{quote(command)}"
+    if not isinstance(command, WithEnvironment):
+        return text
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.environment.items())
+    return f"(export {given}; {text})" if given else text
 
 
 def script(text: str, *words: str) -> Command:
@@ -74,16 +77,45 @@ def login_shell(text: str) -> Command:
 
 
 def limited(seconds: float, command: Command) -> Command:
-    """`command`, ended on the server after `seconds` (exit code 124); without a limit where the server has no `timeout`."""
-    return script(_LIMITED, str(max(1, round(seconds))), *command)
+    """`command`, ended on the server after `seconds` (exit code 124)."""
+    return script(f'{LIMIT}limit "$@"', whole_seconds(seconds), *command)
 
 
-# -k: a command that does not exit on TERM is killed 5 s later; older busybox has no -k.
-_LIMITED = """
-n=$1; shift
-if timeout -k 1 1 true 2>/dev/null; then exec timeout -k 5 "$n" "$@"; fi
-if timeout 1 true 2>/dev/null; then exec timeout "$n" "$@"; fi
-exec "$@"
+def whole_seconds(seconds: float) -> str:
+    return str(max(1, round(seconds)))
+
+
+# Defines `limit SECONDS COMMAND…`. GNU's timeout ends a command with what it started; busybox's leaves that behind, and some
+# servers have none: there the processes are found in /proc. -k: a command that does not exit on TERM is killed 5 s later.
+# timeout_option may hold --foreground: then the command stays in its process group, and its children are not ended.
+LIMIT = """
+end_tree() { # SIGNAL PID: it and its descendants
+    for child_pid in $(cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\\([0-9]*\\) (.*) [A-Z] $2 .*/\\1/p"); do
+        end_tree "$1" "$child_pid"
+    done
+    kill -"$1" "$2" 2>/dev/null
+}
+if timeout --foreground -k 1 1 true 2>/dev/null; then       # GNU
+    limit() { timeout ${timeout_option:-} -k 5 "$@"; }
+else
+    limit() {
+        limit_seconds=$1 limit_code=0
+        shift
+        read -r limit_began _ </proc/uptime
+        { "$@" <&3 3<&- & } 3<&0
+        limit_job=$!
+        (
+            sleep "$limit_seconds"; end_tree TERM "$limit_job"
+            sleep 5; end_tree KILL "$limit_job"
+        ) >/dev/null 2>&1 </dev/null &
+        limit_guard=$!
+        wait "$limit_job" || limit_code=$?
+        end_tree TERM "$limit_guard"
+        read -r limit_now _ </proc/uptime
+        [ "$limit_code" -le 128 ] || [ $((${limit_now%.*} - ${limit_began%.*})) -lt "$limit_seconds" ] || return 124
+        return "$limit_code"
+    }
+fi
 """
 
 

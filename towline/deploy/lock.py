@@ -10,7 +10,7 @@ from towline.deploy.upload import sender
 from towline.errors import LockHeld, RemoteFailed
 from towline.facts import interrupted
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.session import Result
 from towline.text.printable import printable
 
@@ -56,6 +56,8 @@ def unlock(connection: Connection, stack: str, note: Callable[[str], None]) -> s
 
 
 def _run(connection: Connection, command: Command, note: Callable[[str], None]) -> Result:
-    result, interruptions = connection.batch([command, interrupted.command(connection.host.root)], name="lock")
+    result, interruptions = connection.batch(
+        [command, interrupted.command(connection.host.root)], timeout=ANSWER_WITHIN, name="lock"
+    )
     interrupted.tell(interruptions, note)
     return result

@@ -32,13 +32,13 @@ from towline.facts import stack as stacks
 from towline.facts.compose_model import Model, read_model
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
-from towline.facts.running_project import find_project, read_project
+from towline.facts.running_project import find_project, find_projects, read_project
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
-from towline.text.amounts import size_text
+from towline.ssh.connection import ANSWER_WITHIN, Connection
+from towline.text.amounts import listed, size_text
 
 
 def read_current_state(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> CurrentState:
@@ -54,7 +54,8 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
         inventory.commands(images),
         (drift.command(root, stack.name, stack.project),),
     )
-    results = connection.batch([command for part in parts for command in part], parallel=True, name="facts")
+    commands = [command for part in parts for command in part]
+    results = connection.batch(commands, parallel=True, timeout=ANSWER_WITHIN, name="facts")
     engine_results, (free,), stack_results, inventory_results, (live,) = (
         [results.pop(0) for _ in part] for part in parts
     )
@@ -81,6 +82,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     current = _read_unlocked(connection, stack, options, view, tree.images)
     rendered = read_model(connection, tree)
     current = _with_running_project(connection, tree, current, rendered.model)
+    if options.adopt and current.running is None:
+        raise _nothing_to_adopt(stack, current, connection.host.name)
     desired = DesiredState(stack, _release(tree, rendered.model), tree.networks, repository_ids(stack.top))
     plan = plan_deploy(desired, current, options)
     problem = disk_problem(plan, current, connection.host.name)
@@ -92,6 +95,7 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         desired,
         current,
         plan.strategy,
+        adopting=bool(options.adopt),
         used=frozenset[str]().union(*(used_variables(tree.text(name)) for name in stack.compose_files)),
         absent=rendered.absent,
         unpullable=read_unpullable(connection, to_be_pulled(rendered.model, current.inventory.images)),
@@ -121,6 +125,17 @@ def _with_running_project(
     running = read_project(connection, (stack.name, stack.project), found, paths, model)
     fact = replace(fact, manifest=running.manifest, model=running.model)
     return replace(current, running=running, stack=fact)
+
+
+def _nothing_to_adopt(stack: Stack, current: CurrentState, host: str) -> TowlineError:
+    if current.stack.current:
+        return TowlineError(
+            f"{stack.name}: release {current.stack.current} runs on {host}, so there is nothing to adopt"
+        )
+    others = find_projects(current.inventory.containers)
+    running = listed(f"{name} (from {found.origin.folder})" for name, found in others.items()) or "none"
+    hint = f"there: {running}; the name is that of the folder, or `name:` in the compose file"
+    return TowlineError(f"{stack.name}: no project {stack.project} runs on {host}", hint)
 
 
 def _release(tree: WorkingTree, model: Model) -> Release:

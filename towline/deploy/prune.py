@@ -15,6 +15,8 @@ from towline.project.catalog import Stack
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 
+PRUNE_WITHIN = 1800  # seconds for the releases of a stack, and for the build cache
+
 
 @dataclass(frozen=True)
 class Pruned:
@@ -27,16 +29,13 @@ class Pruned:
 
 def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
     """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is being deployed."""
-    answer, by = "yes" if really else "no", sender()
+    answer, text = "yes" if really else "no", remote_script("runs", "lock", "current", "prune")
     commands = [
         docker.disk_use(),
-        *(
-            script(remote_script("prune"), connection.host.root, stack.name, stack.project, answer, by)
-            for stack in stacks
-        ),
+        *(script(text, connection.host.root, stack.name, stack.project, answer, sender()) for stack in stacks),
         *([docker.prune_cache()] if really else []),
     ]
-    use, *pruned = connection.batch(commands, name="prune")
+    use, *pruned = connection.batch(commands, timeout=PRUNE_WITHIN, name="prune")
     releases, size = [], 0
     for stack, result in zip(stacks, pruned, strict=False):
         if result.code == LockHeld.exit_code:

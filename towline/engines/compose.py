@@ -21,7 +21,7 @@ class Sequence:
     services whose images are pulled though they are there. before: the release commands; nothing_runs: there is nothing yet that
     they could run before. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache. zero:
     where what runs without a release was started, as keep_release_zero takes it; () when it was kept by an earlier run, None when
-    a release runs, or nothing.
+    a release runs, or nothing. data: what bring_data takes, () for none.
     """
 
     project: str
@@ -38,6 +38,7 @@ class Sequence:
     restarts: tuple[tuple[str, str], ...] = ()
     max_downtime: float | None = None
     zero: Command | None = None
+    data: Command = ()
 
 
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
@@ -54,6 +55,7 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
         *_before(sequence),
         Step("stage", ("stage", sequence.release)),
         _down(sequence),
+        *_data(sequence),
         Step("apply", ("apply", sequence.release)),
         Step("build", ("in_live", *compose.build(sequence.project))),
         *_up(sequence),
@@ -70,6 +72,7 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
         Step("pull", ("pull", *sequence.pull)),
         *_before(sequence),
         Step("stage", ("stage", sequence.release)),
+        *_data(sequence),
         Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
         *_up(sequence),
@@ -86,6 +89,10 @@ def _keep_zero(sequence: Sequence) -> tuple[Step, ...]:
 def _down(sequence: Sequence) -> Step:
     down = ("down_zero",) if sequence.zero is not None else ("in_live_if_any", *compose.down(sequence.project))
     return Step("down", down)
+
+
+def _data(sequence: Sequence) -> tuple[Step, ...]:
+    return (Step("data", ("bring_data", *sequence.data)),) if sequence.data else ()
 
 
 def _networks(sequence: Sequence) -> tuple[Step, ...]:
@@ -131,6 +138,7 @@ def _verify_and_keep(sequence: Sequence) -> tuple[Step, ...]:
         Step("health", ("health",)),
         Step("downtime", ("downtime", limit)),
         Step("keep", ("keep_release",)),
+        *([Step("sources", ("remove_sources",))] if sequence.data[:1] == ("move",) else []),
     )
 
 
@@ -143,6 +151,7 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         Step("stage", ("stage", sequence.release)),
         Step("images", ("restore_images", sequence.release)),
         *([_down(sequence)] if down else []),
+        *([Step("data", ("return_data",))] if sequence.data else []),
         Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
         *_up_again(sequence),

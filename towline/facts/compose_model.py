@@ -18,6 +18,7 @@ from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed, TowlineError
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
+from towline.ssh.session import TIMED_OUT
 from towline.text.lines import last_lines
 
 Section = Mapping[str, Mapping[str, Any]]
@@ -147,6 +148,9 @@ printf '%s\\n' "$model"
 """
 
 
+RENDER_WITHIN = 120  # seconds for compose to render the files
+
+
 def command(project: str, files: Sequence[str], live: str) -> Command:
     """Renders the model of the compose `files` that come as a gzip tar on stdin; for `parse_rendered`.
 
@@ -165,13 +169,14 @@ def read_model(connection: Connection, tree: WorkingTree) -> Rendered:
     contents = {entry.path: tree.content(entry.path) for entry in inputs if entry.kind == "f"}
     live = StackPaths(connection.host.root, stack.name).live
     stream = tar_stream(inputs, contents=contents)
-    result = connection.upload(stream, command(stack.project, stack.compose_files, live), "model")
+    result = connection.upload(stream, command(stack.project, stack.compose_files, live), "model", RENDER_WITHIN)
     if not result.ok:
         folder = result.out.partition("\n")[0]
         message = result.err.replace(f"{folder}/", "") if folder else result.err
         env_texts = [tree.text(path) for path in contents if not is_yaml(path)]
         last = " · ".join(last_lines(_without_values(message, env_texts), 3))
-        raise RemoteFailed(f"{stack.name}: docker compose config: {last or f'exit code {result.code}'}")
+        reason = result.last_line if result.code == TIMED_OUT else last or result.last_line
+        raise RemoteFailed(f"{stack.name}: docker compose config: {reason}")
     return parse_rendered(result.out)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from towline.facts import engine
 from towline.facts.engine import Engine
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.known_hosts import fingerprint
 
 MOST_SESSIONS = 11  # sshd's default is 10; beyond that no deploy would notice
@@ -39,6 +39,6 @@ def read_connectivity(connection: Connection) -> ConnectivityFact:
         server=transport.remote_version.removeprefix("SSH-2.0-"),
         cipher=str(getattr(transport, "remote_cipher", "unknown")),  # paramiko has it, its stubs do not
         round_trip=min(connection.round_trip() for _ in range(PINGS)),
-        engine=engine.parse(connection.batch(engine.commands(), parallel=True, name="engine")),
+        engine=engine.parse(connection.batch(engine.commands(), parallel=True, timeout=ANSWER_WITHIN, name="engine")),
         sessions=connection.count_sessions(MOST_SESSIONS),
     )

@@ -23,7 +23,7 @@ def read_containers(connection: Connection, catalog: Catalog, note: Callable[[st
     Raises RemoteFailed when docker does not answer.
     """
     commands = [docker.containers(), interrupted.command(connection.host.root)]
-    listed, runs = connection.batch(commands, parallel=True, name="containers")
+    listed, runs = connection.batch(commands, parallel=True, timeout=SECONDS, name="containers")
     containers = parse_answer(listed, connection.host.name)
     interrupted.tell(runs, note)
     stacks = {stack.project: stack.name for stack in catalog.stacks}

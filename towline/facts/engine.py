@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from towline.commands import docker
 from towline.commands.shell import Command, script
 from towline.errors import TowlineError
-from towline.ssh.session import Result
+from towline.ssh.connection import ANSWER_WITHIN
+from towline.ssh.session import TIMED_OUT, Result
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Engine:
 
     user: the login, as the server calls it. version: of the engine. compose: the plugin's version, or its path where it was not
     started. Each '' where there is none, or where it was not read. images: name → id. unnamed: id → bytes of those without a name.
+    hangs: docker gave no answer within the time limit.
     """
 
     problem: str = ""
@@ -29,6 +31,7 @@ class Engine:
     unnamed: Mapping[str, int] = field(default_factory=dict)
     networks: frozenset[str] = frozenset()
     volumes: frozenset[str] = frozenset()
+    hangs: bool = False
 
 
 _SOCKET = """
@@ -52,6 +55,7 @@ def parse(results: list[Result]) -> Engine:
     user, docker_path, version, compose, socket = results
     return Engine(
         problem="" if version.ok else version.last_line,
+        hangs=TIMED_OUT in (version.code, compose.code),
         socket=socket.out.strip() if docker_path.ok else "none",
         user=user.out.strip(),
         version=version.out.strip() if version.ok else "",
@@ -63,6 +67,11 @@ def unusable(engine: Engine, host: str) -> TowlineError | None:
     """What keeps this login from deploying with the engine, with a hint how to change it; None when nothing does."""
     if engine.socket == "none":
         return TowlineError(f"{host}: docker is not installed there", "install Docker Engine and its compose plugin")
+    if engine.hangs:
+        return TowlineError(
+            f"{host}: docker does not answer there within {ANSWER_WITHIN} s; it hangs",
+            "on the server: is the disk full, the machine out of memory? systemctl restart docker",
+        )
     if not engine.version and engine.socket == "denied":
         return TowlineError(
             f"{host}: {engine.user} may not use Docker",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from towline.bundle.manifest import Entry
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.text.lines import as_text
 
 LARGEST = 256 << 10  # bytes; larger files are not compared
@@ -22,6 +22,7 @@ def read_texts(connection: Connection, paths: StackPaths, release: str, entries:
     if not wanted:
         return {}
     folder = f"{paths.release(release)}/files" if release else paths.live
-    results = connection.batch([("cat", "--", f"{folder}/{path}") for path in wanted], name="texts")
+    commands = [("cat", "--", f"{folder}/{path}") for path in wanted]
+    results = connection.batch(commands, timeout=ANSWER_WITHIN, name="texts")
     texts = {path: as_text(result.stdout) for path, result in zip(wanted, results, strict=True) if result.ok}
     return {path: text for path, text in texts.items() if text is not None}

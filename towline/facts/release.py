@@ -12,8 +12,9 @@ from towline.bundle.manifest import Manifest, parse_manifest
 from towline.commands.shell import Command, script
 from towline.errors import TowlineError
 from towline.facts.compose_model import Model, parse_model
+from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.session import Result
 
 T = TypeVar("T")
@@ -29,12 +30,13 @@ class ReleaseFiles:
 
 
 # $1 the stack's state folder, $2 a release, '' for the live one, $3 a file of it: its content, compressed; nothing without it
-_FILE = 'file=$1/releases/${2:-$(cat "$1/current")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
+_FILE = 'file=$1/releases/${2:-$(current_release "$1")}/$3; [ ! -s "$file" ] || gzip -c "$file"'
 
 
 def commands(paths: StackPaths, release: str = "") -> tuple[Command, Command]:
     """Its manifest and its model, compressed; without a name those of the live release."""
-    return script(_FILE, paths.home, release, "manifest"), script(_FILE, paths.home, release, "model")
+    text = remote_script("current") + _FILE
+    return script(text, paths.home, release, "manifest"), script(text, paths.home, release, "model")
 
 
 def parse(results: list[Result]) -> ReleaseFiles:
@@ -54,8 +56,8 @@ def _parsed(result: Result, parser: Callable[[str], T]) -> T | None:
 
 def read_release(connection: Connection, paths: StackPaths, release: str) -> ReleaseFiles:
     """One session."""
-    return parse(connection.batch(commands(paths, release), parallel=True, name="release"))
+    return parse(connection.batch(commands(paths, release), parallel=True, timeout=ANSWER_WITHIN, name="release"))
 
 
 def _unpacked(result: Result) -> str:
-    return gzip.decompress(result.stdout).decode()
+    return gzip.decompress(result.stdout).decode(errors="replace") if result.stdout else ""

@@ -70,6 +70,13 @@ def find_project(containers: Iterable[Container], project: str) -> RunningProjec
     return RunningProject(origin, replicas)
 
 
+def find_projects(containers: Iterable[Container]) -> dict[str, RunningProject]:
+    """Every project that runs without a release, by its name."""
+    containers = tuple(containers)
+    names = sorted({container.project for container in containers if container.project})
+    return {name: found for name in names if (found := find_project(containers, name))}
+
+
 def _origin(container: Container) -> Origin:
     files = tuple(filter(None, container.labels.get(CONFIG_FILES, "").split(",")))
     return Origin(container.labels.get(WORKING_DIR, ""), files, container.labels.get(ENV_FILES, ""))

@@ -76,12 +76,14 @@ class StackFact:
 
 def commands(paths: StackPaths) -> tuple[Command, ...]:
     """The state, and the live release's manifest and compose model."""
-    return script(remote_script("runs", "state"), paths.root, paths.stack), *release.commands(paths)
+    return script(remote_script("runs", "current", "state"), paths.root, paths.stack), *release.commands(paths)
 
 
 def parse(results: list[Result]) -> StackFact:
     """The fact from the results of `commands()`, in their order. Raises RemoteFailed when the state was not told."""
     state, *files = results
+    if not state.ok:
+        raise RemoteFailed(f"the stack's state on the server could not be read: {state.last_line}")
     live = release.parse(files)
     rows = [line.split("\t") for line in state.out.split("\n")]
     first = {row[0]: [*row, "", "", "", "", ""] for row in rows}
@@ -107,8 +109,9 @@ def parse(results: list[Result]) -> StackFact:
 
 
 def _broken_live(first: Mapping[str, Sequence[str]], current: str, live: ReleaseFiles) -> Iterator[str]:
-    if not first["current"][1]:
-        yield "the file that names the live release is empty there: planned as if there were none; `inv rollback --to` names one"
+    if "broken" in first or not first["current"][1]:
+        taken = f"release {current} is taken for it" if current else "planned as if there were none"
+        yield f"the file that names the live release is empty or broken there: {taken}; `inv rollback --to` names one"
     if current and live.manifest is None:
         yield f"the manifest of the live release {current} is empty or broken there: all is sent again, the run makes it anew"
     if current and live.broken_model:

@@ -22,7 +22,7 @@ from towline.facts.port import Port, parse_listening
 from towline.project.catalog import Stack
 from towline.remote import COMPARISON
 from towline.remote import script as remote_script
-from towline.ssh.connection import Connection
+from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.ssh.session import Result
 
 OOM_SECONDS = 86400
@@ -105,7 +105,8 @@ def read_survey(
     connection.fabric()  # logging in is not part of how long the answer takes
     asked = commands(connection.host.root, stacks)
     sent = time.time()
-    results = connection.batch([*asked, *more], parallel=True, name="survey")
+    limits = [ANSWER_WITHIN] * len(asked) + [None] * len(more)  # those of the declared checks have limits of their own
+    results = connection.batch([*asked, *more], parallel=True, timeout=limits, name="survey")
     return parse(results[: len(asked)], stacks, (sent, time.time())), results[len(asked) :]
 
 

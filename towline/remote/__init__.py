@@ -5,14 +5,20 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from towline.commands.shell import LIMIT
+
 # what drift and survey are sent behind
-COMPARISON = ("containers", "live_files", "comparison")
+COMPARISON = ("limit", "current", "containers", "live_files", "comparison")
 # what runner sources; it lies beside them
 SOURCED = (
+    "limit",
     "saving",
     "containers",
     "live_files",
     "runs",
+    "lock",
+    "current",
+    "manifests",
     "placing",
     "live",
     "engine",
@@ -21,6 +27,7 @@ SOURCED = (
     "roll",
     "releases",
     "release_zero",
+    "bring_data",
 )
 
 
@@ -28,7 +35,10 @@ SOURCED = (
 def script(*names: str) -> str:
     """The text of the scripts, concatenated in the given order: those that only define functions come first.
 
+    `limit` is none of the files: it is what every command with a time limit is sent with.
+
     >>> script("follow").splitlines()[0]
     '#!/bin/sh'
     """
-    return "".join(files(__name__).joinpath("scripts", f"{name}.sh").read_text() for name in names)
+    folder = files(__name__).joinpath("scripts")
+    return "".join(LIMIT if name == "limit" else folder.joinpath(f"{name}.sh").read_text() for name in names)

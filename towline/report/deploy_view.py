@@ -76,6 +76,13 @@ def cheaper_strategies(plan: Plan, outcome: Outcome) -> str:
     return f"`strategy: update` would have cost about {longest:.1f} s{spared}; `rolling` none where it can be done"
 
 
+ENGINE = {  # what the states of the event `engine` mean
+    "away": "the Docker Engine does not answer; waiting for it, {seconds} s at most",
+    "gone": "the Docker Engine has not answered for {seconds} s",
+    "back": "the Docker Engine answers again; the step is repeated",
+}
+
+
 class DeployView:
     """Prints to stderr: on a terminal with a live line, else plain lines. `redact` blots secrets out of all that is shown."""
 
@@ -230,11 +237,17 @@ class DeployView:
     def _on_cut(self, event: Event) -> None:
         self.note(f"{event.values['service']} was still at work and is cut half-way, after {event.values['seconds']} s")
 
+    def _on_returned(self, event: Event) -> None:
+        self.note(f"{event.values['path']}, which was kept as {event.values['kept']}, is back")
+
     def _on_network(self, event: Event) -> None:
         self.note(f"no stack creates the external network {event.values['name']}: created it")
 
     def _on_waiting(self, event: Event) -> None:
         self.note(f"waiting for the lock: {event.values['holder']}")
+
+    def _on_engine(self, event: Event) -> None:
+        self.note(ENGINE[event.values["state"]].format(seconds=event.values.get("wait", "")))
 
     def _on_unhealthy(self, event: Event) -> None:
         self._say(f"  {MARKS['failed']} {escape(event.values['service'])}: {escape(self._redact(event.values['why']))}")

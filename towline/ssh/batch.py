@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from towline.commands.shell import Command, limited, line
+from towline.commands.shell import LIMIT, Command, line, whole_seconds
 from towline.errors import ConnectionLost
 from towline.ssh.session import Result
 
@@ -24,29 +24,57 @@ d=$(mktemp -d 2>/dev/null) && ! full "$d" || {
 }
 trap 'rm -rf "$d"' 0
 trap 'exit 129' 1 2 13 15
-emit() { wc -c "$d/$1.o" "$d/$1.e" | { read -r o _; read -r e _; echo "$2 $o $e"; }; cat "$d/$1.o" "$d/$1.e"; }
+emit() { wc -c "$d/$1.o" "$d/$1.e" | { read -r o _; read -r e _; printf "%s %s %s\\n" "$2" "$o" "$e"; }; cat "$d/$1.o" "$d/$1.e"; }
 """
 TAIL = "exit 0\n}\n"
 
 
-def script(commands: Sequence[Command], *, parallel: bool, stop: bool, timeout: float | None) -> bytes:
+def script(
+    commands: Sequence[Command], *, parallel: bool, stop: bool, timeout: float | Sequence[float | None] | None
+) -> bytes:
     """The script for `sh -s`.
 
     parallel: all run at the same time (for reading facts). stop: nothing runs after the first failure, as with `&&`.
-    timeout: seconds for each command, which is then ended with code 124.
+    timeout: seconds for each command, one number for all or one for each; it is then ended with code 124.
     """
-    if timeout:
-        commands = [limited(timeout, command) for command in commands]
-    lines = [_script_line(i, line(command), parallel, stop) for i, command in enumerate(commands)]
+    limits = limits_of(commands, timeout)
+    texts = [
+        line(command) if limit is None else line(command, f"limit {whole_seconds(limit)} ")
+        for command, limit in zip(commands, limits, strict=True)
+    ]
+    lines = [_script_line(i, text, parallel, stop) for i, text in enumerate(texts)]
     if parallel:
         lines += ["wait"] + [f'read -r c <"$d/{i}.c"; emit {i} "$c"' for i in range(len(commands))]
-    return (HEAD + "\n".join(lines) + "\n" + TAIL).encode()
+    head = HEAD if all(limit is None for limit in limits) else HEAD + LIMIT
+    return (head + "\n".join(lines) + "\n" + TAIL).encode()
+
+
+def limits_of(commands: Sequence[Command], timeout: float | Sequence[float | None] | None) -> list[float | None]:
+    """The limit of each command, None for none."""
+    if timeout is None or isinstance(timeout, int | float):
+        return [timeout or None] * len(commands)
+    return list(timeout)
+
+
+def longest(
+    commands: Sequence[Command], timeout: float | Sequence[float | None] | None, parallel: bool
+) -> float | None:
+    """Seconds after which all of them have ended; None when one of them has no limit.
+
+    >>> longest([("a",), ("b",)], [1, 2], True), longest([("a",), ("b",)], 2, False), longest([("a",)], None, True)
+    (2, 4, None)
+    """
+    limits = limits_of(commands, timeout)
+    known = [limit for limit in limits if limit is not None]
+    if len(known) < len(limits) or not known:
+        return None
+    return max(known) if parallel else sum(known)
 
 
 def _script_line(i: int, command: str, parallel: bool, stop: bool) -> str:
     run = f'{command} >"$d/{i}.o" 2>"$d/{i}.e" </dev/null'
     if parallel:
-        return f'( {run}; echo $? >"$d/{i}.c" ) &'
+        return f'( {run}; printf "%s\\n" $? >"$d/{i}.c" ) &'
     return f"{run}; c=$?; emit {i} $c" + ("; [ $c = 0 ] || exit 0" if stop else "")
 
 

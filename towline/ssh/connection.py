@@ -24,12 +24,12 @@ from towline.project.settings import Host
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
 from towline.ssh.login import WINDOW, log_in, log_out
-from towline.ssh.session import Result, Session
+from towline.ssh.session import TIMED_OUT, Result, Session
 
 SESSION_WAIT = 30  # seconds for which a refused session is retried
+ANSWER_WITHIN = 60  # seconds for a command that only reads: a `docker` or a disk that hangs is not waited for
 GRACE = 10  # seconds to wait beyond the time limit, within which the server itself ends the command
 PROBE_RETRIES, PROBE_WAIT = 10, 0.1  # seconds
-TIMED_OUT = 124
 ADMINISTRATIVELY_PROHIBITED = 1  # RFC 4254, 5.1
 
 
@@ -172,12 +172,19 @@ class Connection:
             session.feed([stdin] if stdin else [])
             return _collect(session, timeout)
 
-    def upload(self, chunks: Iterable[bytes], command: Command, name: str = "upload") -> Result:
-        """The result of `command`, with `chunks` streamed into its stdin; never held in memory as a whole."""
+    def upload(
+        self, chunks: Iterable[bytes], command: Command, name: str = "upload", timeout: float | None = None
+    ) -> Result:
+        """The result of `command`, with `chunks` streamed into its stdin; never held in memory as a whole.
+
+        After `timeout` seconds it is ended, on the server too: code 124.
+        """
         self.ledger.command_ran()
+        if timeout:
+            command, timeout = limited(timeout, command), timeout + GRACE
         with self.session(command, name) as session:
             session.feed(chunks)
-            return _collect(session, None)
+            return _collect(session, timeout)
 
     def batch(
         self,
@@ -185,19 +192,25 @@ class Connection:
         *,
         parallel: bool = False,
         stop: bool = False,
-        timeout: float | None = None,
+        timeout: float | Sequence[float | None] | None = None,
         name: str = "batch",
     ) -> list[Result]:
         """The results of many commands, in order, from one session.
 
-        parallel: all run at the same time. stop: nothing runs after the first failure (the list is shorter then).
+        parallel: all run at the same time. stop: nothing runs after the first failure (the list is shorter then). timeout:
+        seconds for each command, one number for all or one for each; it is then ended there, with code 124.
         """
         text = batches.script(commands, parallel=parallel, stop=stop, timeout=timeout)
         self.ledger.command_ran(len(commands))
+        longest = batches.longest(commands, timeout, parallel)
+        deadline = None if longest is None else time.monotonic() + longest + GRACE + SESSION_WAIT
         with self.session(("sh", "-s"), name) as session:
             session.feed([text])
             reader = batches.ResultReader()
-            results = [result for chunk in session.chunks() for result in reader.feed(chunk)]
+            try:
+                results = [result for chunk in session.chunks(deadline) for result in reader.feed(chunk)]
+            except TimeoutError:
+                raise ConnectionLost(f"{self.host.name}: no answer to {name!r} within its time limit") from None
             code = session.code()
         if code or (len(results) < len(commands) and not (stop and results and not results[-1].ok)):
             last = session.stderr.decode(errors="replace").strip().splitlines()[-1:]

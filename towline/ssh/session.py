@@ -13,6 +13,7 @@ import paramiko
 from towline.errors import ConnectionLost
 from towline.text.lines import last_lines
 
+TIMED_OUT = 124  # the exit code of a command that was ended for taking too long
 BLOCK = 1 << 18  # bytes a read may return
 # What paramiko raises for a message into a channel or a connection that is gone; EOFError when its socket went in mid-message.
 _CLOSED = (OSError, EOFError, paramiko.SSHException)
@@ -42,7 +43,9 @@ class Result:
 
     @property
     def last_line(self) -> str:
-        """The last line of stderr, or the exit code where there is none: for an error of one line."""
+        """The last line of stderr, or the exit code where there is none: for an error of one line. Timed out, it says so."""
+        if self.code == TIMED_OUT:
+            return "no answer within the time limit"
         return "".join(last_lines(self.err, 1)) or f"exit code {self.code}"
 
     def __repr__(self) -> str:

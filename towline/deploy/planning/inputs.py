@@ -161,15 +161,16 @@ def _text(name: str, release: Release) -> str | None:
 # ------------------------------------------------------------------------------------------------- the override
 
 
-def override(release: Release, reload: Mapping[str, str] = NO_RELOAD) -> str:
-    """A compose file, as JSON, that labels the services with the hash of the files they see.
+def override(release: Release, reload: Mapping[str, str] = NO_RELOAD, unlabelled: frozenset[str] = frozenset()) -> str:
+    """A compose file, as JSON, that labels the services with the hash of the files they see; not those in `unlabelled`.
 
     So compose recreates those whose files change. Mounted files of services in `reload` are left out.
     """
     hashes = {
         name: label_of(service, release, reloads=name in reload) for name, service in release.model.services.items()
     }
-    labelled = {name: {"labels": {INPUTS: value}} for name, value in sorted(hashes.items()) if value}
+    given = {name: value for name, value in sorted(hashes.items()) if value and name not in unlabelled}
+    labelled = {name: {"labels": {INPUTS: value}} for name, value in given.items()}
     return json.dumps({"services": labelled}, indent=1) + "\n"
 
 

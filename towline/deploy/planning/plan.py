@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
-from towline.commands.shell import Command, quote
+from towline.commands.shell import quote
 from towline.deploy.planning.additions import Additions
 from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.drift import Drift
@@ -23,6 +23,7 @@ from towline.deploy.planning.strategy import (
     rolling_services,
     signals,
 )
+from towline.deploy.planning.takeover import capture_words, data_notes, data_words, left_as_made, shown_changes
 from towline.deploy.planning.waits import service_rows
 from towline.engines import compose
 from towline.engines.compose import Sequence
@@ -49,6 +50,7 @@ class Options:
     lock_wait: int = 0
     strategy: str = "recreate"
     max_downtime: float | None = None
+    adopt: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ class Plan:
 def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) -> Plan:
     """The plan for bringing the stack from its current to its desired state."""
     stack, new, live, fact = desired.stack, desired.release, current.release, current.stack
-    changes = _changes(current, new.manifest)
+    changes = shown_changes(current, new.manifest)
     sent = changes if fact.current else diff(None, new.manifest)
-    labels = current.inventory.inputs_by_service(stack.project)
+    labels = {} if current.running else current.inventory.inputs_by_service(stack.project)
     services = plan_services(live, new, stack.reload, labels)
     if current.running and live is None:
         services = replace_containers(current.running.services, services)
@@ -132,7 +134,8 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         before=stack.before,
         nothing_runs=not fact.current and not current.runs(stack.project),
         max_downtime=options.max_downtime,
-        zero=_zero(current),
+        zero=capture_words(current),
+        data=data_words(current, options.adopt),
     )
     return Plan(
         stack=stack.name,
@@ -144,35 +147,23 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         strategy=strategy,
         changes=changes,
         services=services,
-        lists=_lists(stack, new),
+        lists=_lists(stack, new, left_as_made(current, services)),
         running=current.running,
         uploads=(*sent.added, *sent.changed),
         links=_links(fact, new.manifest, sent) if fact.current else {},
         drop=_paths_to_drop(fact.manifest, sent) if fact.current else (),
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
         undo=_undo(sequence, current, strategy, services),
-        notes=(*_before_notes(sequence), *(rolling_notes(services, live_model, new.model) if rolling else ())),
+        notes=(
+            *data_notes(sequence.data),
+            *_before_notes(sequence),
+            *(rolling_notes(services, live_model, new.model) if rolling else ()),
+        ),
         timeout=_timeout(stack, options),
         service_rows=service_rows(stack.waits, (new.model, live_model), services),
         before=stack.before,
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
-
-
-def _changes(current: CurrentState, new: Manifest) -> Changes:
-    """Of the files of what runs without a release none is removed: it is somebody's."""
-    changes = diff(current.stack.manifest, new)
-    return changes if current.stack.current else replace(changes, removed=())
-
-
-def _zero(current: CurrentState) -> Command | None:
-    """What keep_release_zero takes; () when it has been kept, None where a release or nothing runs."""
-    if current.previous != RELEASE_ZERO:
-        return None
-    if current.zero_interrupted or current.running is None:
-        return ()
-    origin = current.running.origin
-    return origin.folder, origin.env_files, *origin.files
 
 
 def _timeout(stack: Stack, options: Options) -> int:
@@ -185,11 +176,11 @@ def _before_notes(sequence: Sequence) -> tuple[str, ...]:
     return tuple(f"{when}, {command.service} runs `{quote(command.command)}`" for command in sequence.before)
 
 
-def _lists(stack: Stack, release: Release) -> dict[str, str]:
+def _lists(stack: Stack, release: Release, unlabelled: frozenset[str]) -> dict[str, str]:
     """The files beside a release's own: the names of its compose files, the override with the labels, and the files in place."""
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
-        "override.json": override(release, stack.reload),
+        "override.json": override(release, stack.reload, unlabelled),
         "in_place": "".join(f"{path}\n" for path in _in_place(stack, release)),
     }
 
@@ -242,7 +233,7 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
         release=target.id,
         # which files changed is only known of an upload: a signal too many does no harm
         signals=tuple(sorted(stack.reload.items())),
-        zero=None if target.id == RELEASE_ZERO else _zero(current),
+        zero=None if target.id == RELEASE_ZERO else capture_words(current),
         roll=rolled,
         first=first_services(rolled, services, rolling),
         rest=rest_of(rolled, services, rolling),

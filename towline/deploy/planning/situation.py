@@ -83,6 +83,7 @@ class CurrentState:
 class Situation:
     """All that the risks of a deploy are found in.
 
+    adopting: the data of what runs elsewhere is brought along.
     used: the variables that the compose files use (`used_variables`). absent: paths of bind mounts, configs and secrets that are
     not on the host, relative to the stack's folder or absolute. unpullable: image → why its registry does not give it.
     """
@@ -93,6 +94,7 @@ class Situation:
     used: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     unpullable: Mapping[str, Unpullable] = field(default_factory=dict)
+    adopting: bool = False
 
     @property
     def project(self) -> str:

@@ -38,7 +38,7 @@ def _other_repository(situation: Situation) -> Iterator[Risk]:
 
 def _running_elsewhere(situation: Situation) -> Iterator[Risk]:
     running = situation.current.running
-    if running is None or running.in_place:
+    if running is None or running.in_place or situation.adopting:
         return
     stack, folder = situation.desired.stack.name, running.origin.folder or "a folder that its containers do not tell"
     start = f"{stack} runs already, from {folder}"

@@ -96,7 +96,7 @@ find_completed() {
     [ -s "$scratch/completed" ] || return 0
     # `date +%s` would leave out what happened in this second
     now=$(docker info --format '{{.SystemTime}}' 2>/dev/null)
-    docker events --since 1 --until "$now" --filter "label=$project_label=$project" --filter event=start \
+    ask docker events --since 1 --until "$now" --filter "label=$project_label=$project" --filter event=start \
         --filter event=stop --format "{{.Action}}$tab{{.Actor.ID}}" >"$scratch/events" 2>/dev/null </dev/null
     awk -F"$tab" '
         FILENAME == ARGV[1] { last[$2] = $1; next }
@@ -162,7 +162,7 @@ read_mountinfo() {
             if grep -qs "/$id/" "/proc/$pid/mountinfo"; then
                 cat "/proc/$pid/mountinfo" >"$scratch/mountinfo.$id" 2>/dev/null
             else
-                docker exec "$id" cat /proc/self/mountinfo >"$scratch/mountinfo.$id" 2>/dev/null </dev/null &
+                ask docker exec "$id" cat /proc/self/mountinfo >"$scratch/mountinfo.$id" 2>/dev/null </dev/null &
             fi
         done
         wait
@@ -190,12 +190,12 @@ is_stale() { # of the row in the variables that find_stale_mounts reads
     # It is another file or folder. Its content decides; where that cannot be read, what the kernel says.
     case $difference in *//deleted) unreadable=0 ;; *) unreadable=1 ;; esac
     if [ -d "$file" ]; then
-        docker exec "$id" ls -A "$target" >"$scratch/inside.unsorted" 2>/dev/null || return "$unreadable"
+        ask docker exec "$id" ls -A "$target" >"$scratch/inside.unsorted" 2>/dev/null || return "$unreadable"
         LC_ALL=C sort "$scratch/inside.unsorted" >"$scratch/inside"
         # shellcheck disable=SC2012  # the same `ls` as inside
         ! ls -A "$file" 2>/dev/null | LC_ALL=C sort | cmp -s - "$scratch/inside"
     else
-        [ -r "$file" ] && docker exec "$id" cat "$target" >"$scratch/inside" 2>/dev/null || return "$unreadable"
+        [ -r "$file" ] && ask docker exec "$id" cat "$target" >"$scratch/inside" 2>/dev/null || return "$unreadable"
         ! cmp -s "$file" "$scratch/inside"
     fi
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # containers.sh: lists and inspects the containers of a Compose project. Functions and formats only: runner.sh sources
-# it, drift.sh and survey.sh are sent with it in front.
+# it, drift.sh and survey.sh are sent with it in front. Needs the function limit (commands/shell.py).
 #
 # Reads the variable project, the name of the Compose project.
 # shellcheck disable=SC2034,SC2154  # the scripts that it serves set and read these
@@ -17,7 +17,33 @@ config_hash_of='{{index .Config.Labels "com.docker.compose.config-hash"}}'
 health_of='{{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}}'
 restart_policy_of='{{or .HostConfig.RestartPolicy.Name "no"}}'
 
-compose() { docker compose --project-name "$project" "$@"; }
+answer_within=30        # seconds for what Docker is only asked
+timeout_option=--foreground     # what is asked in a step goes with the step
+docker_program=$(command -v docker 2>/dev/null) || docker_program=docker
+
+# An engine or a `docker` that hangs must not hang what only asks: that ends with 124. What works may take its time.
+docker() {
+    case $1 in
+        ps | inspect | logs | info | version | image | network | tag | rmi | kill | pause | unpause) ask docker "$@" ;;
+        *) command docker "$@" ;;
+    esac
+}
+
+ask() { # docker WORD…
+    shift
+    limit "$answer_within" "$docker_program" "$@" || {
+        answer_code=$?
+        [ "$answer_code" != 124 ] || printf 'docker %s: no answer within %s s\n' "$1" "$answer_within" >&2
+        return "$answer_code"
+    }
+}
+
+compose() {
+    case $1 in
+        config | --file) ask docker compose --project-name "$project" "$@" ;;
+        *) docker compose --project-name "$project" "$@" ;;
+    esac
+}
 
 project_containers() { # [WORD]…: ids of the running containers; with --all of the others too. WORD: for `docker ps`
     docker ps --quiet --no-trunc --filter "label=$project_label=$project" --filter "label=$oneoff_label=False" "$@"

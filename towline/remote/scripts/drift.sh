@@ -1,7 +1,8 @@
 #!/bin/sh
 # drift.sh ROOT STACK PROJECT: what differs on the server from what the last deploy left there. Changes nothing.
-# Sent with containers.sh, live_files.sh and comparison.sh in front. Reads ROOT/STACK, current, live.manifest, live.stat
-# and releases/ID/{manifest,images,compose_files,override.json} in ROOT/.towline/STACK, and Docker.
+# Sent with current.sh, containers.sh, live_files.sh and comparison.sh in front. Reads ROOT/STACK, current,
+# live.manifest, live.stat and releases/ID/{manifest,images,compose_files,override.json} in ROOT/.towline/STACK, and
+# Docker.
 # Prints rows, their columns separated by tabs; nothing for a stack without a current release:
 #   edited PATH, missing PATH       a file of the current release whose content is another, or that is gone
 #   hash SERVICE HASH               the config hash that Compose would label a container with that it made now
@@ -15,7 +16,8 @@ umask 077
 cd "$1" 2>/dev/null || exit 0
 root=$(pwd)
 home=$root/.towline/$2 live=$root/$2 project=$3
-current=$(cat "$home/current" 2>/dev/null) || exit 0
+current=$(current_release "$home")
+[ -n "$current" ] || exit 0
 release=$home/releases/$current
 [ -s "$release/manifest" ] || exit 0
 scratch=$(mktemp -d) || exit 1

@@ -131,17 +131,6 @@ list_paths() { # MANIFEST…: into $scratch/paths, with all folders that they ar
     }' | LC_ALL=C sort | cat >"$scratch/paths"
 }
 
-manifest_of() { # RELEASE, or ''
-    if [ -n "$1" ]; then printf '%s\n' "$home/releases/$1/manifest"; else echo /dev/null; fi
-}
-
-live_manifest() { if [ -f "$home/live.manifest" ]; then printf '%s\n' "$home/live.manifest"; else echo /dev/null; fi; }
-
-in_place_of() { # RELEASE, or ''
-    if [ -n "$1" ] && [ -f "$home/releases/$1/in_place" ]; then printf '%s\n' "$home/releases/$1/in_place"
-    else echo /dev/null; fi
-}
-
 # --- stage ------------------------------------------------------------------------------------------------------------
 
 # Makes the copies that `apply` will need, so that the services are not down while files are copied; and those that
@@ -161,6 +150,7 @@ stage() { # RELEASE
 }
 
 stage_changes() { # RELEASE, '' for none: plans, and copies what the plan needs
+    need_manifest "$1" || return 1
     going_back=''
     [ ! -e "$scratch/going_back" ] || going_back=yes
     plan_changes "$(live_manifest)" "$(manifest_of "$1")" "$(in_place_of "$1")" "$going_back" || return 1
@@ -176,6 +166,7 @@ stage_changes() { # RELEASE, '' for none: plans, and copies what the plan needs
 
 stage_way_back() { # RELEASE: copies what the release before it has and RELEASE will have replaced
     [ -n "$previous" ] && [ "$previous" != "$1" ] || return 0
+    need_manifest "$previous" || return 0       # then there is no way back, and only a new release helps
     awk -F"$tab" '
         { content = $1 FS $4 FS $6 }
         FILENAME == ARGV[1] { wanted[$5] = content; next }
@@ -183,8 +174,8 @@ stage_way_back() { # RELEASE: copies what the release before it has and RELEASE 
     ' "$(manifest_of "$1")" "$(manifest_of "$previous")" | cat >"$scratch/wanted" && copy_files "$previous"
 }
 
-# Copies what $scratch/wanted names from the RELEASE into stage/RELEASE, unless it is there. Each file is an inode of its
-# own: in a release, files of the same content are hard-linked to each other.
+# Copies what $scratch/wanted names from the RELEASE into stage/RELEASE, unless it is there. Each file is an inode of
+# its own: in a release, files of the same content are hard-linked to each other.
 copy_files() { # RELEASE
     copies=$scratch/stage/$1
     mkdir -p "$copies" && list_missing && { [ ! -s "$scratch/missing" ] || copy_missing "$1"; } && return
@@ -224,7 +215,7 @@ copy_again() { # without tar, which makes a hard link of the second one
     done <"$scratch/again"
 }
 
-# Takes room for what is written between `down` and the end besides the copies: lists of all paths, states of live files,
+# Takes room for what is written between `down` and the end besides the copies: lists of paths, states of live files,
 # files that are rewritten in place, and what Docker and the runner note of a few containers.
 keep_room() { # RELEASE
     cat "$(manifest_of "$1")" "$(manifest_of "$previous")" "$(live_manifest)" | wc -c >"$scratch/size" || return 1

@@ -22,8 +22,9 @@ leading_link='
 
 # Reads the files in the live folder that $scratch/paths names, a path a line. A file whose state is a row of RECORDED
 # has not changed since it was recorded, and so has the content of the release that RECORDED belongs to: only others are
-# read. With a MANIFEST a file of another size than there is not read either. A file behind a symlink that $scratch/paths
-# names is read only when it has the size that the manifest BEHIND has for it: it may be any file of the host.
+# read. With a MANIFEST a file of another size than there is not read either. A file behind a symlink that
+# $scratch/paths names is read only when it has the size that the manifest BEHIND has for it: it may be any file of the
+# host.
 # Writes
 #   $scratch/states     a row of file_state for each path that exists
 #   $scratch/changes    a row for each path that is not as recorded: read PATH, link PATH, size PATH (not the

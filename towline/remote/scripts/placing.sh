@@ -7,7 +7,8 @@
 # done to `.` and `NAME` cannot be led elsewhere. A command is started for each folder, not for each file.
 #
 # The file $scratch/todo has a row `ACTION FOLDER NAME [MODE]` for each change; a FOLDER is relative to the live folder:
-# `.` for itself, else `./PATH`. The run's file `asides` has a row `FOLDER NAME KEPT` for each path that this run has set aside.
+# `.` for itself, else `./PATH`. The run's file `asides` has a row `FOLDER NAME KEPT` for each path that it
+# has set aside.
 # shellcheck disable=SC2154,SC2317  # runner.sh and live.sh set these; functions are called by name
 
 enter() { # FOLDER of the live folder: goes there. Exit code 1: a symlink leads elsewhere
@@ -21,8 +22,8 @@ path_of() { path=$1/$2; printf '%s\n' "${path#./}"; }       # FOLDER NAME
 
 is_there() { [ -e "$1" ] || [ -L "$1" ]; }
 
-# Does what $scratch/todo says, copies from the folder STAGE. Exit code 1: it failed; 2: something has come where nothing
-# was, and was left alone.
+# Does what $scratch/todo says, with the copies in the folder STAGE. Exit code 1: it failed; 2: something has come where
+# nothing was, and was left alone.
 make_changes() { # STAGE
     stage=$1 come_between=''
     real=$(cd -P -- "$live" && pwd) || return 1
@@ -98,9 +99,11 @@ change_mode() { for name; do [ ! -L "$name" ] || return 1; done; chmod "$mode" "
 
 set_aside() { # FOLDER NAME: it stays there under another name, which nothing has had
     choose_name "$2"
-    printf '%s\t%s\t%s\n' "$1" "$2" "$kept" >>"$run/asides" && mv -n -- "./$2" "./$kept" && is_there "./$kept" ||
-        return 1
-    event aside path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$kept")"
+    # nothing returns what the way back sets aside, so it does without the row on a full disk
+    printf '%s\t%s\t%s\n' "$1" "$2" "$kept" >>"$run/asides" || [ -e "$scratch/going_back" ] || return 1
+    mv -n -- "./$2" "./$kept"
+    is_there "./$kept" || return 1
+    event aside path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$kept")" || :
 }
 
 choose_name() { # NAME: sets $kept to a name that is free here
@@ -147,7 +150,8 @@ return_asides() { # WANTED
 
 return_aside() { # FOLDER NAME KEPT
     if is_there "./$3" && ! is_there "./$2"; then
-        mv -n -- "./$3" "./$2" && event returned path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$3")"
+        mv -n -- "./$3" "./$2"
+        tell_returned "$@"
     fi
 }
 
@@ -157,5 +161,10 @@ drop_aside() { # FOLDER NAME KEPT
     else
         [ -f "./$3" ] && [ -f "./$2" ] && [ ! -L "./$2" ] && cmp -s "./$2" "./$3" || return 0
     fi
-    rm -f -- "./$3" && event returned path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$3")"
+    rm -f -- "./$3"
+    tell_returned "$@"
+}
+
+tell_returned() { # FOLDER NAME KEPT
+    is_there "./$3" || event returned path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$3")" || :
 }

@@ -1,25 +1,24 @@
 #!/bin/sh
 # prune.sh ROOT STACK PROJECT yes|no BY: removes releases that going back does not need: those that are neither live nor
-# the good one before it nor release 0, with the tags of their images. With `no` it only names them. Reads and writes
-# ROOT/.towline/STACK. Prints a line `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom. While it
-# removes, it holds the lock of the stack; `holder` there says so to a deploy that finds it locked.
+# the good one before it nor release 0, with the tags of their images. With `no` it only names them, and takes no lock.
+# Sent with runs.sh, lock.sh and current.sh in front. Reads and writes ROOT/.towline/STACK. Prints a line
+# `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom.
 set -u
-home=$1/.towline/$2 project=$3 really=$4
+home=$1/.towline/$2 project=$3 really=$4 by=$5
 [ -d "$home/releases" ] || exit 0
 [ ! -s "$home/held" ] || { printf 'locked: %s\n' "$(head -n 1 "$home/held")" >&2; exit 4; }
-exec 9>>"$home/lock"
-if [ "$really" != yes ]; then :
-elif command -v flock >/dev/null 2>&1; then flock -n 9; else [ ! -d "$home/lock.d" ]; fi ||
-    { printf 'locked: %s\n' "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')" >&2; exit 4; }
 if [ "$really" = yes ]; then
-    trap 'grep -qx "pid $$" "$home/holder" && rm -f "$home/holder"' EXIT
-    printf 'prune\nby %s\nsince %s\npid %s\n' "$5" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
+    try_lock || { printf 'locked: %s\n' "$(holder_text)" >&2; exit 4; }
+    trap release_lock EXIT
+    trap 'exit 129' HUP INT PIPE TERM
+    write_holder prune "$by"
 fi
+current=$(current_release "$home")
 for folder in "$home"/releases/*/; do
     id=${folder%/} id=${id##*/}
     # no outcome: it is being received, or about to run
     case $id in 0 | *.part) continue ;; *) [ -e "$folder/outcome" ] || continue ;; esac
-    case $id in "$(cat "$home/current" 2>/dev/null)" | "$(cat "$home/before" 2>/dev/null)") continue ;; esac
+    case $id in "$current" | "$(cat "$home/before" 2>/dev/null)") continue ;; esac
     printf 'release %s %s\n' "$id" "$(du -sk "$folder" | cut -f1)"
     [ "$really" = yes ] || continue
     cut -f1 "$folder/images" 2>/dev/null |

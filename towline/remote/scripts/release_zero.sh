@@ -96,7 +96,7 @@ keep_release_zero() { # FOLDER ENV-FILES FILE…
     part=$home/releases/0.part
     rm -rf "$part"
     mkdir -p "$part/files" || return 1
-    { cut -f5 "$home/releases/$release/manifest"; zero_own_paths; } | zero_manifest >"$part/manifest" || return 1
+    { cut -f5 "$home/releases/$release/manifest"; zero_own_paths; } | zero_manifest | cat >"$part/manifest" || return 1
     if [ -s "$part/manifest" ]; then
         # shellcheck disable=SC2016
         (cd "$live" && cut -f5 "$part/manifest" | tr '\n' '\0' |
@@ -107,16 +107,18 @@ keep_release_zero() { # FOLDER ENV-FILES FILE…
     zero_compose_files >"$part/compose_files" || return 1
     [ -z "$zero_env" ] || printf '%s\n' "$zero_env" >"$part/env_files" || return 1
     runs_in_live || printf '%s\n' "$zero_folder" >"$part/folder" || return 1
-    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u >"$part/images"
+    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u |
+        cat >"$part/images" || return 1
+    [ -s "$part/images" ] || return 1
     while IFS=$tab read -r service _ image _; do
         docker tag "$image" "towline/$project/$service:0" || return 1
     done <"$part/images"
     inspect_project "$service_of$tab{{.State.Status}}" |
         awk -F"$tab" '$2 == "running" || $2 == "restarting" { n[$1]++ } END { for (s in n) print s "\t" n[s] }' |
-        sort >"$part/running"
+        sort | cat >"$part/running" || return 1
     printf '{"id": "0", "at": "%s", "by": "", "git": ""}\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" >"$part/meta.json"
     printf 'good\n' >"$part/outcome" || return 1
-    sync
+    sync_disk "$part"
     rm -rf "$home/releases/0" && mv "$part" "$home/releases/0"
 }
 
@@ -150,8 +152,7 @@ up_zero() { # starts what ran, as many of each, and nothing that did not
 
 # It is not a release of ours that is live then.
 record_zero() {
-    printf '%s\n' "$previous" >"$home/before"
-    rm -f "$home/current"
-    record_outcome good
-    record_states
+    printf '%s\n' "$previous" | save "$home/before" && rm -f "$home/current" && record_outcome good || return 1
+    record_states || rm -f "$home/live.stat"
+    sync_disk "$home"
 }

@@ -9,23 +9,22 @@
 #   model      the folder it was rendered in, and then the Compose model as JSON
 #   outcome    good or failed; seconds: how long its last run took; downtime: rows `SERVICE SECONDS`
 # and in ROOT/.towline/STACK `current` and `before`: the live good release and the good one before it.
-# A manifest that a full disk or a power cut left is made anew from the files of its release.
-# shellcheck disable=SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
+# shellcheck disable=SC2015,SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
 
 # Keeps the images that the release runs with under a tag of their own: the next build takes the name, not the image.
 # That tag is never moved: where the same release runs with another image later on, the tag with `.again` is for it.
 keep_images() {
     folder=$home/releases/$release
     cut -f3 "$folder/images" >"$scratch/images.before" 2>/dev/null
-    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u >"$scratch/images.now"
-    : >"$folder/images.new"
+    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u |
+        cat >"$scratch/images.now" || return 1
     while IFS=$tab read -r service name image hash; do
         keep_image "$service" "$image" || return 1
         digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image" |
             grep -v '^towline/' | head -n 1)
-        printf '%s\t%s\t%s\t%s\t%s\n' "$service" "$name" "$image" "$hash" "${digest:--}" >>"$folder/images.new"
-    done <"$scratch/images.now"
-    mv "$folder/images.new" "$folder/images"
+        printf '%s\t%s\t%s\t%s\t%s\n' "$service" "$name" "$image" "$hash" "${digest:--}" || return 1
+    done <"$scratch/images.now" >"$scratch/images" || return 1
+    save "$folder/images" <"$scratch/images" || return 1
     # built again for the same release, and without any name now
     while read -r image; do
         [ "$(docker image inspect --format '{{len .RepoTags}}' "$image" 2>/dev/null)" != 0 ] ||
@@ -34,7 +33,7 @@ keep_images() {
     # what the next build may need of the disk: the size of the images that were built (compose labels them)
     cut -f3 "$folder/images" | sort -u |
         xargs docker image inspect --format "{{if .Config.Labels}}$project_of {{.Size}}{{end}}" 2>/dev/null |
-        awk -v project="$project" '$1 == project { sum += $2 } END { printf "%d\n", sum }' >"$folder/built"
+        awk -v project="$project" '$1 == project { sum += $2 } END { printf "%d\n", sum }' | save "$folder/built"
 }
 
 keep_image() { # SERVICE IMAGE-ID
@@ -46,31 +45,38 @@ keep_image() { # SERVICE IMAGE-ID
 }
 
 record_outcome() { # good|failed
-    printf '%s\n' "$1" >"$home/releases/$release/outcome"
     now=$(uptime_now)
-    printf '%s %s\n' "$now" "$begun" | awk '{ printf "%.1f\n", $1 - $2 }' >"$home/releases/$release/seconds"
+    printf '%s %s\n' "$now" "$begun" | awk '{ printf "%.1f\n", $1 - $2 }' | save "$home/releases/$release/seconds" &&
+        printf '%s\n' "$1" | save "$home/releases/$release/outcome"
 }
 
 keep_release() {
     [ "$release" != 0 ] || { record_zero; return; }
-    keep_images || return 1
+    rm -f "$scratch/room.undo"
     folder=$home/releases/$release
-    # what compose makes of the files without our own labels, for the next plan to compare with. It has .env's values.
-    (
-        umask 077
-        cd "$live" || exit 1
-        COMPOSE_FILE=$(cat "$folder/compose_files" 2>/dev/null) || unset COMPOSE_FILE
-        export COMPOSE_FILE
-        { pwd -P; compose config --format json; } >"$folder/model" 2>/dev/null
-    )
-    cp "$scratch/downtime" "$folder/downtime" 2>/dev/null
-    [ -z "$previous" ] || [ "$previous" = "$release" ] || printf '%s\n' "$previous" >"$home/before"
-    printf '%s\n' "$release" >"$home/current.new" && mv "$home/current.new" "$home/current" || return 1
-    record_outcome good
-    record_states       # by now the files are older than when they were applied
+    keep_images && keep_model && keep_downtime || return 1
+    sync_disk "$home"       # before it is called live
+    if [ -n "$previous" ] && [ "$previous" != "$release" ]; then
+        printf '%s\n' "$previous" | save "$home/before" || return 1
+    fi
+    record_outcome good && printf '%s\n' "$release" | save "$home/current" || return 1
+    record_states || rm -f "$home/live.stat"        # by now the files are older than when they were applied
     remove_old_releases
     remove_old_runs
+    sync_disk "$home"       # before it is told
 }
+
+# What compose makes of the files without our own labels, for the next plan to compare with. It has .env's values.
+keep_model() (
+    umask 077
+    cd "$live" || exit 1
+    COMPOSE_FILE=$(cat "$folder/compose_files" 2>/dev/null) || unset COMPOSE_FILE
+    export COMPOSE_FILE
+    compose config --format json >"$scratch/model" 2>/dev/null || { rm -f "$folder/model"; exit 0; }
+    { pwd -P; cat "$scratch/model"; } | save "$folder/model"
+)
+
+keep_downtime() { [ ! -f "$scratch/downtime" ] || save "$folder/downtime" <"$scratch/downtime"; }
 
 remove_old_releases() { # all but release 0 and the newest $keep that have run, with the tags of their images
     newest_first "$home/releases" | while read -r id; do
@@ -129,39 +135,3 @@ make_image_again() { # RELEASE SERVICE: somebody removed the kept image
         fi
     )
 }
-
-# --- a broken manifest ------------------------------------------------------------------------------------------------
-
-mend_manifest() { # RELEASE: its manifest, from its files, where it is empty or cut or something else
-    folder=$home/releases/$1
-    [ -d "$folder/files" ] && ! is_manifest "$folder/manifest" || return 0
-    list_files "$folder/files" | LC_ALL=C sort -t "$tab" -k 5,5 | cat >"$scratch/manifest" || return 1
-    save "$folder/manifest" <"$scratch/manifest" || return 1
-    printf 'the manifest of release %s was broken, and was made anew from its files\n' "$1" >>"$run/output"
-}
-
-is_manifest() { # FILE
-    LC_ALL=C awk -F"$tab" '
-        NF != 6 || $1 !~ /^[fld]$/ || $2 !~ /^[0-7][0-7][0-7][0-7]$/ || $3 !~ /^[0-9]+$/ || $5 == "" { exit bad = 1 }
-        END { exit bad || !NR }
-    ' "$1" 2>/dev/null
-}
-
-list_files() ( # FOLDER: the rows of a manifest, in no order
-    cd "$1" || exit 1
-    find . -type f | sed 's|^\./||' >"$scratch/mend.paths"
-    if [ -s "$scratch/mend.paths" ]; then
-        tr '\n' '\0' <"$scratch/mend.paths" | xargs -0 stat -c "%a$tab%s$tab%n" -- >"$scratch/mend.stat"
-        tr '\n' '\0' <"$scratch/mend.paths" | xargs -0 sha256sum -- >"$scratch/mend.sums"
-        awk -F"$tab" '
-            FILENAME == ARGV[1] { sum[substr($0, 67)] = substr($0, 1, 64); next }
-            { printf "f\t%s\t%s\t%s\t%s\t\n", substr("000" $1, length($1)), $2, sum[$3], $3 }
-        ' "$scratch/mend.sums" "$scratch/mend.stat"
-    fi
-    find . -type l | while IFS= read -r path; do
-        printf 'l\t0777\t0\t-\t%s\t%s\n' "${path#./}" "$(readlink "$path")"
-    done
-    find . -type d | while IFS= read -r path; do
-        [ "$path" = . ] || [ -n "$(ls -A "$path")" ] || printf 'd\t0755\t0\t-\t%s\t\n' "${path#./}"
-    done
-)

@@ -27,10 +27,14 @@ run=$(pwd)
 stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 # shellcheck source=/dev/null
 . ./settings
+. ./limit.sh
 . ./saving.sh
 . ./containers.sh
 . ./live_files.sh
 . ./runs.sh
+. ./lock.sh
+. ./current.sh
+. ./manifests.sh
 . ./placing.sh
 . ./live.sh
 . ./engine.sh
@@ -39,6 +43,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./roll.sh
 . ./releases.sh
 . ./release_zero.sh
+. ./bring_data.sh
 cd ../../../.. || exit 1     # ROOT
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
 locked='' child='' cancelled='' overdue='' step=''
@@ -100,8 +105,8 @@ event() { # NAME [KEY VALUE]…
 finish() { # OUTCOME
     rm -rf "$scratch"
     event end outcome "$1"
-    printf '%s\n' "$1" >"$run/result.new" && mv "$run/result.new" "$run/result"
-    [ -z "$locked" ] || rm -rf "$home/holder" "$home/lock.d"
+    printf '%s\n' "$1" | save "$run/result"
+    [ -z "$locked" ] || release_lock
     exit 0
 }
 
@@ -111,27 +116,6 @@ refuse() { # OUTCOME: nothing has been done; a release that was sent for this ru
 }
 
 # --- the lock ---------------------------------------------------------------------------------------------------------
-
-try_lock() {
-    if command -v flock >/dev/null 2>&1; then flock -n 9; return; fi
-    boot=$(cat /proc/sys/kernel/random/boot_id)
-    if mkdir "$home/lock.d" 2>/dev/null; then printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"; return; fi
-    # No owner yet: either it is being written just now, or whoever made the folder was killed before it could be.
-    [ -s "$home/lock.d/owner" ] || sleep 1
-    pid='' since=''
-    read -r pid since 2>/dev/null <"$home/lock.d/owner"
-    [ "$since" = "$boot" ] && kill -0 "$pid" 2>/dev/null && return 1
-    rm -rf "$home/lock.d"
-    mkdir "$home/lock.d" 2>/dev/null && printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"
-}
-
-holder_text() { # run ID by WHO since WHEN, at 'STEP'; or, of prune.sh: prune by WHO since WHEN
-    held=$(tr '\n' ' ' <"$home/holder" 2>/dev/null)
-    running=$(sed -n 's/^run //p' "$home/holder" 2>/dev/null)
-    [ -n "$running" ] || { printf '%s\n' "${held:-another run}"; return; }
-    at=$(last_step "$home/run/$running")
-    printf "%s at '%s'\n" "$held" "${at:-the start}"
-}
 
 is_overtaken() { # a run with a higher id has done something since: the id must tell which run was the last
     newest_first "$home/run" | while read -r id; do
@@ -162,16 +146,60 @@ take_lock() {
     done
     locked=yes
     case $previous in 0) deployed='' ;; *) deployed=$previous ;; esac      # release 0 was never deployed
-    [ "$(cat "$home/current" 2>/dev/null)" = "$deployed" ] && ! is_overtaken || refuse stale
+    [ "$(current_release "$home")" = "$deployed" ] && ! is_overtaken || refuse stale
     rm -rf "$home"/run/*/scratch "$home"/*.new      # of a runner that was killed
     mkdir "$scratch"
-    printf 'run %s\nby %s\nsince %s\npid %s\n' "${run##*/}" "$by" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
+    write_holder "run ${run##*/}" "$by"
+}
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+engine_wait=120     # seconds for an engine that is away: one that is being restarted, or hangs
+
+engine_answers() { limit 10 "$docker_program" version --format . >/dev/null 2>&1; }
+
+read_engine() { # sets engine: which process it is; nothing where that cannot be read
+    engine=''
+    read -r engine 2>/dev/null <"${XDG_RUNTIME_DIR:-/var/run}/docker.pid" ||
+        read -r engine 2>/dev/null </var/run/docker.pid || :
+}
+
+wait_for_engine() { # 1: it does not answer within $engine_wait seconds
+    ! engine_answers || return 0
+    event engine state away wait "$engine_wait"
+    until_when=$(uptime_now) until_when=$((${until_when%.*} + engine_wait))
+    until engine_answers; do
+        now=$(uptime_now)
+        if [ -n "$cancelled" ] || [ "${now%.*}" -ge "$until_when" ]; then
+            event engine state gone wait "$engine_wait"
+            return 1
+        fi
+        sleep 1
+    done
+    event engine state back
+}
+
+is_docker_s() { # COMMAND of a step, that can be given again when the engine went away under it
+    case $1 in
+        'docker '* | 'in_live docker '* | 'in_release docker '* | 'in_live_if_any docker '*) ;;
+        need_network* | pull* | health* | mounts* | restore_images* | keep_release* | restart_after*) ;;
+        *) return 1 ;;
+    esac
+}
+
+engine_came_back() { # whether it was away while the step was at work, and answers again
+    if ! engine_answers; then wait_for_engine; return; fi
+    before=$engine
+    read_engine
+    # shellcheck disable=SC3013  # every sh of today has -nt
+    [ "$engine" != "$before" ] || [ "${DOCKER_HOST:-/var/run/docker.sock}" -nt "$scratch/step" ]
 }
 
 # --- the sequence -----------------------------------------------------------------------------------------------------
 
 pause=0.1
 sleep 0.0 2>/dev/null || pause=1     # not every sleep takes fractions
+longest=21600       # seconds for a step that has no limit of its own, such as a build
 
 cancel() {
     cancelled=yes
@@ -185,9 +213,12 @@ run_steps() { # FILE: 1 at the first step that fails, its name in $step
         [ -z "$cancelled" ] || return 1
         code=''
         step_event begin
-        ( eval "$command" ) >>"$run/output" 2>&1 3<&- </dev/null &
-        child=$!
-        wait_for_child "$seconds"
+        run_step "$seconds" "$command"
+        if [ "$code" -ne 0 ] && [ -z "$cancelled" ] && is_docker_s "$command" && engine_came_back; then
+            # containers without a restart policy stay stopped when the engine starts again
+            case $step in health | mounts) command="in_live compose up --detach --remove-orphans && $command" ;; esac
+            run_step "$seconds" "$command"
+        fi
         if [ "$code" -eq 0 ]; then step_event "done"; continue; fi
         if [ -n "$cancelled" ]; then step_event cancelled
         elif [ -n "$overdue" ] || [ "$code" -eq 124 ]; then step_event overdue
@@ -196,26 +227,56 @@ run_steps() { # FILE: 1 at the first step that fails, its name in $step
     done 3<"$1"
 }
 
-wait_for_child() { # SECONDS, 0 for ever → $code
+run_step() { # SECONDS COMMAND → $code
+    read_engine
+    : >"$scratch/step"
     overdue=''
-    if [ "$1" -gt 0 ]; then
-        until_when=$(uptime_now) until_when=$((${until_when%.*} + $1))
-        while kill -0 "$child" 2>/dev/null; do
-            sleep "$pause"
-            now=$(uptime_now)
-            [ "${now%.*}" -lt "$until_when" ] || { overdue=yes; stop_child; break; }
-        done
-    fi
+    ( eval "$2" ) >>"$run/output" 2>&1 3<&- </dev/null &
+    child=$!
+    deadline=$(uptime_now)
+    if [ "$1" -gt 0 ]; then deadline=$((${deadline%.*} + $1)); else deadline=$((${deadline%.*} + longest)); fi
+    printf '%s\n' "$deadline" >"$scratch/deadline"
     wait "$child"
     code=$?
     while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done   # a trap ends `wait` early
     child=''
+    rm -f "$scratch/deadline"
 }
 
 stop_child() { # the runner leads its own process group (setsid), so this reaches the step's commands and theirs
     trap '' TERM
     kill -TERM 0 2>/dev/null
     trap cancel TERM
+}
+
+# The watch is a process beside the steps. It signals this one (USR1) each second while a step is overdue, or when the
+# engine has not answered for $engine_wait seconds: then no step gets on.
+watch_steps() {
+    trap '' TERM INT USR1
+    heard=$(uptime_now) heard=${heard%.*} asked=$heard
+    while sleep 1; kill -0 $$ 2>/dev/null; do
+        deadline=''
+        read -r deadline 2>/dev/null <"$scratch/deadline" || { asked=0; continue; }
+        read -r now _ </proc/uptime
+        now=${now%.*}
+        [ "$asked" != 0 ] || heard=$now asked=$now
+        if [ $((now - asked)) -ge 15 ]; then
+            asked=$now
+            if engine_answers; then heard=$now; fi
+        fi
+        if [ "$now" -ge "$deadline" ] || [ $((now - heard)) -ge "$engine_wait" ]; then kill -USR1 $$; fi
+    done
+}
+
+stop_late_step() { # at its first signal as at a cancellation; a step that does not end is killed 10 s later
+    [ -n "$child" ] || return 0
+    now=$(uptime_now)
+    if [ -z "$overdue" ]; then
+        overdue=${now%.*}
+        [ "$overdue" -ge "$deadline" ] || event engine state gone wait "$engine_wait"
+        stop_child
+    elif [ $((${now%.*} - overdue)) -ge 10 ]; then end_tree KILL "$child"
+    fi
 }
 
 restore() {
@@ -240,7 +301,8 @@ printf '%s\n' $$ >"$run/pid"     # before the first event: a run with events and
 event start run "${run##*/}" release "$release"
 printf '%s\n' "$release" >"$run/release"
 take_lock
-case $previous in '' | 0) ;; *) mend_manifest "$previous" ;; esac
+trap stop_late_step USR1
+(exec 9>&-; watch_steps) >/dev/null 2>&1 </dev/null &      # without the lock: it ends a second after this process
 since=$(date +%s) began=$(date -u +%Y-%m-%dT%H:%M:%S)
 ! grep -qE "$tab(start_services |health|downtime )" "$run/steps" || record_before
 ! grep -q "${tab}downtime " "$run/steps" || record_serving

@@ -1,8 +1,9 @@
 #!/bin/sh
-# state.sh ROOT STACK: the state of one stack on the server. Changes nothing. Sent with runs.sh in front.
+# state.sh ROOT STACK: the state of one stack on the server. Changes nothing. Sent with runs.sh and current.sh in front.
 # Reads ROOT/.towline/STACK. Prints rows, their columns separated by tabs; `-` or nothing for what there is not:
 #   now TIME                        the server's clock, UTC, as the ids of releases and runs are written
 #   newest ID                       the highest id of a release or a run, whatever became of it
+#   broken FILE                     a file that is empty or not what it should be
 #   live yes|no                     whether the live folder is there
 #   current ID, before ID           the live good release, and the good one before it
 #   lock free, lock held HOLDER     whether a run has the stack
@@ -19,6 +20,10 @@ print_row() { # COLUMN…
     shift
     for column; do printf '\t%s' "$column"; done
     echo
+}
+
+first_line() { # FILE OTHERWISE: its first line; nothing for a file that is empty, OTHERWISE when there is none
+    if [ -e "$1" ]; then head -n 1 "$1" | tr -d '\000-\037\177'; else printf '%s\n' "$2"; fi
 }
 
 lock_is_free() {
@@ -46,8 +51,8 @@ print_releases() {
     for folder in "$home"/releases/*/; do
         [ -f "$folder/manifest" ] || continue
         id=${folder%/} id=${id##*/}
-        print_row release "$id" "$(cat "$folder/outcome" 2>/dev/null || echo -)" \
-            "$(cat "$folder/seconds" 2>/dev/null || echo 0)" "$(cat "$folder/built" 2>/dev/null || echo 0)" \
+        print_row release "$id" "$(first_line "$folder/outcome" -)" \
+            "$(first_line "$folder/seconds" 0)" "$(first_line "$folder/built" 0)" \
             "$(tr '\t\n' '= ' 2>/dev/null <"$folder/downtime")" "$(tr -d '\n\t' <"$folder/meta.json" 2>/dev/null)"
     done
 }
@@ -56,8 +61,10 @@ print_row now "$(date -u +%Y%m%d-%H%M%S)"
 newest=$({ newest_first "$home/releases"; newest_first "$home/run"; } | LC_ALL=C sort -r | head -n 1)
 print_row newest "${newest:--}"
 print_row live "$([ -d "$live" ] && echo yes || echo no)"
-print_row current "$(cat "$home/current" 2>/dev/null || echo -)"
-print_row before "$(cat "$home/before" 2>/dev/null || echo -)"
+current=$(current_release "$home")
+print_row current "${current:--}"
+[ ! -e "$home/current" ] || named_release "$home" >/dev/null || print_row broken current
+print_row before "$(first_line "$home/before" -)"
 if lock_is_free; then print_row lock free
 else print_row lock held "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')"; fi
 if [ -s "$home/held" ]; then print_row held "$(head -n 1 "$home/held")"; fi

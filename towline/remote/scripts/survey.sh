@@ -53,8 +53,8 @@ inspect_all() {
 list_stacks() { # [STACK PROJECT]…: into `stacks`, whose columns are in comparison.sh
     number=0
     while [ $# -gt 1 ]; do
-        number=$((number + 1)) current=''
-        read -r current 2>/dev/null <"$root/.towline/$1/current"
+        number=$((number + 1))
+        current=$(current_release "$root/.towline/$1")
         real=$(cd "$root/$1" 2>/dev/null && pwd -P) || real=$root/$1
         printf '%s\t' "$number" "$1" "$2" "$root/.towline/$1" "$root/$1" "$real"
         printf '%s\n' "${current:--}"
