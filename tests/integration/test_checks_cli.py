@@ -48,7 +48,7 @@ class Project:
     def deployed(self, stack: str = "web") -> None:
         """As a deploy leaves it, as far as the checks read it: a release without services."""
         home = self.root / ".towline" / stack
-        home.mkdir(parents=True)
+        (home / "releases" / "20270101-120000").mkdir(parents=True)
         (home / "current").write_text("20270101-120000\n")
 
     def stack(self, name: str = "web", *checks: str, text: str = "") -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Server, Shell
+from tests.integration.conftest import Shell
 from towline.commands.shell import script
 from towline.deploy import lock
-from towline.engines.steps import Step
-from towline.remote import script as remote_script
-from towline.sandbox.wait import wait_until
 from towline.ssh.session import Result
-
-TREE = {"compose.yaml": "services: {}\n"}
 
 
 def take(shell: Shell, home: Path, text: str) -> Result:
@@ -54,36 +48,3 @@ def test_lock_of_many_at_once_is_of_one(shell: Shell, tmp_path: Path) -> None:
         subprocess.Popen([*words, f"by {number}"], env=shell.env(), stdout=subprocess.DEVNULL) for number in range(12)
     ]
     assert sorted(each.wait(20) for each in started) == [0] + [4] * 11
-
-
-def prune(server: Server, really: str) -> list[str]:
-    words = script(remote_script("prune"), str(server.root), "web", "web", really, "ann@laptop")
-    return [*server.shell.sh, *words[1:]]
-
-
-def test_deploy_that_meets_a_prune_says_so(server: Server) -> None:
-    if server.shell.name == "busybox":
-        return  # Debian's has no flock, and prune takes no lock there
-    old, live = server.send(TREE), server.send(TREE | {"more": "x"})
-    os.mkfifo(server.home / "releases" / old.release / "images")
-    pruning = subprocess.Popen(prune(server, "yes"), env=server.shell.env(), stdout=subprocess.PIPE)
-    assert wait_until((server.home / "holder").is_file, 10)
-    assert server.fact().holder.startswith("prune by ann@laptop since 20")
-    run = server.run(live.release, [Step("never", ("true",))])
-    assert run.result == "locked"
-    (told,) = run.events("locked")
-    assert str(told["holder"]).startswith("prune by ann@laptop since 20")
-    assert " at '" not in str(told["holder"])
-    second = subprocess.run(prune(server, "yes"), env=server.shell.env(), capture_output=True, text=True, check=False)
-    assert (second.returncode, second.stderr.startswith("locked: prune by ann@laptop")) == (4, True)
-    (server.home / "releases" / old.release / "images").write_text("")
-    assert pruning.wait(10) == 0
-    assert not (server.home / "holder").exists()
-    assert not (server.home / "releases" / old.release).exists()
-
-
-def test_looking_at_what_prune_would_free_locks_nothing(server: Server) -> None:
-    old, _ = server.send(TREE), server.send(TREE | {"more": "x"})
-    done = subprocess.run(prune(server, "no"), env=server.shell.env(), capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"release {old.release} ")
-    assert not (server.home / "holder").exists()

@@ -18,7 +18,7 @@ TREE = {"compose.yaml": "services: {}\n"}
 
 
 def words(server: Server, answer: str) -> tuple[str, ...]:
-    text = script("runs", "lock", "prune")
+    text = script("runs", "lock", "current", "prune")
     return ("sh", "-c", text, "towline", str(server.root), "web", "web", answer, "ann@laptop")
 
 

@@ -41,7 +41,7 @@ SENT = {
     (*COMPARISON, "survey"): 25,
     ("runs", "state"): 5,
     ("runs", "interrupted"): 2,
-    ("runs", "lock", "prune"): 6,
+    ("runs", "lock", "current", "prune"): 6,
 }
 
 
