@@ -64,6 +64,13 @@ def test_what_runs_is_told_where_it_could_not_be_put_back() -> None:
     assert "what runs now: db, web (unhealthy)" in error.message
 
 
+@pytest.mark.parametrize(("services", "says"), [("db, web", "what runs now: db, web"), ("", "what runs now: nothing")])
+def test_what_runs_is_told_where_the_runner_was_killed(services: str, says: str) -> None:
+    error = error_of(ended("died", *FAILED, Event("running", 8.0, {"services": services})), SECOND)
+    assert type(error) is DeployFailed
+    assert says in error.message
+
+
 @pytest.mark.parametrize("result", ["restored", "down", "kept"])
 def test_one_shot_that_was_cut_is_named(result: str) -> None:
     cut = Event("cut", 8.0, {"service": "migrate", "seconds": "15"})

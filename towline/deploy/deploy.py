@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from towline.bundle.working_tree import WorkingTree
+from towline.commands import docker
+from towline.deploy.events import Event
 from towline.deploy.outcome import error_of
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback, read_current_state
@@ -32,7 +34,7 @@ def deploy(connection: Connection, tree: WorkingTree, options: Options, view: Pr
         if plan.new_release:
             upload = upload_release(connection, tree, plan)
             view.uploaded(plan, upload)
-        return plan, run_plan(connection, plan, options, view)
+        return plan, _with_what_runs(connection, plan, run_plan(connection, plan, options, view))
 
     return _repeat_while_stale(attempt, view)
 
@@ -46,7 +48,7 @@ def rollback(connection: Connection, stack: Stack, to: str, options: Options, vi
     def attempt() -> tuple[Plan, Outcome]:
         plan = prepare_rollback(connection, stack, to, options, view)
         view.planned(plan)
-        return plan, run_plan(connection, plan, options, view)
+        return plan, _with_what_runs(connection, plan, run_plan(connection, plan, options, view))
 
     return _repeat_while_stale(attempt, view)
 
@@ -80,7 +82,18 @@ def attach(connection: Connection, stack: Stack, view: ProgressView) -> Outcome:
         raise TowlineError(f"{stack.name}: nothing has been deployed on {connection.host.name} yet")
     plan = Plan(stack.name, stack.project, fact.last_run.id, fact.last_run.release, previous=fact.current)
     outcome = follow_run(connection, StackPaths(connection.host.root, stack.name), plan.run, view)
-    return _finish(plan, outcome, view)
+    return _finish(plan, _with_what_runs(connection, plan, outcome), view)
+
+
+def _with_what_runs(connection: Connection, plan: Plan, outcome: Outcome) -> Outcome:
+    """The outcome; of a runner that was killed, with the services that run now: one session more."""
+    if outcome.result == "died":
+        label = f"label={docker.PROJECT}={plan.project}"
+        form = f'{{{{.Label "{docker.SERVICE}"}}}}'
+        listed = connection.run(("docker", "ps", "--filter", label, "--format", form), timeout=30, name="what runs")
+        services = ", ".join(sorted(set(listed.out.split()))) if listed.ok else "not known"
+        outcome.add(Event("running", 0.0, {"services": services}))
+    return outcome
 
 
 def _finish(plan: Plan, outcome: Outcome, view: ProgressView) -> Outcome:

@@ -27,14 +27,14 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
     failure = "cancelled" if outcome.cancelled else f"failed at {outcome.failed_step or 'the start'!r}"
     if outcome.result == "died":
         return DeployFailed(
-            f"{plan.stack}: the runner on the server was killed at {_last_step(outcome)!r}",
+            f"{plan.stack}: the runner on the server was killed at {_last_step(outcome)!r}{_running_text(outcome)}",
             f"`inv deploy --stack={plan.stack}` reads the current state and repairs it",
         )
     failure += _cut_text(outcome)
     if outcome.result == "partly":
         return DeployRolledBack(
-            f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too; what runs now: "
-            f"{outcome.named('running')[-1].values['services']}",
+            f"{plan.stack}: {failure}, and restoring release {plan.previous or 'none'} failed, too"
+            f"{_running_text(outcome)}",
             "the output above has the reason; repair it, then deploy again",
         )
     if outcome.result == "down":
@@ -48,6 +48,11 @@ def error_of(outcome: Outcome, plan: Plan) -> TowlineError | None:
     if not plan.previous:
         return DeployFailed(f"{plan.stack}: {failure}; no release ran before, and none runs now")
     return DeployRolledBack(f"{plan.stack}: {failure}; the release before, {plan.previous}, {state}")
+
+
+def _running_text(outcome: Outcome) -> str:
+    told = outcome.named("running")
+    return f"; what runs now: {told[-1].values['services'] or 'nothing'}" if told else ""
 
 
 def _cut_text(outcome: Outcome) -> str:

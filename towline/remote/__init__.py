@@ -23,6 +23,7 @@ SOURCED = (
     "live",
     "engine",
     "health",
+    "up",
     "downtime",
     "roll",
     "releases",

@@ -1,6 +1,6 @@
 #!/bin/sh
 # health.sh: which containers of the project are good, and how long the others may take. Functions only: runner.sh
-# sources it. Commands of steps: health, start_services, start_first. They write their events with `event` of runner.sh.
+# sources it; `health` is a command of a step.
 #
 # In the run's folder it reads
 #   services   rows `SERVICE KIND LIMIT WATCH ACTION`, as the plan has them. KIND: job for a one-shot that others wait
@@ -261,95 +261,3 @@ EOF
 }
 
 word_of() { docker inspect --format "{{index $2 $3}}" "$1"; }     # ID LIST NUMBER
-
-# --- up ---------------------------------------------------------------------------------------------------------------
-
-# `up` waits for what services depend on: as long as each of that may take.
-start_services() { # COMMAND [WORD]…: `docker compose up` with its options
-    in_live up_within_limits "$@" || return
-    read_states && cut -f1 "$scratch/containers" | sort | uniq -c | awk -v OFS="$tab" '{ print $2, $1 }' \
-        >"$scratch/expected"
-}
-
-start_first() { # SERVICE: before others that depend on it are rolled; a one-shot comes to its end
-    in_live run_within_limits compose up --detach --no-build --pull never --no-deps "$1" && health "$1"
-}
-
-up_as_it_is() { # [WORD]…: with the images that are there
-    in_live compose up --detach --no-build --pull never "$@"
-}
-
-# Compose starts nothing that depends on what is bad. Where that was bad before, and is not changed, the others start
-# without it, as they ran without it before.
-up_within_limits() { # COMMAND [WORD]…
-    run_within_limits "$@" && return
-    code=$?
-    [ "$code" -ne 124 ] || return 124
-    read_states && judge_states | awk -F"$tab" '$1 == "known" { print $2 }' | sort -u >"$scratch/known"
-    [ -s "$scratch/known" ] || return "$code"
-    others=$(compose config --services | grep -vxFf "$scratch/known")
-    [ -n "$others" ] || return "$code"
-    printf 'bad before, and not waited for: %s\n' "$(paste -sd ' ' "$scratch/known")"
-    # shellcheck disable=SC2086
-    run_within_limits "$@" --no-deps $others
-}
-
-# Ends it when $timeout seconds have passed and there is nothing more to wait for: no container that has not had its own
-# time. 124: it was ended.
-run_within_limits() { # COMMAND [WORD]…
-    began_at=$(whole_uptime)
-    "$@" &
-    command=$! checked_at=$began_at
-    while still_runs "$command" 1; do
-        now=$(whole_uptime)
-        [ $((now - checked_at)) -ge 3 ] || continue
-        checked_at=$now
-        if read_states; then judge_states >"$scratch/verdicts"; else : >"$scratch/verdicts"; fi
-        tell_jobs
-        [ $((now - began_at)) -ge "$timeout" ] || continue
-        if ! awk -F"$tab" '$1 ~ /^(wait|job)$/ && $6 < $7 { found = 1 } END { exit !found }' "$scratch/verdicts"; then
-            end_command "$command"
-            return 124
-        fi
-    done
-    wait "$command"
-}
-
-end_command() { # PID
-    kill "$1" 2>/dev/null
-    ! still_runs "$1" 10 || kill -9 "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
-}
-
-# --- one-shots at work ------------------------------------------------------------------------------------------------
-
-tell_jobs() { # of $scratch/verdicts: an event for each, every 10 s
-    grep "^job$tab" "$scratch/verdicts" >"$scratch/jobs" || return 0
-    now=$(whole_uptime)
-    [ $((now - ${told_at:-0})) -ge 10 ] || return 0
-    told_at=$now
-    while IFS=$tab read -r _ service _ _ _ elapsed most; do
-        [ "$elapsed" -lt 3 ] || event job service "$service" seconds "$elapsed" limit "$most"
-    done <"$scratch/jobs"
-}
-
-# What a run that has failed leaves half-way: the one-shots that it has started, and that are still at work.
-tell_cut_jobs() {
-    [ -e "$run/before" ] || return 0
-    began_at=$(whole_uptime)
-    read_states || return 0
-    judge_states | grep "^job$tab" | while IFS=$tab read -r _ service container _ id elapsed _; do
-        ! awk -F"$tab" -v id="$id" '$2 == id { found = 1 } END { exit !found }' "$run/before" || continue
-        event cut service "$service" seconds "$elapsed"
-    done
-}
-
-# Writes an event with the services that run, and prints them.
-tell_running() {
-    [ -e "$run/before" ] || return 0
-    read_states || : >"$scratch/containers"
-    running=$(awk -F"$tab" '$2 == "running" { print $1 ($3 == "unhealthy" ? " (unhealthy)" : "") }' \
-        "$scratch/containers" | sort -u | paste -sd , - | sed 's/,/, /g')
-    event running services "$running"
-    printf '%s\n' "$running"
-}

@@ -15,7 +15,7 @@ live_manifest() {
 # A manifest that is empty or broken would have every file removed: it is made again from the release's files. 1: those
 # are not what was sent.
 need_manifest() { # RELEASE, or ''
-    [ -n "$1" ] || return 0
+    case $1 in '' | 0) return 0 ;; esac       # that of release 0 may be empty
     manifest=$home/releases/$1/manifest
     ! is_manifest "$manifest" || return 0
     printf 'the manifest of release %s is empty or broken; it is made again from its files\n' "$1"

@@ -39,6 +39,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./live.sh
 . ./engine.sh
 . ./health.sh
+. ./up.sh
 . ./downtime.sh
 . ./roll.sh
 . ./releases.sh
