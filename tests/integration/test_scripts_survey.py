@@ -228,7 +228,7 @@ def test_containers_ports_names_and_logs_are_told(live: Live) -> None:
     assert "x.localhost" not in found.names
     assert found.names["none.invalid"] == ()
     assert found.stacks["shop"].drift.stale == (StaleMount("web", web.name, "conf/a b.conf"),)
-    assert found.compose.endswith("/docker-compose")
+    assert found.engine.compose.endswith("/docker-compose")
 
 
 @pytest.mark.parametrize("who", ["root", "a user of Docker"])

@@ -17,8 +17,8 @@ from towline.project.yaml_file import Tagged, parse_yaml
 def compose_inputs(tree: WorkingTree) -> tuple[Entry, ...]:
     """The entries that Compose reads: compose files and what they include or extend, .env, env files and label files.
 
-    Rather one too many: a name is looked for beside every file that could have meant it. With them come the symlinks that
-    lead there. Raises StackError for broken YAML.
+    Rather one too many: a name is tried relative to every file that may have it. The symlinks that lead there are among
+    them. Raises StackError for broken YAML.
     """
     names = _FileNames(tree)
     documents: set[str] = set()

@@ -38,6 +38,30 @@ def copied_by(text: str) -> Belongs | None:
     return lambda path: any(pattern.fullmatch(part) for pattern in patterns for part in (path, *folders_of(path)))
 
 
+def copies(text: str) -> list[tuple[str, str]]:
+    """What a Dockerfile copies of its context: (source, absolute destination); nothing where it does not say so for sure.
+
+    >>> copies("FROM a\\nWORKDIR /app\\nCOPY . .\\nCOPY x.js /static/\\nCOPY --from=b /etc /etc")
+    [('.', '/app'), ('x.js', '/static/')]
+    """
+    found: list[tuple[str, str]] = []
+    folder = "/"
+    try:
+        for word, rest in _instructions(text):
+            if word == "FROM":
+                folder = "/"
+            elif word == "WORKDIR":
+                folder = posixpath.normpath(posixpath.join(folder, rest))
+            elif word in ("COPY", "ADD") and (sources := _sources(word, rest)):
+                last = _flags(rest)[1][-1]
+                slash = "/" if last.endswith("/") or len(sources) > 1 else ""
+                to = posixpath.normpath(posixpath.join(folder, last))
+                found += [(posixpath.normpath(source), to.rstrip("/") + slash) for source in sources]
+    except _Unsure:
+        return []
+    return found
+
+
 class _Unsure(Exception):
     pass
 

@@ -89,11 +89,16 @@ def whole_seconds(seconds: float) -> str:
 # servers have none: there the processes are found in /proc. -k: a command that does not exit on TERM is killed 5 s later.
 # timeout_option may hold --foreground: then the command stays in its process group, and its children are not ended.
 LIMIT = """
-end_tree() { # SIGNAL PID: it and its descendants
-    for child_pid in $(cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\\([0-9]*\\) (.*) [A-Z] $2 .*/\\1/p"); do
-        end_tree "$1" "$child_pid"
-    done
-    kill -"$1" "$2" 2>/dev/null
+end_tree() { # SIGNAL PID: it and its descendants, as one look at all processes finds them
+    kill -"$1" $(cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\\([0-9]*\\) (.*) [A-Z] \\([0-9]*\\) .*/\\1 \\2/p' |
+        awk -v top="$2" '
+            { parent[$1] = $2 }
+            END {
+                for (id in parent) {
+                    for (above = id; above != top && above in parent; ) above = parent[above]
+                    if (above == top) print id
+                }
+            }') 2>/dev/null
 }
 if timeout --foreground -k 1 1 true 2>/dev/null; then       # GNU
     limit() { timeout ${timeout_option:-} -k 5 "$@"; }

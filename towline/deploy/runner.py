@@ -40,7 +40,7 @@ class Outcome:
 
     result: deployed, kept (the old release was never touched), restored, partly (not restored, but something runs), down,
     locked, or died (the runner was killed).
-    events: all of them. seconds: what each step took, by name; steps that put things back as `undo.<name>`.
+    events: all of them. seconds: what each step took, by name; those of the undo as `undo.<name>`.
     """
 
     result: str = "died"

@@ -154,7 +154,7 @@ RENDER_WITHIN = 120  # seconds for compose to render the files
 def command(project: str, files: Sequence[str], live: str) -> Command:
     """Renders the model of the compose `files` that come as a gzip tar on stdin; for `parse_rendered`.
 
-    In a folder of its own, which goes again; what is absent is looked for in the `live` folder. Fails as compose fails.
+    In a temporary folder; whether a path is absent is checked in the `live` folder. Fails as compose fails.
     """
     chosen = (word for file in files for word in ("--file", file))
     return script(SCRIPT, live, *compose(project, *chosen, "config", "--format", "json"))

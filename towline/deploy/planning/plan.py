@@ -24,6 +24,7 @@ from towline.deploy.planning.strategy import (
     signals,
 )
 from towline.deploy.planning.takeover import capture_words, data_notes, data_words, left_as_made, shown_changes
+from towline.deploy.planning.volume_notes import volume_notes
 from towline.deploy.planning.waits import service_rows
 from towline.engines import compose
 from towline.engines.compose import Sequence
@@ -156,6 +157,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         undo=_undo(sequence, current, strategy, services),
         notes=(
             *data_notes(sequence.data),
+            *volume_notes(services, new, changes, current.inventory.volumes),
             *_before_notes(sequence),
             *(rolling_notes(services, live_model, new.model) if rolling else ()),
         ),

@@ -41,8 +41,8 @@ def _renamed_project(situation: Situation) -> Iterator[Risk]:
         sentence = (
             f"the project was {old} and is now {new}: the containers of {old} ({', '.join(left)}) would go on beside it"
         )
-        mend = f"keep the name, or take them down first, there: docker compose --project-name {old} down"
-        yield Risk("project-renamed", f"{sentence}; {mend}", stops=True)
+        hint = f"keep the name, or take them down first, there: docker compose --project-name {old} down"
+        yield Risk("project-renamed", f"{sentence}; {hint}", stops=True)
 
 
 def _taken_names(situation: Situation) -> Iterator[Risk]:
@@ -78,13 +78,13 @@ def _missing_image(service: str, image: str, policy: str, refusal: Unpullable) -
     if refusal.why == "missing":
         return Risk("image-missing", f"{start}its registry has no such image; check its name and tag", stops=True)
     if refusal.why == "denied":
-        mend = "check its name, or log in there: docker login"
-        return Risk("image-missing", f"{start}its registry does not give it to this login; {mend}", stops=True)
+        hint = "check its name, or log in there: docker login"
+        return Risk("image-missing", f"{start}its registry does not give it to this login; {hint}", stops=True)
     sentence = f"{start}its registry cannot be reached from there ({refusal.said})"
-    mend = "see that it can, or load the image there: docker load"
+    hint = "see that it can, or load the image there: docker load"
     if not refusal.certain:
-        mend = "the engine may get it by its own proxy, mirror or plain HTTP; if not, the deploy ends at the pull"
-    return Risk("image-missing", f"{sentence}; {mend}", stops=refusal.certain)
+        hint = "the engine may get it by its own proxy, mirror or plain HTTP; if not, the deploy ends at the pull"
+    return Risk("image-missing", f"{sentence}; {hint}", stops=refusal.certain)
 
 
 # --- networks and volumes -------------------------------------------------------------------------------------------------
@@ -125,11 +125,11 @@ def _orphaned_volumes(situation: Situation) -> Iterator[Risk]:
         if key in new.volumes:
             name_now = _volume_name(key, new.volumes[key])
             why = f"volume {key} is now {name_now}, so the content of {name} stays behind"
-            mend = f"keep it with `name: {name}` under volumes.{key}"
+            hint = f"keep it with `name: {name}` under volumes.{key}"
         else:
             why = f"no service uses volume {name} any more; its content stays on the server"
-            mend = f"when it is not wanted: docker volume rm {name}"
-        yield Risk("volume-orphaned", f"{why}; {mend}", stops=False)
+            hint = f"when it is not wanted: docker volume rm {name}"
+        yield Risk("volume-orphaned", f"{why}; {hint}", stops=False)
 
 
 def _volume_name(key: str, volume: Mapping[str, Any] | None) -> str:
@@ -147,8 +147,8 @@ def _anonymous_volumes(situation: Situation) -> Iterator[Risk]:
             if mount.anonymous:
                 start = f"{container.service}: the new container will not see what is in {mount.destination} now"
                 why = f"its volume {mount.name[:12]} has no name"
-                mend = f"give it one under volumes:, or deploy {situation.desired.stack.name} with strategy: update"
-                yield Risk("anonymous-volume", f"{start}, since {why}; {mend}", stops=False)
+                hint = f"give it one under volumes:, or deploy {situation.desired.stack.name} with strategy: update"
+                yield Risk("anonymous-volume", f"{start}, since {why}; {hint}", stops=False)
 
 
 # --- variables ------------------------------------------------------------------------------------------------------------
@@ -158,5 +158,5 @@ def _undefined_variables(situation: Situation) -> Iterator[Risk]:
     defined = situation.desired.release.variables or {}
     for name in sorted(situation.used - defined.keys() - ALWAYS_SET):
         sentence = f"${{{name}}} is set nowhere, so Compose makes it empty"
-        mend = f"set it in the .env of {situation.desired.stack.name}, or write ${{{name}:-}}"
-        yield Risk("variable-undefined", f"{sentence}; {mend}", stops=False)
+        hint = f"set it in the .env of {situation.desired.stack.name}, or write ${{{name}:-}}"
+        yield Risk("variable-undefined", f"{sentence}; {hint}", stops=False)
