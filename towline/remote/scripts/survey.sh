@@ -246,7 +246,7 @@ find_compose() {
 }
 
 docker_socket() {
-    if ! command -v docker >/dev/null 2>&1; then echo none
+    if [ "$docker_program" = docker ]; then echo none      # it was not found: see containers.sh
     elif [ ! -S /var/run/docker.sock ]; then echo absent
     elif [ -w /var/run/docker.sock ]; then echo open
     else echo denied; fi
