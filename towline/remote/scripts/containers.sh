@@ -19,7 +19,7 @@ restart_policy_of='{{or .HostConfig.RestartPolicy.Name "no"}}'
 
 answer_within=30        # seconds for what Docker is only asked
 timeout_option=--foreground     # what is asked in a step goes with the step
-docker_program=$(command -v docker 2>/dev/null) || docker_program=docker
+docker_program=$(command -v docker 2>/dev/null)      # '' without it: `limit docker` would start the function below
 
 # An engine or a `docker` that hangs must not hang what only asks: that ends with 124. What works may take its time.
 docker() {
@@ -31,6 +31,7 @@ docker() {
 
 ask() { # docker WORD…
     shift
+    [ -n "$docker_program" ] || { echo "docker: not found" >&2; return 127; }
     limit "$answer_within" "$docker_program" "$@" || {
         answer_code=$?
         [ "$answer_code" != 124 ] || printf 'docker %s: no answer within %s s\n' "$1" "$answer_within" >&2

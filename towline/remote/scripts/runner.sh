@@ -157,7 +157,7 @@ take_lock() {
 
 engine_wait=120     # seconds for an engine that is away: one that is being restarted, or hangs
 
-engine_answers() { limit 10 "$docker_program" version --format . >/dev/null 2>&1; }
+engine_answers() { [ -n "$docker_program" ] && limit 10 "$docker_program" version --format . >/dev/null 2>&1; }
 
 read_engine() { # sets engine: which process it is; nothing where that cannot be read
     engine=''

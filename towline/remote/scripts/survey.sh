@@ -246,7 +246,7 @@ find_compose() {
 }
 
 docker_socket() {
-    if [ "$docker_program" = docker ]; then echo none      # it was not found: see containers.sh
+    if [ -z "$docker_program" ]; then echo none
     elif [ ! -S /var/run/docker.sock ]; then echo absent
     elif [ -w /var/run/docker.sock ]; then echo open
     else echo denied; fi
