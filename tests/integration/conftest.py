@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import running_box
 from towline.bundle.manifest import Manifest
 from towline.bundle.working_tree import load_working_tree
-from towline.commands.shell import Command
+from towline.commands.shell import Command, WithEnvironment
 from towline.deploy.planning.plan import Options, Plan, plan_deploy
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release
 from towline.deploy.upload import release_stream, run_archive
@@ -143,9 +143,12 @@ class Shell:
     path: str
     asked_docker: Path
 
-    def run(self, *words: str, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        self, *words: str, stdin: bytes = b"", cwd: Path | None = None, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        env = {**self.env(), **(variables or {})}
         return subprocess.run(
-            (*self.sh, *words), input=stdin, capture_output=True, env=self.env(), cwd=cwd, check=False, timeout=60
+            (*self.sh, *words), input=stdin, capture_output=True, env=env, cwd=cwd, check=False, timeout=60
         )
 
     def env(self) -> dict[str, str]:
@@ -154,7 +157,8 @@ class Shell:
     def command(self, command: Command, stdin: bytes = b"", cwd: Path | None = None) -> Result:
         """A command built for `sh`, run by this shell."""
         assert command[0] == "sh"
-        done = self.run(*command[1:], stdin=stdin, cwd=cwd)
+        variables = command.environment if isinstance(command, WithEnvironment) else None
+        done = self.run(*command[1:], stdin=stdin, cwd=cwd, variables=variables)
         return Result(done.returncode, done.stdout, done.stderr)
 
 
