@@ -21,7 +21,10 @@ try_lock() { # 1: somebody else has it
     mkdir "$home/lock.d" 2>/dev/null && printf '%s %s\n' $$ "$boot" >"$home/lock.d/owner"
 }
 
-release_lock() { rm -rf "$home/holder" "$home/lock.d"; }     # flock itself ends with the process
+release_lock() { # also for processes that are still ending: they have the same descriptor
+    rm -rf "$home/holder" "$home/lock.d"
+    ! command -v flock >/dev/null 2>&1 || flock -u 9
+}
 
 write_holder() { # WHAT WHO
     printf '%s\nby %s\nsince %s\npid %s\n' "$1" "$2" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" $$ >"$home/holder"
