@@ -15,7 +15,7 @@ record_serving() { # before anything happens; then listens
 }
 
 listen() { # for as long as this run goes on
-    docker events --since "$since" --filter "label=$project_label=$project" --filter type=container \
+    command docker events --since "$since" --filter "label=$project_label=$project" --filter type=container \
         --filter event=start --filter event=die --filter event=kill --filter event=stop --filter event=destroy \
         --filter event=health_status --format "{{.TimeNano}}$tab{{.Action}}$tab{{.Actor.ID}}\
 $tab{{index .Actor.Attributes \"$service_label\"}}$tab{{index .Actor.Attributes \"signal\"}}" >"$scratch/events" &
