@@ -87,7 +87,7 @@ def _origin(container: Container) -> Origin:
 
 def command(place: tuple[str, str, str], origin: Origin) -> Command:
     """Reads what the project's files make of it, and compares its data. place: the host's root, the stack, its project."""
-    text = remote_script("containers", "release_zero", "read_zero")
+    text = remote_script("limit", "containers", "release_zero", "read_zero")
     return script(text, *place, origin.folder, origin.env_files, *origin.files)
 
 

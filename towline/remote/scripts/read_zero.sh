@@ -1,7 +1,7 @@
 #!/bin/sh
 # read_zero.sh ROOT STACK PROJECT FOLDER ENV-FILES FILE… <rows: what runs of a project that has no release, and what of
-# its data a release would not find. Changes nothing. Sent with containers.sh and release_zero.sh in front, which tells
-# what FOLDER, ENV-FILES and FILE are. Rows on stdin, their columns separated by tabs:
+# its data a release would not find. Changes nothing. Sent with `limit`, containers.sh and release_zero.sh in front; the
+# last tells what FOLDER, ENV-FILES and FILE are. Rows on stdin, their columns separated by tabs:
 #   path PATH               a file of the working tree, relative
 #   mount SOURCE PATH       what a container mounts now, and the path in the live folder that it will mount instead
 # Prints rows, their columns separated by tabs:
