@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +18,12 @@ from typing import Any
 import pytest
 
 from towline import sandbox
-from towline.sandbox import Sandbox
+from towline.sandbox import Sandbox, images
 from towline.sandbox.sshd import Limits
 from towline.sandbox.wait import wait_until
 
 STEPS = ["rehearse", "pull", "stage", "down", "apply", "build", "up", "health", "keep"]
+BASE = "busybox:1.37"
 TOP = Path(__file__).parent.parent
 CONSOLE = [sys.executable, "-c", "from towline.cli.console import main; main()"]
 
@@ -48,6 +51,19 @@ def run_pytest(folder: Path, *words: str, home: Path, installed: Path, timeout: 
 def _run(command: list[str], folder: Path, env: dict[str, str], timeout: float) -> Ran:
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """The engine runs and has the images that the tests start from."""
+    with Path(tempfile.gettempdir(), "towline-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = Path(tempfile.gettempdir(), "towline-tests-engine")
+        folder.mkdir(exist_ok=True)
+        from towline.sandbox import engine as engines
+
+        engines.ensure(folder, print)
+        images.ensure([BASE])
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -19,12 +18,10 @@ from typing import TypeVar
 
 import pytest
 
-from tests.conftest import CONSOLE, Ran, clean_environment, run_towline, running_box
+from tests.conftest import BASE, CONSOLE, Ran, clean_environment, run_towline, running_box
 from towline import sandbox
-from towline.sandbox import images, sshd
+from towline.sandbox import sshd
 from towline.sandbox.wait import wait_until
-
-BASE = "busybox:1.37"
 
 # What almost every test deploys: a page from a built image, healthy within a second.
 PAGE = """
@@ -165,19 +162,6 @@ def clear_project(name: str) -> None:
     for words, found in removals.items():
         if found.split():
             docker(*words, *found.split(), check=False)
-
-
-@pytest.fixture(scope="session")
-def engine() -> None:
-    """The engine runs and has the images that the tests start from."""
-    with Path(tempfile.gettempdir(), "towline-tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = Path(tempfile.gettempdir(), "towline-tests-engine")
-        folder.mkdir(exist_ok=True)
-        from towline.sandbox import engine as engines
-
-        engines.ensure(folder, print)
-        images.ensure([BASE])
 
 
 @pytest.fixture(scope="session")

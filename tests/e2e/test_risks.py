@@ -115,7 +115,7 @@ def test_a_plan_names_what_it_pulls_and_creates_and_a_deploy_leaves_nothing_of_i
     assert additions(planned) == {
         "images": {"pull": []},
         **made,
-        "steps": ["build", "pull", "stage", "apply", "up", "health", "mounts", "downtime", "keep"],
+        "steps": ["build", "pull", "stage", "apply", "up", "mounts", "health", "downtime", "keep"],
     }
     shown = project.tow("plan", f"--stack={name}")
     assert f"  create: network {name}_default, volume {name}_store\n" in shown.err

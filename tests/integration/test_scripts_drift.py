@@ -123,7 +123,7 @@ def real_shell(request: pytest.FixtureRequest, busybox_folder: Path, tmp_path: P
 
 
 @pytest.fixture
-def live(real_shell: Shell) -> Iterator[Live]:
+def live(engine: None, real_shell: Shell) -> Iterator[Live]:
     # not in tmp_path: the engine, and the user who is not root, have to get there
     top = Path(tempfile.mkdtemp(prefix="drift-", dir="/tmp"))
     top.chmod(0o755)
