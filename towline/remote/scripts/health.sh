@@ -131,7 +131,7 @@ judge_program=$limit_functions'
         } else if ($2 == "running" && $3 == "-") {
             most = larger(most, must_run + 5)
             if (unmoved && again == 0) verdict = "good"
-            else if (runs_for >= must_run) { verdict = "good"; why = "watched " must_run }
+            else if (runs_for >= must_run) { verdict = "good"; why = must_run ? "watched " must_run : why }
             else if (again >= 3) { verdict = "bad"; why = "restarts over and over, exit code " $4 }
             else { verdict = "settle"; why = sprintf("has run for %d s only", runs_for) }
         } else if ($2 == "running") why = "health: " $3

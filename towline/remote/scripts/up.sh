@@ -39,11 +39,11 @@ up_within_limits() { # COMMAND [WORD]…
 run_within_limits() { # COMMAND [WORD]…
     began_at=$(whole_uptime)
     "$@" &
-    command=$! checked_at=$began_at idle_since=$began_at
+    command=$! next_check=$began_at idle_since=$began_at       # at once: a container's time counts since it was seen
     while still_runs "$command" 1; do
         now=$(whole_uptime)
-        [ $((now - checked_at)) -ge 3 ] || continue
-        checked_at=$now
+        [ "$now" -ge "$next_check" ] || continue
+        next_check=$((now + 3))
         if read_states; then judge_states >"$scratch/verdicts"; else : >"$scratch/verdicts"; fi
         tell_jobs
         if awk -F"$tab" '$1 ~ /^(wait|job)$/ && $6 < $7 { found = 1 } END { exit !found }' "$scratch/verdicts"; then
