@@ -45,7 +45,7 @@ event() {
 in_live() { "$@"; }
 shift
 """
-SCRIPTS = script("limit", "containers", "roll", "health", "up")
+SCRIPTS = script("limit", "containers", "health", "up")
 RUNNING, OLD, NEW = "running", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 

@@ -21,14 +21,32 @@ container_state="$service_of$tab{{.State.Status}}$tab$health_of$tab{{.State.Exit
 $tab{{.RestartCount}}$tab{{.State.StartedAt}}$tab{{.Name}}$tab{{.ID}}$tab{{.Image}}$tab$config_hash_of\
 $tab$times_of$tab$result_of"
 
-whole_uptime() { now=$(uptime_now); printf '%s\n' "${now%.*}"; }
+whole_uptime() { read -r up _ </proc/uptime; printf '%s\n' "${up%.*}"; }
+
+# Looks every tenth of a second, and starts nothing but `sleep`.
+still_runs() { # PID SECONDS: 0 when it still runs after so long. SECONDS: whole ones, or with two decimals
+    read_hundredths
+    case $2 in
+        *.*) until_when=$((hundredths + ${2%.*} * 100 + 1${2#*.} - 100)) ;;
+        *) until_when=$((hundredths + $2 * 100)) ;;
+    esac
+    while kill -0 "$1" 2>/dev/null; do
+        read_hundredths
+        [ "$hundredths" -lt "$until_when" ] || return 0
+        sleep "$pause"
+    done
+    return 1
+}
+
+read_hundredths() { # sets hundredths: the uptime; /proc has two decimals, and 08 would be octal
+    read -r up _ </proc/uptime
+    hundredths=$((${up%.*} * 100 + 1${up#*.} - 100))
+}
 
 # Reads the rows into $scratch/containers, and into $scratch/seen when each was first seen with that start: `ID STARTED
 # UPTIME`. Exit code 1: Docker does not answer.
 read_states() { # [SERVICE]: its containers only
-    inspect_project "$container_state" >"$scratch/states.new" &
-    if still_runs $! 30; then kill $!; return 1; fi
-    wait $! || return 1
+    inspect_project "$container_state" >"$scratch/states.new" || return 1
     awk -F"$tab" -v service="${1:-}" 'service == "" || $1 == service' "$scratch/states.new" >"$scratch/containers"
     touch "$scratch/seen"
     awk -F"$tab" -v OFS="$tab" -v now="$(uptime_now)" '

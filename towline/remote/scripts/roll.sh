@@ -18,7 +18,8 @@ roll() { # SERVICE COUNT: of new ones
         return 1
     fi
     half_interval=$(docker inspect --format '{{with .Config.Healthcheck}}{{printf "%d" .Interval}}{{end}}' $old |
-        awk '{ half = ($1 ? $1 / 1e9 : 30) / 2; if (!least || half < least) least = half } END { print least }')
+        awk '{ half = ($1 ? $1 / 1e9 : 30) / 2; if (!least || half < least) least = half }
+            END { printf "%.2f\n", least }')
     leave_rotation
     tries=1
     until keep_out_while sleep "$in_use_for" || [ "$tries" -ge 5 ]; do tries=$((tries + 1)); done
@@ -81,23 +82,12 @@ notify_traefik() {
         --version >/dev/null 2>&1
 }
 
-still_runs() { # PID SECONDS: 0 when it still runs after so long
-    until_when=$(uptime_now)
-    until_when=$(printf '%s %s\n' "$until_when" "$2" | awk '{ print $1 + $2 }')
-    while kill -0 "$1" 2>/dev/null; do
-        ! uptime_now | awk -v until="$until_when" '{ exit !($1 >= until) }' || return 0
-        sleep "$pause"
-    done
-    return 1
-}
-
 become_healthy() { # SERVICE IDS: 0 when all of them are healthy within the time that they have; else reports them
     deadline=$(($(whole_uptime) + $(own_time "$1" "$2")))
     while :; do
         states=$(docker inspect --format "{{.State.Status}} $health_of" $2)
         [ "$(printf '%s\n' "$states" | sort -u)" != "running healthy" ] || return 0
-        now=$(uptime_now)
-        if printf '%s\n' "$states" | grep -qE 'unhealthy|exited|dead' || [ "${now%.*}" -ge "$deadline" ]; then
+        if printf '%s\n' "$states" | grep -qE 'unhealthy|exited|dead' || [ "$(whole_uptime)" -ge "$deadline" ]; then
             status='{{.State.Status}}{{if .State.Health}}, {{.State.Health.Status}}{{end}}'
             docker inspect --format "bad$tab$service_of$tab{{.Name}}$tab$status" $2 >"$scratch/verdicts"
             report_unhealthy bad

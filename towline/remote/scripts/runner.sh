@@ -47,7 +47,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./bring_data.sh
 cd ../../../.. || exit 1     # ROOT
 home=$(pwd)/.towline/$stack live=$(pwd)/$stack
-locked='' child='' cancelled='' overdue='' step=''
+locked='' child='' cancelled='' overdue='' step='' printed=''
 scratch=$run/scratch
 export COMPOSE_ANSI=never COMPOSE_PROGRESS=plain BUILDKIT_PROGRESS=plain COMPOSE_MENU=false DOCKER_CLI_HINTS=false
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR
@@ -98,9 +98,15 @@ json_members() { # [KEY VALUE]…
 }
 
 event() { # NAME [KEY VALUE]…
-    line="{\"t\":$(uptime_now),\"event\":\"$1\""
+    read -r up _ </proc/uptime
+    line="{\"t\":$up,\"event\":\"$1\""
     shift
-    printf '%s%s}\n' "$line" "$(json_members "$@")" >>"$run/events"
+    case $* in
+        *[!abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\ ._:/,+@%=\(\)-]*)
+            line=$line$(json_members "$@") ;;
+        *) while [ $# -gt 1 ]; do line="$line,\"$1\":\"$2\""; shift 2; done ;;      # no process for it
+    esac
+    printf '%s}\n' "$line" >>"$run/events"
 }
 
 finish() { # OUTCOME
@@ -207,7 +213,10 @@ cancel() {
     [ -z "$child" ] || stop_child
 }
 
-step_event() { event step name "$step" state "$1" code "${code:-}" output "$(wc -c <"$run/output")"; }
+step_event() { # STATE. Between two steps nothing is printed
+    [ "$1" = begin ] && [ -n "$printed" ] || printed=$(wc -c <"$run/output")
+    event step name "$step" state "$1" code "${code:-}" output "$printed"
+}
 
 run_steps() { # FILE: 1 at the first step that fails, its name in $step
     while IFS=$tab read -r step seconds command <&3; do
@@ -282,7 +291,7 @@ stop_late_step() { # at its first signal as at a cancellation; a step that does 
 
 restore() {
     failed=$step
-    cancelled=''
+    cancelled='' printed=''
     if [ ! -e "$run/touched" ]; then
         [ -z "$previous" ] || restore_images "$previous" >>"$run/output" 2>&1
         finish kept
