@@ -89,14 +89,15 @@ def whole_seconds(seconds: float) -> str:
 # servers have none: there the processes are found in /proc. -k: a command that does not exit on TERM is killed 5 s later.
 # timeout_option may hold --foreground: then the command stays in its process group, and its children are not ended.
 LIMIT = """
-end_tree() { # SIGNAL PID: it and its descendants, as one look at all processes finds them
+end_tree() { # SIGNAL PID: it, then its descendants, as one look at all processes finds them
     kill -"$1" $(cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\\([0-9]*\\) (.*) [A-Z] \\([0-9]*\\) .*/\\1 \\2/p' |
         awk -v top="$2" '
             { parent[$1] = $2 }
             END {
+                if (top in parent) print top        # else it could end well, since what it waits for ends
                 for (id in parent) {
                     for (above = id; above != top && above in parent; ) above = parent[above]
-                    if (above == top) print id
+                    if (above == top && id != top) print id
                 }
             }') 2>/dev/null
 }

@@ -26,6 +26,24 @@ trap 'rm -rf "$d"' 0
 trap 'exit 129' 1 2 13 15
 emit() { wc -c "$d/$1.o" "$d/$1.e" | { read -r o _; read -r e _; printf "%s %s %s\\n" "$2" "$o" "$e"; }; cat "$d/$1.o" "$d/$1.e"; }
 """
+# All of them with one `wc` and one `cat`: each process there costs.
+EMIT_ALL = """wait
+count={count} i=0
+set --
+while [ $i -lt $count ]; do set -- "$@" "$d/$i.o" "$d/$i.e"; i=$((i + 1)); done
+wc -c "$@" | {{
+    i=0
+    while [ $i -lt $count ]; do
+        c=125
+        read -r o _; read -r e _; read -r c <"$d/$i.c"
+        printf "%s %s %s\\n" "$c" "$o" "$e" >"$d/$i.h"
+        i=$((i + 1))
+    done
+}}
+set -- && i=0
+while [ $i -lt $count ]; do set -- "$@" "$d/$i.h" "$d/$i.o" "$d/$i.e"; i=$((i + 1)); done
+cat "$@"
+"""
 TAIL = "exit 0\n}\n"
 
 
@@ -44,7 +62,7 @@ def script(
     ]
     lines = [_script_line(i, text, parallel, stop) for i, text in enumerate(texts)]
     if parallel:
-        lines += ["wait"] + [f'read -r c <"$d/{i}.c"; emit {i} "$c"' for i in range(len(commands))]
+        lines.append(EMIT_ALL.format(count=len(commands)))
     head = HEAD if all(limit is None for limit in limits) else HEAD + LIMIT
     return (head + "\n".join(lines) + "\n" + TAIL).encode()
 
