@@ -13,9 +13,10 @@ import pytest
 from towline.errors import StackError
 from towline.project.catalog import Catalog, Stack, load_catalog
 from towline.project.compose_file import Service, compose_files, interpolate_from
-from towline.project.declared_checks import Http, Waiver
+from towline.project.declared_checks import Http
 from towline.project.settings import Host, Settings
 from towline.project.waits import ReleaseCommand, Waits
+from towline.project.waivers import Waiver
 
 WEB = "services: {web: {image: nginx}}\n"
 

@@ -18,10 +18,9 @@ from towline.project.declared_checks import (
     Retry,
     Tcp,
     Tls,
-    Waiver,
     parse_checks,
-    parse_waivers,
 )
+from towline.project.waivers import Waiver, parse_waivers
 from towline.project.yaml_file import Place, parse_yaml
 
 CHECKS = Place("stacks/web/compose.yaml", "x-towline.checks", StackError)

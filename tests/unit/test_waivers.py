@@ -8,7 +8,7 @@ import pytest
 
 from towline.checks.finding import RESULTS, Finding, Report, Result, Subject, counts, listed, of_result
 from towline.checks.waivers import waive
-from towline.project.declared_checks import Waiver
+from towline.project.waivers import Waiver
 
 DAY = date(2027, 1, 31)
 ABOUT = Subject("stack.web", "prod", "web")

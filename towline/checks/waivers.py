@@ -8,7 +8,7 @@ from datetime import date
 from fnmatch import fnmatchcase
 
 from towline.checks.finding import Finding
-from towline.project.declared_checks import Waiver
+from towline.project.waivers import Waiver
 
 
 def waive(findings: Iterable[Finding], waivers: Sequence[Waiver], today: date) -> tuple[Finding, ...]:

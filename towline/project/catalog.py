@@ -28,9 +28,10 @@ from towline.project.compose_file import (
     parse_services,
 )
 from towline.project.compose_paths import NamedFiles
-from towline.project.declared_checks import Check, Waiver, parse_checks, parse_waivers
+from towline.project.declared_checks import Check, parse_checks
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
 from towline.project.waits import ReleaseCommand, Waits, parse_release_commands, parse_waits
+from towline.project.waivers import Waiver, parse_waivers
 from towline.project.yaml_file import Place, parse_keys, text_at
 
 Kind = Literal["infrastructure", "stack"]

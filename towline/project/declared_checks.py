@@ -1,10 +1,9 @@
-"""What a stack declares under `x-towline`: its own checks, and waivers. Every error is a StackError of one line."""
+"""What a stack declares under `x-towline`: its own checks. Every error is a StackError of one line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -102,14 +101,6 @@ class File(Check, frozen=True):
     owner: str = ""
     max_age: float = 0.0
     min_bytes: int = 0
-
-
-class Waiver(msgspec.Struct, frozen=True):
-    """Failures and warnings whose id matches the pattern `check` are known, for `reason`, up to and including the day `until`."""
-
-    check: str
-    reason: str
-    until: date
 
 
 # ----------------------------------------------------------------------------------------------------- checks
@@ -347,30 +338,3 @@ def _parse_retry(raw: object, place: Place) -> Retry:
     if not isinstance(raw, dict):
         raise place.wrong(f"expected a number of times, or {{times: 3, pause: 2}}, got {describe(raw)}")
     return parse_keys(raw, Retry, place)
-
-
-# ---------------------------------------------------------------------------------------------------- waivers
-
-
-class _WaiverKeys(msgspec.Struct):
-    check: str
-    reason: str
-    until: str
-
-
-def parse_waivers(raw: object, place: Place) -> tuple[Waiver, ...]:
-    """The waivers in `x-towline.waive`. Raises the place's error."""
-    return tuple(_parse_waiver(entry, place.at(i)) for i, entry in enumerate(list_at(raw, place)))
-
-
-def _parse_waiver(raw: object, place: Place) -> Waiver:
-    keys = parse_keys(raw, _WaiverKeys, place)
-    if not keys.check.strip():
-        raise place.at("check").wrong(f"{describe(keys.check)}: expected the id of a finding, or a pattern of ids")
-    if not keys.reason.strip():
-        raise place.at("reason").wrong(f"{describe(keys.reason)}: expected why the finding is known")
-    try:
-        until = date.fromisoformat(keys.until)
-    except ValueError:
-        raise place.at("until").wrong(f"{describe(keys.until)}: expected a day such as 2027-01-31") from None
-    return Waiver(keys.check.strip(), keys.reason.strip(), until)
