@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import faults
 from tests.e2e.conftest import BASE, PAGE, Project, docker, free_port
 
 # Serves ./www of wherever it runs; the probe waits for no file, so that only the text tells one version from another
@@ -234,6 +235,63 @@ def test_adopting_that_fails_leaves_the_data_where_it_was(project: Project, tmp_
     assert code == 5, said
     assert (texts(elsewhere), running(project), project.page()) == (before, was, "old\n")
     assert not (project.live() / "data").exists()
+
+
+def kill_adopt(project: Project, step: str, *words: str) -> None:
+    """`adopt`, whose runner is killed when the step begins."""
+    client = project.start("adopt", f"--stack={project.name('web')}", "--yes", *words)
+    faults.wait_for(lambda: faults.last_run(project), "a run")
+    run = faults.last_run(project)
+    assert run
+    faults.wait_for(
+        lambda: any((event.get("name"), event.get("state")) == (step, "begin") for event in faults.events(run)), step
+    )
+    faults.kill_runner(run)
+    _, err = client.communicate(timeout=90)
+    assert client.returncode == 6, err
+    faults.wait_for(lambda: faults.lock_is_free(project), "the lock", 30)
+
+
+@pytest.mark.parametrize(("step", "move"), [("stage", False), ("data", True), ("up", True), ("up", False)])
+def test_data_is_never_out_of_sight_after_an_adopt_that_was_killed(
+    project: Project, tmp_path: Path, step: str, move: bool
+) -> None:
+    elsewhere, words = tmp_path / "apps" / "site", (["--move"] if move else [])
+    start_by_hand(project, elsewhere, old_files(project))
+    before, was = texts(elsewhere), running(project)
+    write_stack(project)
+    kill_adopt(project, step, *words)
+    code, said = deploy(project, "--yes")
+    if code:  # the data is where it was: the deploy is stopped, as before the one that was killed
+        assert f"would not find what is in ./data (now {elsewhere}/data)" in said
+        ran = project.tow("adopt", f"--stack={project.name('web')}", "--yes", *words)
+        assert ran.code == 0, ran.err
+    assert (project.page(), (project.live() / "data/db").read_text()) == ("new\n", "kept\n")
+    ran = project.tow("rollback", f"--stack={project.name('web')}", "--to=0")
+    assert ran.code == 0, ran.err
+    assert (project.page(), running(project), texts(elsewhere)) == ("old\n", was, before)
+    # what runs there goes on, and is adopted again as it is then
+    (elsewhere / "data/db").write_text("newer\n")
+    ran = project.tow("adopt", f"--stack={project.name('web')}", "--yes", *words)
+    assert ran.code == 0, ran.err
+    assert (project.live() / "data/db").read_text() == "newer\n"
+
+
+@pytest.mark.parametrize("step", ["stage", "up"])
+def test_what_ran_before_runs_again_when_the_deploy_after_a_killed_one_fails(project: Project, step: str) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    before, was = texts(project.live()), running(project)
+    write_stack(project)
+    client, run = faults.start_and_reach(project, step)
+    faults.kill_runner(run)
+    _, err = client.communicate(timeout=90)
+    assert client.returncode == 6, err
+    faults.wait_for(lambda: faults.lock_is_free(project), "the lock", 30)
+    break_health(project, "recreate")
+    code, said = deploy(project, "--timeout=20")
+    assert code == 5, said
+    assert "an interrupted deploy has kept it as release 0" in said
+    assert (project.page(), running(project), texts(project.live())) == ("old\n", was, before)
 
 
 def test_a_project_without_a_stack_here_is_fetched_and_adopted(project: Project, tmp_path: Path) -> None:

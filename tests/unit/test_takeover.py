@@ -13,7 +13,7 @@ from towline.deploy.planning.risks import find_risks
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Situation
 from towline.engines.steps import RELEASE_ZERO
 from towline.facts.compose_model import Model
-from towline.facts.container import Container, Mount
+from towline.facts.container import Container
 from towline.facts.inventory import Inventory
 from towline.facts.running_project import Origin, RunningProject, find_project, find_projects, parse
 from towline.facts.stack import ReleaseFact, RunFact, StackFact
@@ -154,7 +154,7 @@ def test_release_of_another_repository_is_found(theirs: list[str], found: list[t
 def test_mount_is_only_compared_where_the_service_mounts_there_again() -> None:
     from towline.facts.running_project import _replaced_mounts
 
-    mounted = replace(WEB, mounts=(Mount("bind", "", "/srv/shop/data", "/data"), Mount("bind", "", "/etc/x", "/x")))
+    now = {("web", "/data"): "/srv/shop/data", ("web", "/x"): "/etc/x"}
     model = Model(services={"web": {"volumes": [{"type": "bind", "source": "./store", "target": "/data"}]}})
-    assert _replaced_mounts([mounted], model) == [("/srv/shop/data", "store")]
+    assert _replaced_mounts(now, model) == [("/srv/shop/data", "store")]
     assert Manifest() == RUNNING.manifest

@@ -33,7 +33,7 @@ from towline.facts import stack as stacks
 from towline.facts.compose_model import Model, read_model
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
-from towline.facts.running_project import find_project, find_projects, read_project
+from towline.facts.running_project import find_project, find_projects, read_kept_project, read_project
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.project.variables import used_variables
@@ -116,14 +116,15 @@ def _with_running_project(
     stack, fact = tree.stack, current.stack
     if fact.current:
         return current
+    place, paths = (stack.name, stack.project), [entry.path for entry in tree.manifest.entries]
     if current.zero_interrupted:
         files = read_release(connection, StackPaths(connection.host.root, stack.name), RELEASE_ZERO)
-        return replace(current, stack=replace(fact, manifest=files.manifest, model=files.model))
+        kept = read_kept_project(connection, place, files.model or Model(), paths, model)
+        return replace(current, running=kept, stack=replace(fact, manifest=files.manifest, model=kept.model))
     found = find_project(current.inventory.containers, stack.project)
     if found is None:
         return current
-    paths = [entry.path for entry in tree.manifest.entries]
-    running = read_project(connection, (stack.name, stack.project), found, paths, model)
+    running = read_project(connection, place, found, paths, model)
     fact = replace(fact, manifest=running.manifest, model=running.model)
     return replace(current, running=running, stack=fact)
 

@@ -166,10 +166,8 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
 
 def _data_back(sequence: Sequence) -> tuple[Step, ...]:
     """Data that was moved is where the release that comes looks for it."""
-    if sequence.data:
+    if sequence.release == RELEASE_ZERO and (sequence.data or not sequence.zero):  # or an earlier run has brought it
         return (Step("data", ("return_data",)),)
-    if sequence.release == RELEASE_ZERO and sequence.zero is None:  # by a rollback
-        return (Step("data", ("take_moved_back",)),)
     return (Step("data", ("move_again",)),) if sequence.from_zero else ()
 
 

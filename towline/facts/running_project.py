@@ -34,7 +34,8 @@ class RunningProject:
     From its files, as they are now — model: what Compose makes of them; None, and wrong says why, when it makes nothing of them.
     hashes: service → the config hash that its container would have. in_place: it runs in the stack's live folder; manifest: what
     that folder has of the files that a release would bring. data: (folder or file that a container mounts, path that it would
-    mount instead in the live folder) where something is in the one that would not be in the other.
+    mount instead in the live folder) where something is in the one that would not be in the other. kept: the services that it
+    had when it was kept as release 0, where the first deploy was interrupted; its containers may be gone by now.
     """
 
     origin: Origin
@@ -45,10 +46,11 @@ class RunningProject:
     wrong: str = ""
     hashes: Mapping[str, str] = field(default_factory=dict)
     data: tuple[tuple[str, str], ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def services(self) -> tuple[str, ...]:
-        return tuple(sorted({container.service for container in self.containers}))
+        return self.kept or tuple(sorted({container.service for container in self.containers}))
 
     @property
     def edited(self) -> tuple[str, ...]:
@@ -85,10 +87,13 @@ def _origin(container: Container) -> Origin:
 # --- on the server ----------------------------------------------------------------------------------------------------
 
 
-def command(place: tuple[str, str, str], origin: Origin) -> Command:
-    """Reads what the project's files make of it, and compares its data. place: the host's root, the stack, its project."""
+def command(place: tuple[str, str, str], origin: Origin | None) -> Command:
+    """Reads what the project's files make of it, and compares its data; without an origin, of what was kept as release 0.
+
+    place: the host's root, the stack, its project.
+    """
     text = remote_script("limit", "containers", "release_zero", "read_zero")
-    return script(text, *place, origin.folder, origin.env_files, *origin.files)
+    return script(text, *place, *((origin.folder, origin.env_files, *origin.files) if origin else ("kept",)))
 
 
 def parse(result: Result, found: RunningProject) -> RunningProject:
@@ -97,9 +102,10 @@ def parse(result: Result, found: RunningProject) -> RunningProject:
     if not result.ok:
         raise RemoteFailed(" · ".join(last_lines(result.err, 3)) or f"exit code {result.code}")
     rows = [line.split("\t") for line in head.splitlines()]
+    origin = next((Origin(row[1], tuple(row[3:]), row[2]) for row in rows if row[0] == "origin"), found.origin)
     entries = ["\t".join(row[1:]) for row in rows if row[0] == "entry"]
     return RunningProject(
-        found.origin,
+        origin,
         found.containers,
         in_place=["place", "live"] in rows,
         manifest=parse_manifest("".join(f"{entry}\n" for entry in entries)),
@@ -107,6 +113,7 @@ def parse(result: Result, found: RunningProject) -> RunningProject:
         wrong=next((row[1] for row in rows if row[0] == "wrong"), ""),
         hashes={row[1]: row[2] for row in rows if row[0] == "hash"},
         data=tuple((row[1], row[2]) for row in rows if row[0] == "data"),
+        kept=tuple(row[1] for row in rows if row[0] == "kept"),
     )
 
 
@@ -123,18 +130,48 @@ def read_project(
 
     paths: of the working tree; model: of the stack as it is to be deployed. Raises RemoteFailed.
     """
-    mounts = _replaced_mounts(found.containers, model)
+    now = {
+        (container.service, mount.destination): mount.source
+        for container in found.containers
+        for mount in container.mounts
+    }
+    return _read(connection, (place, found, found.origin), paths, _replaced_mounts(now, model))
+
+
+def read_kept_project(
+    connection: Connection, place: tuple[str, str], kept: Model, paths: Sequence[str], model: Model
+) -> RunningProject:
+    """What an interrupted first deploy kept as release 0, with that model, in one session; nothing is changed.
+
+    Which of its data the live folder lacks is told by the model: its containers may be gone. Raises RemoteFailed.
+    """
+    now = {
+        (service, str(mount.get("target"))): str(mount.get("source"))
+        for service, keys in kept.services.items()
+        for mount in keys.get("volumes") or ()
+        if str(mount.get("source")).startswith("/")
+    }
+    found = RunningProject(Origin(), model=kept)
+    read = _read(connection, (place, found, None), paths, _replaced_mounts(now, model))
+    services = {name: keys for name, keys in kept.services.items() if name in read.kept}
+    return replace(read, model=replace(kept, services=services))
+
+
+def _read(
+    connection: Connection,
+    project: tuple[tuple[str, str], RunningProject, Origin | None],
+    paths: Sequence[str],
+    mounts: Sequence[tuple[str, str]],
+) -> RunningProject:
+    place, found, origin = project
     rows = [*(f"path\t{path}" for path in paths), *(f"mount\t{source}\t{path}" for source, path in mounts)]
     text = "".join(f"{row}\n" for row in rows).encode()
-    result = connection.upload(iter([text]), command((connection.host.root, *place), found.origin), "running project")
+    result = connection.upload(iter([text]), command((connection.host.root, *place), origin), "running project")
     return parse(result, found)
 
 
-def _replaced_mounts(containers: Iterable[Container], model: Model) -> list[tuple[str, str]]:
-    """What a container mounts now, and the path below the live folder that its service will mount there instead."""
-    now = {
-        (container.service, mount.destination): mount.source for container in containers for mount in container.mounts
-    }
+def _replaced_mounts(now: Mapping[tuple[str, str], str], model: Model) -> list[tuple[str, str]]:
+    """What a service mounts at a target now, and the path below the live folder that it will mount there instead."""
     return sorted(
         {
             (now[service, str(mount.get("target"))], str(mount["source"])[2:])

@@ -32,6 +32,9 @@ def running_lines(plan: Plan) -> list[str]:
     origin = plan.running.origin
     names = [file.removeprefix(f"{origin.folder}/") for file in origin.files]
     started = f"from {origin.folder} by {comma_list(names)}" if names else "and its containers do not tell from where"
+    if plan.running.kept:
+        back = f"`inv rollback --stack={plan.stack} --to={RELEASE_ZERO}` goes back to it"
+        return [f"ran before towline, {started}; an interrupted deploy has kept it as release {RELEASE_ZERO}: {back}"]
     containers = count_text(len(plan.running.containers), "container")
     back = f"kept as release {RELEASE_ZERO}: `inv rollback --stack={plan.stack} --to={RELEASE_ZERO}` goes back to it"
     return [f"runs already, not deployed by towline, {started}: {containers}", back]

@@ -1,12 +1,14 @@
 #!/bin/sh
 # bring_data.sh: brings the data that a project's containers mounted elsewhere into the live folder, and back. Functions
-# only: runner.sh sources it. Commands of steps: bring_data, return_data, keep_moves, and for a rollback to release 0
-# take_moved_back and move_again.
+# only: runner.sh sources it. Commands of steps: bring_data, return_data, keep_moves, and move_again for a rollback.
 #
-# releases/0 in ROOT/.towline/STACK has in `moved` the rows of what was moved: those that came with it go back with it.
-# In the run's folder `brought` has a row `HOW SOURCE PATH` for each of them. HOW: moved (SOURCE is gone), copied (PATH
-# was not there), or added (PATH, a file of a folder that was there already)
-# shellcheck disable=SC2154  # runner.sh sets these
+# In the run's folder `brought` has a row `HOW SOURCE PATH` for each thing that this run has brought. HOW: moved (SOURCE
+# is gone), copied (PATH was not there), or added (PATH, a file of a folder that was there already). releases/0 in
+# ROOT/.towline/STACK has, written before anything is done, so that the next run knows of it when this one is killed:
+#   moved    the rows of what was moved or copied, by any run: what was moved goes back with release 0
+#   adding   rows `SOURCE PATH FILE` while files are added to a folder: they may be torn
+# A copy gets its name when it is whole.
+# shellcheck disable=SC2034,SC2154  # runner.sh sets these, placing.sh reads them
 
 stop_users() { # SOURCE: the project's containers that mount it, since nothing may write to it while it is copied
     users=$(project_containers --filter "volume=$1") || return 1
@@ -18,7 +20,8 @@ bring_data() { # copy|move [SOURCE PATH]…
     : >"$run/touched"
     how=$1
     shift
-    mkdir -p "$live" || return 1
+    mkdir -p "$live" && real=$(cd -P -- "$live" && pwd) || return 1
+    clear_torn || return 1
     while [ $# -gt 1 ]; do
         stop_users "$1" && bring_path "$how" "$1" "$2" || return 1
         shift 2
@@ -29,14 +32,47 @@ bring_path() { # copy|move SOURCE PATH
     target=$live/$3
     case $3 in */*) mkdir -p "$live/${3%/*}" || return 1 ;; esac
     [ ! -L "$target" ] || { printf '%s is a symlink there\n' "$target"; return 1; }
-    [ ! -d "$target" ] || rmdir "$target" 2>/dev/null || { add_to_folder "$2" "$3"; return; }
-    if [ "$1" = move ] && [ "$(stat -c %d "$2")" = "$(stat -c %d "$live")" ]; then
-        printf 'moved\t%s\t%s\n' "$2" "$3" >>"$run/brought"
-        mv "$2" "$target"
-    else
-        printf 'copied\t%s\t%s\n' "$2" "$3" >>"$run/brought"
-        cp -a "$2" "$target" && compare_copies "$2" "$target"
+    if [ -e "$target" ] && was_brought copied "$2" "$3"; then
+        if compare_copies "$2" "$target" >/dev/null; then record_brought copied "$2" "$3"; return; fi
+        put_aside "$3" || return 1      # what runs now has gone on since
     fi
+    [ ! -d "$target" ] || rmdir "$target" 2>/dev/null || { add_to_folder "$2" "$3"; return; }
+    [ ! -e "$target" ] || put_aside "$3" || return 1
+    if [ "$1" = move ] && [ "$(stat -c %d "$2")" = "$(stat -c %d "$live")" ]; then
+        record_brought moved "$2" "$3" && mv "$2" "$target"
+    else
+        rm -rf "$scratch/copy"
+        cp -a "$2" "$scratch/copy" && compare_copies "$2" "$scratch/copy" && record_brought copied "$2" "$3" &&
+            mv "$scratch/copy" "$target"
+    fi
+}
+
+was_brought() { # HOW SOURCE PATH
+    grep -qxF -e "$1$tab$2$tab$3" "$home/releases/0/moved" 2>/dev/null
+}
+
+record_brought() { # HOW SOURCE PATH
+    printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$run/brought" || return 1
+    was_brought "$@" || {
+        # of a path the last row counts
+        [ ! -s "$home/releases/0/moved" ] || awk -F"$tab" -v path="$3" '$3 != path' "$home/releases/0/moved"
+        printf '%s\t%s\t%s\n' "$1" "$2" "$3"
+    } | save "$home/releases/0/moved"
+}
+
+put_aside() { # PATH
+    case $1 in */*) in=./${1%/*} ;; *) in=. ;; esac
+    (enter "$in" && set_aside "$in" "${1##*/}")
+}
+
+# Files that a run was adding when it was killed are put aside, unless they are whole.
+clear_torn() {
+    [ -s "$home/releases/0/adding" ] || return 0
+    while IFS=$tab read -r source path file; do
+        target=$live/$path/$file
+        [ ! -e "$target" ] || cmp -s "$source/$file" "$target" || put_aside "$path/$file" || return 1
+    done <"$home/releases/0/adding"
+    rm -f "$home/releases/0/adding"
 }
 
 # What is there already is the release's, or somebody's: it stays.
@@ -45,13 +81,15 @@ add_to_folder() { # SOURCE PATH
     (cd "$live/$2" && find . ! -type d) | LC_ALL=C sort >"$scratch/target"
     awk 'FILENAME == ARGV[1] { there[$0]; next } !($0 in there)' "$scratch/target" "$scratch/source" >"$scratch/added"
     [ -s "$scratch/added" ] || return 0
-    sed "s|^\./|added$tab$1$tab$2/|" "$scratch/added" >>"$run/brought"
+    awk -v row="added$tab$1$tab$2/" '{ print row substr($0, 3) }' "$scratch/added" >>"$run/brought" &&
+        awk -v row="$1$tab$2$tab" '{ print row substr($0, 3) }' "$scratch/added" | save "$home/releases/0/adding" ||
+        return 1
     # shellcheck disable=SC2016
     (cd "$1" && tr '\n' '\0' <"$scratch/added" |
         xargs -0 sh -c 'tar -cf - -- "$@" | (cd "$0" && tar -xpof -)' "$live/$2") || return 1
     list_copies "$1" <"$scratch/added" >"$scratch/source.list"
     list_copies "$live/$2" <"$scratch/added" >"$scratch/target.list"
-    lists_agree "$1"
+    lists_agree "$1" && sync_disk "$live" && rm -f "$home/releases/0/adding"
 }
 
 lists_agree() { # SOURCE
@@ -83,33 +121,29 @@ compare_copies() { # SOURCE TARGET: 1 when the one is not as the other
     lists_agree "$1"
 }
 
-return_data() { # what bring_data has done is undone
-    [ -s "$run/brought" ] || return 0
-    while IFS=$tab read -r how source path; do
-        stop_users "$live/$path" || return 1
-        case $how in
-            moved) [ ! -e "$live/$path" ] || [ -e "$source" ] || mv "$live/$path" "$source" || return 1 ;;
-            *) rm -rf "${live:?}/$path" || return 1 ;;
-        esac
-    done <"$run/brought"
+# What bring_data has done is undone: by this run, and, for what was moved, by those before it.
+return_data() {
+    if [ -s "$run/brought" ]; then
+        while IFS=$tab read -r how source path; do
+            [ "$how" = moved ] || [ ! -e "$source" ] || [ ! -e "$live/$path" ] ||
+                { stop_users "$live/$path" && rm -rf "${live:?}/$path"; } || return 1
+        done <"$run/brought"
+        rm -f "$home/releases/0/adding"
+    fi
+    [ -s "$home/releases/0/moved" ] || return 0
+    while IFS=$tab read -r _ source path; do
+        [ -e "$source" ] || [ ! -e "$live/$path" ] ||
+            { stop_users "$live/$path" && mv "$live/$path" "$source"; } || return 1
+    done <"$home/releases/0/moved"
 }
 
 # Once it runs healthy: what had to be copied to be moved is removed where it was. Where files were added to others, the
 # source stays.
 keep_moves() {
     [ -s "$run/brought" ] || return 0
-    grep -v "^added$tab" "$run/brought" | save "$home/releases/0/moved" || return 1
     while IFS=$tab read -r how source path; do
         [ "$how" != copied ] || [ ! -e "$live/$path" ] || rm -rf "${source:?}"
     done <"$run/brought"
-}
-
-take_moved_back() {
-    [ -s "$home/releases/0/moved" ] || return 0
-    while IFS=$tab read -r _ source path; do
-        stop_users "$live/$path" || return 1
-        [ -e "$source" ] || [ ! -e "$live/$path" ] || mv "$live/$path" "$source" || return 1
-    done <"$home/releases/0/moved"
 }
 
 move_again() {

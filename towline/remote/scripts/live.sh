@@ -248,7 +248,7 @@ apply() { # RELEASE, '' for none: the live folder holds its files, and whatever 
     : >"$run/touched" || return 1
     rm -f "$scratch/room.apply" "$scratch/asides"
     [ -n "$1" ] || rm -f "$scratch/room.undo"
-    [ ! -s "$run/asides" ] || cp "$run/asides" "$scratch/asides" || return 1
+    list_asides | cat >"$scratch/asides" || return 1
     wanted=$(manifest_of "$1")
     stage_changes "$1" || return 1
     rm -f "$home/live.stat"      # first: with two releases' files in the manifest, nothing is known by its state alone
@@ -262,6 +262,15 @@ apply() { # RELEASE, '' for none: the live folder holds its files, and whatever 
     sync_disk "$live"
     printf '%s\n' "$1" | save "$run/applied" && save "$home/live.manifest" <"$wanted" || return 1
     record_states || rm -f "$home/live.stat"
+}
+
+list_asides() { # those of this run, and before them those of the last one, where it was killed
+    for id in $(newest_first "$home/run"); do
+        [ "$home/run/$id" != "$run" ] && ! grep -qx -e locked -e stale "$home/run/$id/result" 2>/dev/null || continue
+        [ -s "$home/run/$id/result" ] || cat "$home/run/$id/asides" 2>/dev/null
+        break
+    done
+    [ ! -s "$run/asides" ] || cat "$run/asides"
 }
 
 # Writes live.stat: a file that still has the state that is in there need not be read again.

@@ -1,7 +1,8 @@
 #!/bin/sh
 # read_zero.sh ROOT STACK PROJECT FOLDER ENV-FILES FILE… <rows: what runs of a project that has no release, and what of
 # its data a release would not find. Changes nothing. Sent with `limit`, containers.sh and release_zero.sh in front; the
-# last tells what FOLDER, ENV-FILES and FILE are. Rows on stdin, their columns separated by tabs:
+# last tells what FOLDER, ENV-FILES and FILE are. With `kept` in their place: of what an interrupted deploy has kept as
+# release 0. Rows on stdin, their columns separated by tabs:
 #   path PATH               a file of the working tree, relative
 #   mount SOURCE PATH       what a container mounts now, and the path in the live folder that it will mount instead
 # Prints rows, their columns separated by tabs:
@@ -10,13 +11,14 @@
 #   data SOURCE PATH        something is in SOURCE that will not be in PATH
 #   hash SERVICE HASH       the config hash of the project's files as they are now
 #   wrong TEXT              why Compose does not render them
+#   origin FOLDER ENV-FILES FILE…, kept SERVICE    of what was kept: where it was started, and which services it had
 #   model                   then, to the end, the folder that paths are relative to and the model as JSON
 # shellcheck disable=SC2034,SC2154  # release_zero.sh reads and sets these
 set -u
 umask 077
 root=$1
 case $root in /*) ;; *) root=$(pwd)/$root ;; esac
-live=$root/$2 project=$3
+live=$root/$2 zero=$root/.towline/$2/releases/0 project=$3
 shift 3
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
@@ -24,13 +26,15 @@ trap 'exit 129' HUP INT PIPE TERM
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR
 unset COMPOSE_PROJECT_DIRECTORY COMPOSE_DISABLE_ENV_FILE
 export COMPOSE_ANSI=never
-set_zero "$@"
+if [ "$1" = kept ]; then zero_from_release "$zero"; else set_zero "$@"; fi
 cat >"$scratch/stdin"
 sed -n "s/^path$tab//p" "$scratch/stdin" >"$scratch/paths"
 
-# Prints nothing when every file below SOURCE will be below PATH: it is there, or the release brings it.
+# Prints nothing when every file below SOURCE will be below PATH: it is there, or the release brings it. A copy that an
+# earlier `adopt` made is of its time: what runs has gone on since.
 left_behind() { # SOURCE PATH
     [ -e "$1" ] || return 0
+    ! grep -qxF -e "copied$tab$1$tab$2" "$zero/moved" 2>/dev/null || { echo yes; return; }
     if [ ! -d "$1" ]; then
         [ -e "$live/$2" ] || grep -qxF -e "$2" "$scratch/paths" || echo yes
         return
@@ -46,11 +50,19 @@ left_behind() { # SOURCE PATH
 
 if runs_in_live; then printf 'place\tlive\n'; else printf 'place\telsewhere\n'; fi
 { cat "$scratch/paths"; zero_own_paths; } | zero_manifest | sed "s/^/entry$tab/"
+if [ "$1" = kept ]; then
+    printf 'origin\t%s\t%s' "$zero_folder" "$zero_env"
+    printf '%s\n' "$zero_files" | while IFS= read -r file; do printf '\t%s' "$file"; done
+    echo
+    cut -f1 "$zero/images" | sort -u | sed "s/^/kept$tab/"
+    [ ! -s "$zero/adding" ] || sed "s/^/data$tab/" "$zero/adding" | cut -f1-3 | sort -u
+fi
 sed -n "s/^mount$tab//p" "$scratch/stdin" | while IFS=$tab read -r source path; do
     case $source in "$live/$path" | "$(cd "$live/$path" 2>/dev/null && pwd -P)") continue ;; esac
     : >"$scratch/target"
     [ -z "$(left_behind "$source" "$path")" ] || printf 'data\t%s\t%s\n' "$source" "$path"
 done
+[ "$1" != kept ] || exit 0
 if zero_model >"$scratch/model" 2>"$scratch/wrong"; then
     # twice: see drift.sh
     zero_compose config 2>/dev/null | compose --file - --profile '*' config --hash '*' 2>/dev/null |

@@ -19,6 +19,13 @@ set_zero() { # FOLDER ENV-FILES FILE…
     zero_files=$(for file; do printf '%s\n' "$file"; done)
 }
 
+zero_from_release() { # RELEASE, its folder: as it was kept
+    zero_folder=$(cat "$1/folder" 2>/dev/null || printf '%s\n' "$live") zero_env=$(cat "$1/env_files" 2>/dev/null)
+    zero_files=$(tr : '\n' <"$1/compose_files" | while IFS= read -r file; do
+        case $file in /* | '') printf '%s\n' "$file" ;; *) printf '%s\n' "$zero_folder/$file" ;; esac
+    done)
+}
+
 runs_in_live() {
     [ -d "$live" ] && [ -d "$zero_folder" ] && [ "$(cd "$live" && pwd -P)" = "$(cd "$zero_folder" && pwd -P)" ]
 }
@@ -118,6 +125,9 @@ keep_release_zero() { # FOLDER ENV-FILES FILE…
         sort | cat >"$part/running" || return 1
     printf '{"id": "0", "at": "%s", "by": "", "git": ""}\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" >"$part/meta.json"
     printf 'good\n' >"$part/outcome" || return 1
+    for record in moved adding; do      # what an earlier `adopt` did counts on
+        [ ! -s "$home/releases/0/$record" ] || cp "$home/releases/0/$record" "$part/$record" || return 1
+    done
     sync_disk "$part"
     rm -rf "$home/releases/0" && mv "$part" "$home/releases/0"
 }
