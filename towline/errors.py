@@ -14,6 +14,7 @@ TowlineError                     1
     ConnectionLost                   the connection was lost while a command may have run
     ForwardingForbidden              sshd opens no TCP connections for this login
   RemoteFailed                   1   a remote command exited non-zero
+    ComposeRejected              2   the server's Compose refuses a stack's files; nothing touched
   LockHeld                       4   another deploy of the stack is running
   DeployRolledBack               5   the deploy failed, the release before it runs
   DeployFailed                   6   the deploy failed, the stack is down
@@ -100,6 +101,12 @@ class RemoteFailed(TowlineError):
     """A remote command exited non-zero."""
 
 
+class ComposeRejected(RemoteFailed):
+    """The server's Compose refuses a stack's files; nothing has been touched."""
+
+    exit_code = 2
+
+
 class LockHeld(TowlineError):
     """Another deploy of the same stack holds its lock."""
 
@@ -119,11 +126,11 @@ class DeployFailed(TowlineError):
 
 
 class DeployedInPart(TowlineError):
-    """deploy-all finished, and some stacks failed. of: the number of stacks in the run."""
+    """A task has come to its end, and some stacks failed. of: the number of stacks in the run; did: what those did."""
 
-    def __init__(self, failed: Sequence[TowlineError], of: int) -> None:
+    def __init__(self, failed: Sequence[TowlineError], of: int, did: str = "failed") -> None:
         lines = "".join(f"\n  {error.message}" for error in failed)
-        super().__init__(f"{len(failed)} of {of} stacks failed:{lines}")
+        super().__init__(f"{len(failed)} of {of} stacks {did}:{lines}")
         self.exit_code = max(error.exit_code for error in failed)
 
 

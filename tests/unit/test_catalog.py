@@ -12,8 +12,9 @@ import pytest
 
 from towline.errors import StackError
 from towline.project.catalog import Catalog, Stack, load_catalog
-from towline.project.compose_file import Service, compose_files, interpolate_from
+from towline.project.compose_file import Service, compose_files
 from towline.project.declared_checks import Http
+from towline.project.env_file import interpolate_from
 from towline.project.settings import Host, Settings
 from towline.project.waits import ReleaseCommand, Waits
 from towline.project.waivers import Waiver
@@ -188,7 +189,7 @@ services:
 """
     loaded = load_stack(
         tmp_path,
-        "services: {web: {image: nginx, build: .}}\nname: ${X}\n",
+        "services: {web: {image: nginx, build: .}}\n",
         **{"stacks/web/compose.override.yaml": over},
     )
     assert loaded.compose_files == ("compose.yaml", "compose.override.yaml")
@@ -243,7 +244,8 @@ def test_files_that_compose_and_builds_read_are_noted(tmp_path: Path) -> None:
           git: {build: {context: 'https://example.com/x.git', dockerfile: far}}
           own: {build: app, extends: web}
         """
-    more = dict.fromkeys(("stacks/web/more/a.yaml", "stacks/web/base.yml"), WEB) | {"stacks/web/app/x": ""}
+    more = dict.fromkeys(("stacks/web/more/a.yaml", "stacks/web/base.yml"), WEB)
+    more |= dict.fromkeys(("stacks/web/app/x", "stacks/web/labels.txt", "stacks/web/one.txt"), "")
     names = ("app/${KIND}.build", "base.yml", "build/prod", "labels.txt", "more/a.yaml", "one.txt")
     assert load_stack(tmp_path, textwrap.dedent(text), **more).text_files == names
 
@@ -553,7 +555,7 @@ def test_symlink_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     "keys",
     [
         "volumes: ['./data:/data', '.:/here', 'named:/n', /anonymous, '/etc/ssl:/s', '~/x:/x']",
-        "volumes: ['${DATA}/x:/x', '$DATA:/y', '${DATA:-../x}:/z', '../web/x:/x']",
+        "volumes: ['${DATA}/x:/x', '$DATA:/y', '${DATA:-/x}:/z', '../web/x:/x']",
         "volumes: [{type: bind, source: data, target: /d}, {type: tmpfs, target: /t}, {type: volume}]",
         "env_file: [/etc/web.env, '~/web.env', {path: no.env, required: false}]",
         "build: https://github.com/a/b.git",
@@ -595,3 +597,77 @@ def test_bad_folder_name_is_one_clear_line(tmp_path: Path, folder: str, says: st
 
 def test_folder_of_any_case_is_fine_with_a_name(tmp_path: Path) -> None:
     assert catalog(tmp_path, {"stacks/My.Site/compose.yaml": WEB + "name: site\n"}).stack("My.Site")
+
+
+# ------------------------------------------------------------------------------------------ Compose's switches
+
+PROD = "services: {web: {environment: {MODE: prod}}, extra: {image: x}}"
+
+
+def test_the_env_chooses_files_project_and_profiles(tmp_path: Path) -> None:
+    env = "COMPOSE_FILE=compose.yaml:deploy/prod.yaml\nCOMPOSE_PROJECT_NAME=shop\nCOMPOSE_PROFILES=a\n"
+    stack = load_stack(tmp_path, WEB, **{"stacks/web/.env": env, "stacks/web/deploy/prod.yaml": PROD})
+    assert stack.compose_files == ("compose.yaml", "deploy/prod.yaml")
+    assert stack.project == "shop"
+    assert [service.name for service in stack.services] == ["web", "extra"]
+    assert stack.profiles == (), "Compose reads them of the .env itself"
+
+
+def test_the_env_may_separate_files_otherwise_and_there_need_be_none_of_the_usual_names(tmp_path: Path) -> None:
+    env = "COMPOSE_PATH_SEPARATOR=,\nCOMPOSE_FILE=./base.yaml,prod.yaml\n"
+    stack = catalog(tmp_path, {"stacks/web/.env": env, "stacks/web/base.yaml": WEB, "stacks/web/prod.yaml": PROD})
+    assert stack.stack("web").compose_files == ("base.yaml", "prod.yaml")
+
+
+def test_x_towline_chooses_files_and_adds_profiles(tmp_path: Path) -> None:
+    own = f"{WEB}\nx-towline: {{files: [compose.yaml, prod.yaml], profiles: [b], skip: true}}"
+    stack = load_stack(tmp_path, own, **{"stacks/web/.env": "COMPOSE_PROFILES=a", "stacks/web/prod.yaml": PROD})
+    assert stack.compose_files == ("compose.yaml", "prod.yaml")
+    assert stack.profiles == ("b", "a")
+    assert stack.skip
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ("COMPOSE_FILE=compose.yaml:gone.yaml", "stacks/web/gone.yaml: cannot be read: No such file or directory"),
+        (
+            "COMPOSE_FILE=../compose.yaml",
+            r"stacks/web/.env: COMPOSE_FILE: '../compose.yaml': expected a file in the stack",
+        ),
+        ("COMPOSE_IGNORE_ORPHANS=true", "stacks/web/.env: COMPOSE_IGNORE_ORPHANS: is not supported: "),
+        ("COMPOSE_ENV_FILES=a.env", "stacks/web/.env: COMPOSE_ENV_FILES: is not supported: "),
+        ("COMPOSE_PROJECT_NAME=A B", "stacks/web/compose.yaml: name: invalid project name 'A B'"),
+    ],
+)
+def test_what_is_wrong_with_the_env_is_one_line(tmp_path: Path, env: str, said: str) -> None:
+    with pytest.raises(StackError, match=f"^{said}"):
+        load_stack(tmp_path, WEB, **{"stacks/web/.env": env})
+
+
+def test_project_name_is_filled_in_as_compose_does(tmp_path: Path) -> None:
+    text = f"name: ${{STACK:-web}}-${{STAGE}}\n{WEB}"
+    assert load_stack(tmp_path, text, **{"stacks/web/.env": "BASE=pro\nSTAGE=${BASE}d"}).project == "web-prod"
+
+
+def test_project_name_with_an_unknown_variable_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        StackError, match=r"^stacks/web/compose.yaml: name: '\${X}': a variable in it has no value in .env$"
+    ):
+        load_stack(tmp_path, f"name: ${{X}}\n{WEB}")
+
+
+def test_an_ignored_override_is_not_used(tmp_path: Path) -> None:
+    more = {"stacks/web/compose.override.yaml": PROD, "stacks/web/.towlineignore": "*.override.yaml\n"}
+    assert load_stack(tmp_path, WEB, **more).compose_files == ("compose.yaml",)
+
+
+def test_paths_are_filled_in_before_they_are_checked(tmp_path: Path) -> None:
+    text = "services: {web: {build: './app-${STAGE}', env_file: './env/${STAGE}.env', label_file: '${STAGE}.labels'}}"
+    files = {"stacks/web/.env": "STAGE=prod", "stacks/web/env/prod.env": "A=1", "stacks/web/prod.labels": "a=b"}
+    assert load_stack(tmp_path, text, **files, **{"stacks/web/app-prod/Dockerfile": "FROM x"}).env_files == (
+        "env/prod.env",
+    )
+    (tmp_path / "stacks/web/env/prod.env").unlink()
+    with pytest.raises(StackError, match=r"services.web.env_file: './env/prod.env': no such file"):
+        load_stack(tmp_path, text)

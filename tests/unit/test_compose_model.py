@@ -191,12 +191,25 @@ def test_anything_else_is_an_error_that_quotes_nothing(text: str) -> None:
 # ---------------------------------------------------------------------------------------------------- command
 
 
+def stack(*files: str, profiles: tuple[str, ...] = ()) -> Stack:
+    return Stack("shop", "shop", "stack", Path("/p/stacks/shop"), Path("/p"), files, (), profiles=profiles)
+
+
 def test_command_names_project_and_files() -> None:
     words = ("docker", "compose", "--project-name", "shop", "--file", "a.yaml", "--file", "b.yaml")
 
-    assert command("shop", ["a.yaml", "b.yaml"], "stacks/web") == (
+    assert command(stack("a.yaml", "b.yaml"), "stacks/web") == (
         *("sh", "-c", SCRIPT, "towline", "stacks/web", *words),
         *("config", "--format", "json"),
+    )
+
+
+def test_command_names_the_profiles_of_x_towline() -> None:
+    assert command(stack("a.yaml", profiles=("one", "two")), "stacks/web")[-7:-3] == (
+        "--profile",
+        "one",
+        "--profile",
+        "two",
     )
 
 
@@ -215,7 +228,7 @@ def run_with(docker: str, tmp_path: Path, shell: str) -> subprocess.CompletedPro
         tar.addfile(member, io.BytesIO(b"hello"))
     path = f"{tmp_path}/bin:/usr/bin:/bin"
     env = {"PATH": path, "TMPDIR": f"{tmp_path}/tmp", "COMPOSE_FILE": "x", "COMPOSE_PROFILES": "y", "PWD": "/"}
-    _, _, *words = command("shop", ["compose.yaml"], "stacks/web")
+    _, _, *words = command(stack("compose.yaml"), "stacks/web")
     return subprocess.run(
         (*shell.split(), "-c", *words), input=packed.getvalue(), env=env, cwd=tmp_path, capture_output=True, check=False
     )
@@ -301,7 +314,7 @@ def test_one_session_brings_the_model(tmp_path: Path) -> None:
 
     read = read_model(line, tree(tmp_path, FILES))
     assert read == Rendered(parse_model(RECORDED), frozenset({"./conf/motd", "/srv/a b"}))
-    words = command("shop", ["compose.yaml"], "stacks/shop")
+    words = command(stack("compose.yaml"), "stacks/shop")
     assert (line.sent, line.commands) == (["a.env", "compose.yaml"], [words])
 
 
@@ -331,4 +344,5 @@ def test_what_compose_refuses_is_told_in_its_words_without_secrets(tmp_path: Pat
     with pytest.raises(RemoteFailed) as caught:
         read_model(line, tree(tmp_path, FILES))
 
-    assert str(caught.value) == f"shop: docker compose config: {said}"
+    where, _, words = str(caught.value).partition(": docker compose config: ")
+    assert (where.endswith("/compose.yaml:1") if "services.a " in said else where == "shop", words) == (True, said)

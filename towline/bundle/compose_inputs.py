@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from towline.bundle.manifest import Entry
 from towline.bundle.working_tree import WorkingTree
 from towline.errors import StackError
-from towline.project.compose_file import interpolate
+from towline.project.variables import interpolate
 from towline.project.yaml_file import Tagged, parse_yaml
 
 

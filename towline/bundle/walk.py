@@ -10,16 +10,12 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from towline.bundle.manifest import Entry
 from towline.errors import StackError
 from towline.project.catalog import Stack
+from towline.project.ignore_file import IGNORE_FILE, read_ignore_file
 
-if TYPE_CHECKING:
-    import pathspec
-
-IGNORE_FILE = ".towlineignore"
 # Never uploaded, at any depth: what tools leave behind. `node_modules/.cache` is matched as two names.
 ALWAYS_IGNORED = frozenset(
     {".git", "__pycache__", ".DS_Store", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules/.cache"}
@@ -52,7 +48,7 @@ class _Walk:
     def __init__(self, stack: Stack) -> None:
         self.label = stack.label
         self.real = os.path.realpath(stack.folder)
-        self.spec = _ignore_spec(stack.folder / IGNORE_FILE, stack.label)
+        self.is_ignored = read_ignore_file(stack.folder, stack.label)
 
     def entries(self, folder: str, prefix: str) -> Iterator[Entry]:
         """The entries under `folder`, whose path in the manifest is `prefix` (empty, or ending in /)."""
@@ -79,7 +75,7 @@ class _Walk:
             return True
         if path == RESERVED:
             raise StackError(f"{self.label}/{path}: the name {RESERVED} is reserved; rename it")
-        return self.spec is not None and self.spec.match_file(path + "/" if directory else path)
+        return self.is_ignored(path + "/" if directory else path)
 
     def _scan(self, folder: str, prefix: str) -> list[os.DirEntry[str]]:
         try:
@@ -139,22 +135,3 @@ def file_mode(name: str, mode: int) -> int:
     private = secret or not mode & 0o077
     runs = bool(mode & stat.S_IXUSR)
     return (0o700 if runs else 0o600) if private else (0o755 if runs else 0o644)
-
-
-def _ignore_spec(file: Path, label: str) -> pathspec.GitIgnoreSpec | None:
-    if not file.is_file():
-        return None
-    import pathspec
-
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as e:
-        raise StackError(f"{label}/{IGNORE_FILE}: cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError:
-        raise StackError(f"{label}/{IGNORE_FILE}: is not UTF-8 text") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            pathspec.GitIgnoreSpec.from_lines([line])
-        except ValueError:
-            raise StackError(f"{label}/{IGNORE_FILE}:{number}: {line!r} is not a gitignore pattern") from None
-    return pathspec.GitIgnoreSpec.from_lines(lines)

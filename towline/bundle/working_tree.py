@@ -14,8 +14,8 @@ from towline.bundle.manifest import Entry, Manifest, path_order
 from towline.bundle.secret_texts import SecretTexts, pattern_of, read_secret_texts
 from towline.bundle.walk import list_files
 from towline.project.catalog import Stack
-from towline.project.compose_file import interpolate
 from towline.project.env_file import read_env
+from towline.project.variables import interpolate
 from towline.text.lines import as_text
 
 MOST_TEXT = 1 << 17  # bytes; larger files are not kept

@@ -12,7 +12,7 @@ from towline.cli.output import hide, say, show_json
 from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback
-from towline.errors import ChangesPending, DeployedInPart
+from towline.errors import ChangesPending, ComposeRejected, DeployedInPart
 from towline.facts.file_texts import read_texts
 from towline.project.catalog import Stack
 from towline.remote.paths import StackPaths
@@ -76,8 +76,9 @@ def deploy_every_stack(workspace: Workspace, flags: DeployFlags, *, dry: bool) -
     deployer, catalog = Deployer(workspace, options, flags, dry), workspace.catalog
     if not catalog.stacks:
         say(NO_STACKS)
-    trees = {stack.name: workspace.working_tree(stack) for stack in catalog.order()}
-    errors = deploy_in_order(catalog.order(), catalog.needs_of, lambda stack: deployer.deploy(trees[stack.name]))
+    stacks = catalog.deployed_together()
+    trees = {stack.name: workspace.working_tree(stack) for stack in stacks}
+    errors = deploy_in_order(stacks, catalog.needs_of, lambda stack: deployer.deploy(trees[stack.name]))
     failed = [error for error in errors.values() if error]
     if failed:
         raise DeployedInPart(failed, of=len(errors))
@@ -100,11 +101,23 @@ def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
 
 
 def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
-    """Show the plan of each stack. diff: with the changed text. check: raises ChangesPending when a plan is not empty."""
+    """Show the plan of each stack. diff: with the changed text.
+
+    check: raises ChangesPending when a plan is not empty. Raises ComposeRejected, or DeployedInPart for several stacks, after the
+    plans of the others.
+    """
     options = deploy_options(RunFlags(), workspace.settings.defaults)
-    made = {stack: _plan(workspace, stack, options, shown=format == "table", diff=diff) for stack in stacks}
+    made: dict[Stack, tuple[Plan, Redact]] = {}
+    rejected: list[ComposeRejected] = []
+    for stack in stacks:
+        try:
+            made[stack] = _plan(workspace, stack, options, shown=format == "table", diff=diff)
+        except ComposeRejected as error:
+            rejected.append(error)
     if format == "json":
         show_json([plans.row(plan, workspace.host(stack).name, redact) for stack, (plan, redact) in made.items()])
+    if rejected:
+        raise DeployedInPart(rejected, of=len(stacks), did="have no plan") if len(stacks) > 1 else rejected[0]
     pending = [plan.stack for plan, _ in made.values() if not plan.empty]
     if check and pending:
         raise ChangesPending(f"there are changes: {', '.join(pending)}")

@@ -90,8 +90,8 @@ def required_stack(workspace: Workspace, name: str) -> Stack:
 
 
 def selected_stacks(workspace: Workspace, name: str) -> Sequence[Stack]:
-    """The stack that --stack names; without a name all stacks, in the order of deploy-all. Raises StackError."""
-    return [workspace.stack(name)] if name else workspace.catalog.order()
+    """The stack that --stack names; without a name all stacks that deploy-all deploys, in its order. Raises StackError."""
+    return [workspace.stack(name)] if name else workspace.catalog.deployed_together()
 
 
 def is_here(text: str) -> bool:

@@ -11,13 +11,13 @@ from towline.bundle.repository import repository_ids
 from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
+from towline.deploy.planning.disk_space import disk_problem
 from towline.deploy.planning.drift import Drift, find_drift
 from towline.deploy.planning.inputs import build_texts
 from towline.deploy.planning.plan import (
     Options,
     Plan,
     RollbackTarget,
-    disk_problem,
     find_rollback_release,
     plan_deploy,
     plan_rollback,

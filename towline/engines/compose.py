@@ -22,7 +22,7 @@ class Sequence:
     they could run before. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache. zero:
     where what runs without a release was started, as keep_release_zero takes it; () when it was kept by an earlier run, None when
     a release runs, or nothing. data: what bring_data takes, () for none. from_zero: a rollback
-    to what ran before is undone.
+    to what ran before is undone. gone: the services that no longer run, where no `down` removes them.
     """
 
     project: str
@@ -41,6 +41,7 @@ class Sequence:
     zero: Command | None = None
     data: Command = ()
     from_zero: bool = False
+    gone: tuple[str, ...] = ()
 
 
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
@@ -77,6 +78,7 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
         *_data(sequence),
         Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
+        *_removals(sequence),
         *_up(sequence),
         *_restarts(sequence),
         *(Step(f"reload {name}", ("signal", name, signal)) for name, signal in sequence.signals),
@@ -128,6 +130,11 @@ def _release_commands(sequence: Sequence) -> tuple[Step, ...]:
     )
 
 
+def _removals(sequence: Sequence) -> tuple[Step, ...]:
+    """Compose removes those that its files no longer have, but not those that a profile no longer turns on."""
+    return tuple(Step(f"remove {name}", ("remove_service", name)) for name in sequence.gone)
+
+
 def _restarts(sequence: Sequence) -> tuple[Step, ...]:
     """A step for each service that has to be restarted; it does nothing where compose has done so itself."""
     return tuple(Step(f"restart {name}", ("restart_after", name, other)) for name, other in sequence.restarts)
@@ -156,6 +163,7 @@ def restore(sequence: Sequence, *, down: bool = True) -> tuple[Step, ...]:
         *_data_back(sequence),
         Step("apply", ("apply", sequence.release)),
         *_rolls(sequence),
+        *_removals(sequence),
         *_up_again(sequence),
         *_restarts(sequence),
         *(Step(f"reload {name}", ("signal_back", name, signal)) for name, signal in sequence.signals),

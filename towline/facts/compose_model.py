@@ -15,7 +15,9 @@ from towline.bundle.tarball import tar_stream
 from towline.bundle.working_tree import WorkingTree
 from towline.commands.compose import compose
 from towline.commands.shell import Command, script
-from towline.errors import RemoteFailed, TowlineError
+from towline.errors import ComposeRejected, RemoteFailed, TowlineError
+from towline.project.catalog import Stack
+from towline.project.yaml_file import line_of
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import TIMED_OUT
@@ -151,33 +153,48 @@ printf '%s\\n' "$model"
 RENDER_WITHIN = 120  # seconds for compose to render the files
 
 
-def command(project: str, files: Sequence[str], live: str) -> Command:
-    """Renders the model of the compose `files` that come as a gzip tar on stdin; for `parse_rendered`.
+def command(stack: Stack, live: str) -> Command:
+    """Renders the model of the stack's compose files, which come as a gzip tar on stdin; for `parse_rendered`.
 
     In a temporary folder; whether a path is absent is checked in the `live` folder. Fails as compose fails.
     """
-    chosen = (word for file in files for word in ("--file", file))
-    return script(SCRIPT, live, *compose(project, *chosen, "config", "--format", "json"))
+    chosen = [word for file in stack.compose_files for word in ("--file", file)]
+    chosen += [word for profile in stack.profiles for word in ("--profile", profile)]
+    return script(SCRIPT, live, *compose(stack.project, *chosen, "config", "--format", "json"))
 
 
 def read_model(connection: Connection, tree: WorkingTree) -> Rendered:
     """The model that the server's compose makes of the stack's files as they are here, and what it lacks there; one session.
 
-    Raises RemoteFailed with compose's last lines when it refuses the files.
+    Raises ComposeRejected with Compose's last lines, and where in the files it is, when it refuses them; RemoteFailed when it does
+    not come to an end.
     """
     stack, inputs = tree.stack, compose_inputs(tree)
     contents = {entry.path: tree.content(entry.path) for entry in inputs if entry.kind == "f"}
     live = StackPaths(connection.host.root, stack.name).live
     stream = tar_stream(inputs, contents=contents)
-    result = connection.upload(stream, command(stack.project, stack.compose_files, live), "model", RENDER_WITHIN)
+    result = connection.upload(stream, command(stack, live), "model", RENDER_WITHIN)
     if not result.ok:
         folder = result.out.partition("\n")[0]
         message = result.err.replace(f"{folder}/", "") if folder else result.err
         env_texts = [tree.text(path) for path in contents if not is_yaml(path)]
         last = " · ".join(last_lines(_without_values(message, env_texts), 3))
-        reason = result.last_line if result.code == TIMED_OUT else last or result.last_line
-        raise RemoteFailed(f"{stack.name}: docker compose config: {reason}")
+        if result.code == TIMED_OUT or not last:
+            raise RemoteFailed(f"{stack.name}: docker compose config: {result.last_line}")
+        raise ComposeRejected(f"{_place_of(last, tree)}: docker compose config: {last}")
     return parse_rendered(result.out)
+
+
+def _place_of(message: str, tree: WorkingTree) -> str:
+    """Where in the stack's files that is which Compose names: `stacks/web/compose.yaml:12`; its name when that is not clear."""
+    named = re.search(r"\b(services|networks|volumes|configs|secrets)\.([\w.-]+)", message)
+    service = re.search(r'\bservice "([^"]+)"', message)
+    keys = [named[1], *named[2].split(".")] if named else ["services", service[1]] if service else []
+    label, files = tree.stack.label, tree.stack.compose_files
+    for file in reversed(files if keys else ()):
+        if line := line_of(tree.text(file), keys):
+            return f"{label}/{file}:{line}"
+    return tree.stack.name
 
 
 def _without_values(message: str, env_texts: Sequence[str]) -> str:

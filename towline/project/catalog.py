@@ -9,7 +9,7 @@ import heapq
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -28,7 +28,10 @@ from towline.project.compose_file import (
     parse_services,
 )
 from towline.project.compose_paths import NamedFiles
+from towline.project.compose_switches import Switches, check_files, read_switches
 from towline.project.declared_checks import Check, parse_checks
+from towline.project.env_file import interpolate_from
+from towline.project.ignore_file import IGNORE_FILE, Ignore, read_ignore_file
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
 from towline.project.waits import ReleaseCommand, Waits, parse_release_commands, parse_waits
 from towline.project.waivers import Waiver, parse_waivers
@@ -44,6 +47,8 @@ BUILTIN_NETWORKS = frozenset({"host", "bridge", "none"})
 class Stack:
     """One folder with a compose file.
 
+    profiles: of x-towline and the .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of
+    what is done to all stacks.
     creates, declares, external: networks, by their names on the engine. declares: creates and those that no service uses
     (Compose skips them). root_env: the repository's .env, for a stack without its own.
     env_files, secret_files: the files that hold secrets; text_files: other files that Compose and builds read, such as
@@ -72,6 +77,8 @@ class Stack:
     env_files: tuple[str, ...] = ()
     secret_files: tuple[str, ...] = ()
     text_files: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    skip: bool = False
 
     @property
     def label(self) -> str:
@@ -125,6 +132,10 @@ class Catalog:
         wanted = {self.stack(name).name for name in names} if names is not None else set(self.by_name)
         return tuple(self.by_name[name] for name in self._sorted() if name in wanted)
 
+    def deployed_together(self) -> tuple[Stack, ...]:
+        """The stacks that deploy-all deploys, in its order: those without `skip`. Raises StackError as `order` does."""
+        return tuple(stack for stack in self.order() if not stack.skip)
+
     def _sorted(self) -> Iterator[str]:
         needs = {stack.name: self.needs_of(stack) for stack in self.stacks}
         sorter = TopologicalSorter({name: sorted(needs[name]) for name in sorted(needs)})
@@ -170,6 +181,9 @@ class _TowlineKeys(msgspec.Struct):
     timeout: Any = None
     watch: Any = None
     before: Any = None
+    files: list[str] = []
+    profiles: list[str] = []
+    skip: bool = False
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -177,9 +191,8 @@ def load_catalog(settings: Settings) -> Catalog:
     stacks: list[Stack] = []
     not_stacks: dict[str, str] = {}
     for folder in _stack_folders(settings.top):
-        files = compose_files(folder)
-        if files:
-            stacks.append(_load_stack(folder, files, settings))
+        if found := _load_stack(folder, settings):
+            stacks.append(found)
         else:
             label = display_path(folder, settings.top)
             not_stacks[label] = f"{label} has no compose file ({', '.join(COMPOSE_FILES)})"
@@ -197,24 +210,55 @@ def _stack_folders(top: Path) -> Iterator[Path]:
         yield from (parent / name for name in names if name[0] not in "._" and (parent / name).is_dir())
 
 
-def _load_stack(folder: Path, files: tuple[str, ...], settings: Settings) -> Stack:
-    label = display_path(folder, settings.top)
+def _load_stack(folder: Path, settings: Settings) -> Stack | None:
+    """The stack in the folder; None when there is no compose file."""
+    label, root_env = display_path(folder, settings.top), _root_env(folder, settings.top)
+    ignored = read_ignore_file(folder, label)
+    switches = Switches() if root_env else read_switches(folder / ".env", label)
+    files = switches.files or compose_files(folder, ignored)
+    if not files:
+        return None
     try:
-        return _parse_stack(folder, files, settings, label)
+        return _parse_stack(_Source(folder, label, files, switches, ignored), settings)
     except RecursionError:
         raise StackError(f"{label}/{files[0]}: nested too deeply, or an alias that contains itself") from None
 
 
-def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label: str) -> Stack:
+@dataclass(frozen=True)
+class _Source:
+    """What a stack is read from. files: its compose files, as Compose itself would take them."""
+
+    folder: Path
+    label: str
+    files: tuple[str, ...]
+    switches: Switches
+    ignored: Ignore
+
+    @property
+    def place(self) -> Place:
+        return Place(f"{self.label}/{self.files[0]}", "", StackError)
+
+
+def _parse_stack(source: _Source, settings: Settings) -> Stack:
+    folder, place = source.folder, source.place
     root_env = _root_env(folder, settings.top)
-    place = Place(f"{label}/{files[0]}", "", StackError)
-    named = NamedFiles()
-    keys = load_compose(folder, files, label, named, root_env=root_env is not None)
-    services = parse_services(keys.get("services"), place.at("services"))
-    project = _project_name(folder.name, keys.get("name"), place)
-    own_place = place.at("x-towline")
-    own = _parse_towline(keys.get("x-towline"), settings, own_place)
     env_file = root_env or folder / ".env"
+    own_place = place.at("x-towline")
+    named = NamedFiles()
+    keys = load_compose(folder, source.files, source.label, named, env_file=env_file)
+    own = _parse_towline(keys.get("x-towline"), settings, own_place)
+    if own.files:
+        if source.switches.files:
+            raise own_place.at("files").wrong("the .env has COMPOSE_FILE, too; keep one of them")
+        source = replace(source, files=check_files(own.files, own_place.at("files")))
+        named = NamedFiles()
+        keys = load_compose(folder, source.files, source.label, named, env_file=env_file)
+    for file in source.files:
+        if source.ignored(file):
+            raise StackError(f"{source.label}/{IGNORE_FILE}: leaves out {file}, which is one of the compose files")
+    services = parse_services(keys.get("services"), place.at("services"))
+    given = source.switches.project or keys.get("name")
+    project = _project_name(folder.name, given, env_file, place)
     networks = parse_networks(keys, project, env_file, place)
     return Stack(
         name=folder.name,
@@ -222,7 +266,7 @@ def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label
         kind=KINDS[folder.parent.name],
         folder=folder,
         top=settings.top,
-        compose_files=files,
+        compose_files=source.files,
         services=services,
         creates=networks.used,
         declares=networks.declared,
@@ -244,6 +288,8 @@ def _parse_stack(folder: Path, files: tuple[str, ...], settings: Settings, label
         env_files=tuple(sorted(named.env_files)),
         secret_files=tuple(sorted(named.secrets)),
         text_files=tuple(sorted(named.texts)),
+        profiles=(*own.profiles, *source.switches.profiles) if own.profiles else (),
+        skip=own.skip,
     )
 
 
@@ -253,16 +299,17 @@ def _root_env(folder: Path, top: Path) -> Path | None:
     return root if root.is_file() and not os.path.lexists(own) else None
 
 
-def _project_name(name: str, given: object, place: Place) -> str:
-    """The Compose project: `name:` of the compose file if it has no variables, else the folder's name."""
+def _project_name(name: str, given: object, env_file: Path, place: Place) -> str:
+    """The Compose project: COMPOSE_PROJECT_NAME of the .env, else `name:` of the compose file, else the folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise StackError(f"{place.file}: folder name {name!r}: expected letters, digits and ._- only")
     text = text_at(given, place.at("name"))
-    literal = text is not None and "$" not in text
-    project = text if text is not None and literal else name
+    project = name if text is None else interpolate_from(text, env_file)
+    if "$" in project:
+        raise place.at("name").wrong(f"{text!r}: a variable in it has no value in {env_file.name}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
         better = re.sub(r"[^a-z0-9_-]", "", project.lower()).lstrip("_-") or "a-z, 0-9, _ and -"
-        where = place.at("name") if literal else place
+        where = place if text is None else place.at("name")
         raise where.wrong(f"invalid project name {project!r}; write it as name: {better}")
     return project
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from towline.errors import StackError
 from towline.project.compose_paths import NamedFiles, PathChecker
-from towline.project.env_file import read_env
+from towline.project.env_file import interpolate_from
+from towline.project.ignore_file import Ignore
 from towline.project.variables import variables_in
 from towline.project.yaml_file import Place, Tagged, describe, list_at, load_yaml, mapping_at, text_at
 
@@ -46,10 +47,13 @@ class Networks:
     external: frozenset[str]
 
 
-def compose_files(folder: Path) -> tuple[str, ...]:
-    """The compose file that Compose itself would choose, and its override file; empty when there is none."""
+def compose_files(folder: Path, ignored: Ignore = lambda _: False) -> tuple[str, ...]:
+    """The compose file that Compose itself would choose, and its override file; empty when there is none.
+
+    Not those that are ignored: they are not sent.
+    """
     try:
-        names = {file.name for file in folder.iterdir()}
+        names = {file.name for file in folder.iterdir() if not ignored(file.name)}
     except OSError as e:
         raise StackError(f"{folder.parent.name}/{folder.name}: cannot be read: {e.strerror}") from None
     main = next((name for name in COMPOSE_FILES if name in names), None)
@@ -61,15 +65,16 @@ def compose_files(folder: Path) -> tuple[str, ...]:
 
 
 def load_compose(
-    folder: Path, files: tuple[str, ...], label: str, named: NamedFiles, *, root_env: bool
+    folder: Path, files: tuple[str, ...], label: str, named: NamedFiles, *, env_file: Path
 ) -> dict[Any, Any]:
     """The compose `files` of a stack's `folder`, merged into one document as Compose does; adds to `named`.
 
-    label: the folder in error messages. root_env: the stack gets the repository's .env, so its own need not exist.
-    Raises StackError for broken files, and for paths that exist only on this machine.
+    Their paths are relative to the folder of the first. label: the folder in error messages. env_file: the .env that the stack
+    gets, its own or the repository's. Raises StackError for broken files, and for paths that exist only on this machine.
     """
-    reader = _Reader(folder, label, root_env, named)
-    documents = [document for name in files for document in reader.read(folder / name)]
+    reader = _Reader(folder, label, env_file, named)
+    base = (folder / files[0]).parent
+    documents = [document for name in files for document in reader.read(folder / name, base)]
     return mapping_at(_without_tags(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
 
 
@@ -79,7 +84,7 @@ class _Reader:
 
     folder: Path
     label: str
-    root_env: bool
+    env_file: Path
     named: NamedFiles
     seen: set[Path] = field(default_factory=set)
 
@@ -94,7 +99,7 @@ class _Reader:
         place = Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
         raw = load_yaml(path, StackError, place.file)
         keys = mapping_at(_without_tags(raw), place)
-        paths = PathChecker(self.folder, base or path.parent, self.root_env, self.named)
+        paths = PathChecker(self.folder, base or path.parent, self.env_file, self.named)
         paths.check(keys, place)
         included = [doc for file, folder in paths.included_files(keys, place) for doc in self.read(file, folder)]
         own = {key: value for key, value in mapping_at(raw, place).items() if key != "include"}
@@ -197,23 +202,3 @@ def interpolate_values(value: object, env_file: Path) -> Any:
     if isinstance(value, dict):
         return {key: interpolate_values(item, env_file) for key, item in value.items()}
     return [interpolate_values(item, env_file) for item in value] if isinstance(value, list) else value
-
-
-def interpolate_from(text: str, env_file: Path) -> str:
-    """`text` with `$X`, `${X}` and `${X:-default}` replaced from a .env file; unknown variables stay as they are."""
-    if "$" not in text:
-        return text
-    try:
-        return interpolate(text, read_env(env_file.read_bytes() if env_file.is_file() else b""))
-    except (OSError, UnicodeDecodeError):
-        return interpolate(text, {})
-
-
-def interpolate(text: str, variables: Mapping[str, str]) -> str:
-    """`text` with `$X`, `${X}`, `${X:-default}` filled in from the variables of a .env; others stay as they are."""
-
-    def replacement(match: re.Match[str]) -> str:
-        default = match[3] if match[2] else match[0]
-        return variables.get(match[1] or match[4]) or default
-
-    return re.sub(r"\$(?:\{(\w+)(?:(:?-)([^}]*))?\}|([A-Za-z_]\w*))", replacement, text)

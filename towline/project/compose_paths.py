@@ -1,7 +1,7 @@
 """The paths that a compose file names: refused when they exist only on this machine.
 
-A path that is absolute, or starts with `~` or a variable, is one on the server; a relative path must stay in the stack's
-folder, since only that folder is uploaded.
+Variables are filled in from the .env, as Compose does. A path that is absolute, starts with `~`, or has a variable that only the
+server knows, is one on the server; a relative path must stay in the stack's folder, since only that folder is uploaded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from towline.project.env_file import interpolate_from
 from towline.project.yaml_file import Place, describe, list_at, mapping_at
 
 
@@ -30,11 +31,14 @@ class NamedFiles:
 
 @dataclass(frozen=True)
 class PathChecker:
-    """Checks that the paths of one compose file, relative to `base`, stay in the stack's `folder`; adds to `named`."""
+    """Checks that the paths of one compose file, relative to `base`, stay in the stack's `folder`; adds to `named`.
+
+    env_file: the .env that the stack gets.
+    """
 
     folder: Path
     base: Path
-    root_env: bool
+    env_file: Path
     named: NamedFiles = field(default_factory=NamedFiles)
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
@@ -66,11 +70,12 @@ class PathChecker:
 
     def _check_service(self, keys: Mapping[str, Any], place: Place) -> None:
         for i, volume in enumerate(list_at(keys.get("volumes"), place.at("volumes"))):
-            self.local_path(_bind_source(volume), place.at("volumes").at(i))
+            self.local_path(_bind_source(self._filled(volume)), place.at("volumes").at(i))
         self._check_env_files(keys.get("env_file"), place.at("env_file"))
         self._check_build(keys.get("build"), place.at("build"))
         labels = keys.get("label_file")
         for name in labels if isinstance(labels, list) else [labels]:
+            self.existing_file(name, place.at("label_file"))
             self._add(name, self.named.texts)
         extends = keys.get("extends")
         if isinstance(extends, dict):
@@ -83,13 +88,14 @@ class PathChecker:
             path, required = (entry.get("path"), entry.get("required")) if isinstance(entry, dict) else (entry, True)
             file = self.local_path(path, item)
             self._add(path, self.named.env_files)
-            from_root = self.root_env and file == self.folder / ".env"
-            if file and required is not False and not from_root and not file.exists():
-                raise item.wrong(f"{path!r}: no such file; create it, or set required: false")
+            sent = self.env_file if file == self.folder / ".env" else file
+            if sent and required is not False and not sent.exists():
+                raise item.wrong(f"{self._filled(path)!r}: no such file; create it, or set required: false")
 
     def _add(self, raw: object, paths: set[str]) -> None:
         """Add a path, relative to the stack's folder, to `paths`; one on the server is left out."""
-        path = os.path.relpath(self.base / raw, self.folder) if isinstance(raw, str) and raw else ".."
+        name = self._filled(raw)
+        path = os.path.relpath(self.base / name, self.folder) if isinstance(name, str) and name else ".."
         if not path.startswith(".."):
             paths.add(path)
 
@@ -102,7 +108,7 @@ class PathChecker:
         if folder and not folder.is_dir():
             raise place.at("context").wrong(f"{context!r}: no such folder")
         if folder:
-            in_context = PathChecker(self.folder, folder, self.root_env)
+            in_context = PathChecker(self.folder, folder, self.env_file)
             in_context.local_path(keys.get("dockerfile"), place.at("dockerfile"))
             in_context._add(keys.get("dockerfile"), self.named.texts)
         more = keys.get("additional_contexts")
@@ -115,7 +121,7 @@ class PathChecker:
         """As local_path, for a file that Compose requires. Raises StackError also when it does not exist."""
         file = self.local_path(raw, place)
         if file and not file.is_file():
-            raise place.wrong(f"{raw!r}: no such file")
+            raise place.wrong(f"{self._filled(raw)!r}: no such file")
         return file
 
     def local_path(self, raw: object, place: Place) -> Path | None:
@@ -123,6 +129,7 @@ class PathChecker:
 
         Raises StackError when it leaves the stack's folder, by `..` or through a symlink.
         """
+        raw = self._filled(raw)
         if raw is None or (isinstance(raw, str) and _is_remote(raw)):
             return None
         if not isinstance(raw, str) or "\0" in raw:
@@ -134,10 +141,14 @@ class PathChecker:
             raise place.wrong(f"{raw!r} leaves the stack's folder through a symlink; move it in")
         return path
 
+    def _filled(self, raw: object) -> object:
+        """A text with its variables filled in; anything else as it is."""
+        return interpolate_from(raw, self.env_file) if isinstance(raw, str) else raw
+
 
 def _is_remote(path: str) -> bool:
     """Whether a path is one on the server (absolute, `~`, a variable) or a URL (`https:`, `git@`, `service:`)."""
-    return not path or path[0] in "/~$" or bool(re.match(r"[a-z][a-z0-9+-]*:|git@|github\.com/", path))
+    return not path or path[0] in "/~" or "$" in path or bool(re.match(r"[a-z][a-z0-9+-]*:|git@|github\.com/", path))
 
 
 def _bind_source(volume: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from towline.errors import SettingsError
+from towline.project.variables import interpolate
 
 
 def load_env(file: Path) -> dict[str, str]:
@@ -34,3 +35,20 @@ def read_env(text: bytes) -> dict[str, str]:
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     values = dotenv_values(stream=io.StringIO(text.decode("utf-8-sig")), interpolate=False)
     return {key: value or "" for key, value in values.items()}
+
+
+def read_filled(file: Path) -> dict[str, str]:
+    """The variables of a .env file, each filled in from those before it, as Compose reads them; none of one that is broken."""
+    values: dict[str, str] = {}
+    try:
+        given = read_env(file.read_bytes()) if file.is_file() else {}
+    except (OSError, UnicodeDecodeError):
+        return values
+    for name, value in given.items():
+        values[name] = interpolate(value, values)
+    return values
+
+
+def interpolate_from(text: str, env_file: Path) -> str:
+    """`text` with the variables of a .env file filled in as Compose does; unknown ones stay as they are."""
+    return interpolate(text, read_filled(env_file)) if "$" in text else text

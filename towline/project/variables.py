@@ -1,9 +1,9 @@
-"""The variables that a compose file uses. No I/O."""
+"""The variables that a compose file uses, and their values filled in. No I/O."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Compose itself, or any login on a server, sets these.
@@ -52,6 +52,44 @@ def variables_in(value: object) -> frozenset[str]:
         return frozenset(_needed(value))
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return frozenset[str]().union(*map(variables_in, inner))
+
+
+def interpolate(text: str, variables: Mapping[str, str]) -> str:
+    """`text` with variables filled in as Compose does; what is unknown and has no default stays as it is, and so does `$$`.
+
+    >>> interpolate("${A}/$B ${C:-${A}} ${A:+yes} ${A:?must} $$A", {"A": "1"})
+    '1/$B 1 yes 1 $$A'
+    """
+    parts: list[str] = []
+    at = 0
+    while (dollar := text.find("$", at)) >= 0:
+        parts.append(text[at:dollar])
+        at = dollar + 2
+        if text.startswith("${", dollar):
+            end = _closing(text, at)
+            parts.append(_filled_in_braces(text[at:end], variables))
+            at = end + 1
+        elif name := _PLAIN.match(text, dollar + 1):
+            parts.append(variables.get(name[0], f"${name[0]}"))
+            at = name.end()
+        else:
+            parts.append(text[dollar:at])
+    return "".join(parts) + text[at:]
+
+
+def _filled_in_braces(inside: str, variables: Mapping[str, str]) -> str:
+    name = _PLAIN.match(inside)
+    rest = inside[name.end() :] if name else ""
+    operator = re.match(r":?[-+?]|$", rest)
+    if name is None or operator is None:
+        return f"${{{inside}}}"
+    value = variables.get(name[0])
+    is_set = value is not None and (value != "" or ":" not in operator[0])
+    if operator[0].endswith("+"):
+        return interpolate(rest[operator.end() :], variables) if is_set else ""
+    if operator[0].endswith("-") and not is_set:
+        return interpolate(rest[operator.end() :], variables)
+    return value if is_set and value is not None else f"${{{inside}}}"
 
 
 def _needed(text: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ Knows nothing of what the keys mean.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,28 @@ def parse_yaml(text: str, name: str, error: type[UsageError] = SettingsError) ->
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def line_of(text: str, keys: Sequence[str]) -> int:
+    """The line of the mapping key that the path `keys` leads to, or as far as it is there beyond the first; 0 without that.
+
+    >>> line_of("a:\\n  b:\\n    c: 1\\n", ["a", "b", "x"])
+    2
+    """
+    import yaml
+
+    try:
+        node = yaml.compose(text, Loader=_loader())
+    except yaml.YAMLError:
+        return 0
+    line = 0
+    for depth, wanted in enumerate(keys):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == wanted), None)
+        if found is None:
+            break
+        line, node = (found[0].start_mark.line + 1 if depth else 0), found[1]
+    return line
 
 
 def _yaml_message(name: str, e: Any) -> str:

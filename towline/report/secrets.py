@@ -15,8 +15,8 @@ from urllib.parse import quote, quote_plus
 
 from towline.bundle.secret_texts import SecretTexts
 from towline.checks.finding import Report
-from towline.project.compose_file import interpolate
 from towline.project.env_file import read_env
+from towline.project.variables import interpolate
 from towline.text.printable import REPLACEMENT, one_line, printable, unseen_left_out
 
 _TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)

@@ -34,7 +34,6 @@ from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.project.waits import ReleaseCommand
-from towline.text.amounts import size_text
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         max_downtime=options.max_downtime,
         zero=capture_words(current),
         data=data_words(current, options.adopt),
+        gone=_names(services, "remove") if strategy != "recreate" else (),
     )
     return Plan(
         stack=stack.name,
@@ -168,6 +168,10 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
     )
 
 
+def _names(services: tuple[ServicePlan, ...], action: str) -> tuple[str, ...]:
+    return tuple(service.name for service in services if service.action == action)
+
+
 def _timeout(stack: Stack, options: Options) -> int:
     """Typed, else the stack's own, else the settings'."""
     return options.timeout if options.timeout_given or stack.waits.timeout is None else stack.waits.timeout
@@ -182,6 +186,7 @@ def _lists(stack: Stack, release: Release, unlabelled: frozenset[str]) -> dict[s
     """The files beside a release's own: the names of its compose files, the override with the labels, and the files in place."""
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
+        **({"profiles": ",".join(stack.profiles) + "\n"} if stack.profiles else {}),
         "override.json": override(release, stack.reload, unlabelled),
         "in_place": "".join(f"{path}\n" for path in _in_place(stack, release)),
     }
@@ -240,6 +245,7 @@ def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, o
         first=first_services(rolled, services, rolling),
         rest=rest_of(rolled, services, rolling),
         max_downtime=options.max_downtime,
+        gone=_names(services, "remove") if strategy != "recreate" else (),
     )
     return Plan(
         stack=stack.name,
@@ -266,7 +272,7 @@ def _undo(
     if not current.previous:
         return compose.remove(sequence.project)
     if current.previous == RELEASE_ZERO:
-        zero = replace(sequence, release=RELEASE_ZERO, roll={}, first={}, rest=(), restarts=(), signals=())
+        zero = replace(sequence, release=RELEASE_ZERO, gone=(), roll={}, first={}, rest=(), restarts=(), signals=())
         return compose.restore(zero, down=strategy == "recreate")
     model = current.stack.model
     rolled = rolling_back(sequence.roll, model)
@@ -277,6 +283,7 @@ def _undo(
         first=first_services(rolled, services, model),
         rest=rest_of(rolled, services, model),
         from_zero=sequence.release == RELEASE_ZERO,
+        gone=_names(services, "create") if model and strategy != "recreate" else (),
     )
     return compose.restore(restored, down=strategy == "recreate")
 
@@ -301,27 +308,6 @@ def run_id(fact: StackFact, token: str = "") -> str:
         time = max(time, int(fact.newest[: len("20261123-120000")].replace("-", "")) + 1)
     digits = f"{time:014}"
     return "-".join(part for part in (digits[:8], digits[8:], token) if part)
-
-
-def disk_problem(plan: Plan, current: CurrentState, host: str) -> str:
-    """What is missing of the free space on the host; '' when there is enough, or nothing is known.
-
-    Needed are the files twice (release and live copy) and images as large as those of the last build.
-    """
-    disk, fact = current.disk, current.stack
-    if disk is None:
-        return ""
-    files = 2 * sum(entry.size for entry in plan.uploads if entry.path not in plan.links)
-    images = next((release.built for release in fact.releases if release.id == fact.current), 0)
-    needs = [("stacks and images", files + images, min(disk.root, disk.engine))] if disk.shared else []
-    needs = needs or [("stacks", files, disk.root), ("images", images, disk.engine)]
-    for what, need, free in needs:
-        if need > free:
-            return (
-                f"{host}: {plan.stack} needs {size_text(need)} for {what} "
-                f"(files {size_text(files)}, images {size_text(images)}), and {size_text(free)} are free"
-            )
-    return ""
 
 
 def _links(fact: StackFact, new: Manifest, changes: Changes) -> dict[str, str]:

@@ -69,11 +69,14 @@ inspect_project() { # FORMAT: of all containers, running or not. Exit code 1: Do
 
 # Makes Compose read the files that belong to a release: the stack's own, and the override with the labels by which
 # Compose notices that a mounted file has changed. Reads the variable home, the stack's state folder.
-use_compose_files() { # RELEASE
+use_compose_files() { # RELEASE [plain]: `plain` without the override
     folder=$home/releases/$1
+    COMPOSE_PATH_SEPARATOR=:        # the stack's .env may have another
+    export COMPOSE_PATH_SEPARATOR
+    [ ! -s "$folder/profiles" ] || { COMPOSE_PROFILES=$(cat "$folder/profiles"); export COMPOSE_PROFILES; }
     [ ! -s "$folder/env_files" ] || { COMPOSE_ENV_FILES=$(cat "$folder/env_files"); export COMPOSE_ENV_FILES; }
     [ -s "$folder/compose_files" ] || return 0
     COMPOSE_FILE=$(cat "$folder/compose_files")
-    [ ! -s "$folder/override.json" ] || COMPOSE_FILE=$COMPOSE_FILE:$folder/override.json
+    [ -n "${2:-}" ] || [ ! -s "$folder/override.json" ] || COMPOSE_FILE=$COMPOSE_FILE:$folder/override.json
     export COMPOSE_FILE
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # engine.sh: the commands of steps that need more of Docker than one command. Functions only: runner.sh sources it.
-# Commands of steps: in_live, in_release, in_live_if_any, need_network, pull, release_command, restart_after, signal,
-# signal_back, mounts. They write their events with `event` of runner.sh.
+# Commands of steps: in_live, in_release, in_live_if_any, need_network, pull, release_command, remove_service,
+# restart_after, signal, signal_back, mounts. They write their events with `event` of runner.sh.
 # shellcheck disable=SC2015,SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
 
 in_live() { # COMMAND [WORD]…: where the live release runs, with its Compose files
@@ -71,6 +71,13 @@ mount_from_live() {
 tell_cut_command() { event cut service "$service" seconds $(($(whole_uptime) - began_at)); }
 
 # --- update and rolling: only what changes ----------------------------------------------------------------------------
+
+remove_service() { # SERVICE, its containers
+    : >"$run/touched"
+    ids=$(service_containers "$1" --all) || return 1
+    # shellcheck disable=SC2086
+    [ -z "$ids" ] || { docker stop $ids && docker rm $ids; }
+}
 
 # For a service that depends on a container that is new, or lives in the namespaces of one that was started again:
 # compose (2.40) restarts it only where it replaced that container itself, and leaves it without network where it only

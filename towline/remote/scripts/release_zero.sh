@@ -39,9 +39,9 @@ zero_compose_files() {
 zero_compose() { # [WORD]…: `docker compose` with the project's own files, where it was started, whatever its profiles
     (
         [ -n "$zero_folder" ] && cd "$zero_folder" || exit 1
-        COMPOSE_FILE=$(zero_compose_files)
+        COMPOSE_FILE=$(zero_compose_files) COMPOSE_PATH_SEPARATOR=:
         [ -z "$zero_env" ] || { COMPOSE_ENV_FILES=$zero_env; export COMPOSE_ENV_FILES; }
-        export COMPOSE_FILE
+        export COMPOSE_FILE COMPOSE_PATH_SEPARATOR
         compose --profile '*' "$@" </dev/null
     )
 }

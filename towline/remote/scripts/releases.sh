@@ -70,8 +70,7 @@ keep_release() {
 keep_model() (
     umask 077
     cd "$live" || exit 1
-    COMPOSE_FILE=$(cat "$folder/compose_files" 2>/dev/null) || unset COMPOSE_FILE
-    export COMPOSE_FILE
+    use_compose_files "$release" plain
     compose config --format json >"$scratch/model" 2>/dev/null || { rm -f "$folder/model"; exit 0; }
     { pwd -P; cat "$scratch/model"; } | save "$folder/model"
 )
