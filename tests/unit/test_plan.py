@@ -72,7 +72,7 @@ def recreate(release: str) -> tuple[Step, ...]:
         Step("stage", ("stage", release)),
         Step("down", DOWN),
         Step("apply", ("apply", release)),
-        Step("build", ("in_live", *COMPOSE, "build")),
+        Step("build", ("use_built_images",)),
         Step("up", UP),
         Step("mounts", ("mounts",)),
         Step("health", ("health",)),

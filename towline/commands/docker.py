@@ -47,7 +47,7 @@ INSPECTED = (
     '"state":{"Status":{{json .State.Status}},"StartedAt":{{json .State.StartedAt}}},"restarts":{{json .RestartCount}},'
     f'"labels":{{{",".join(map(_label, _LABELS))}}},'
     '"host":{"ports":{{json .HostConfig.PortBindings}},"network":{{json .HostConfig.NetworkMode}}},'
-    '"ports":{{json .NetworkSettings.Ports}},"mounts":{{json .Mounts}}}'
+    '"ports":{{json .NetworkSettings.Ports}},"networks":{{json .NetworkSettings.Networks}},"mounts":{{json .Mounts}}}'
 )
 
 

@@ -29,7 +29,7 @@ class Pruned:
 
 def prune(connection: Connection, stacks: Sequence[Stack], *, really: bool) -> Pruned:
     """What was freed, or with really=False would be. One session. Raises LockHeld while one of the stacks is being deployed."""
-    answer, text = "yes" if really else "no", remote_script("runs", "lock", "current", "prune")
+    answer, text = "yes" if really else "no", remote_script("runs", "lock", "current", "kept_images", "prune")
     commands = [
         docker.disk_use(),
         *(script(text, connection.host.root, stack.name, stack.project, answer, sender()) for stack in stacks),

@@ -47,8 +47,8 @@ class Sequence:
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
     """down → build → up, with everything that can fail or take long rehearsed before the down.
 
-    The rehearsal builds in the release's own folder, from scratch unless `cache`; the build between down and up then comes
-    from the cache that it filled. `stage` makes the copies that `apply` only has to rename.
+    The rehearsal builds in the release's own folder, from scratch unless `cache`; the build between down and up finds everything
+    done, and builds only what somebody has removed meanwhile. `stage` makes the copies that `apply` only has to rename.
     """
     return (
         *_keep_zero(sequence),
@@ -60,7 +60,7 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
         _down(sequence),
         *_data(sequence),
         Step("apply", ("apply", sequence.release)),
-        Step("build", ("in_live", *compose.build(sequence.project))),
+        Step("build", ("use_built_images",)),
         *_up(sequence),
         *_verify_and_keep(sequence),
     )

@@ -18,6 +18,7 @@ SOURCED = (
     "runs",
     "lock",
     "current",
+    "kept_images",
     "manifests",
     "placing",
     "live",

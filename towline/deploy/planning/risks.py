@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from towline.deploy.planning.mount_risks import mount_risks
+from towline.deploy.planning.option_risks import option_risks
 from towline.deploy.planning.port_risks import holder_text, port_risks
 from towline.deploy.planning.situation import Risk, Situation
 from towline.deploy.planning.takeover_risks import takeover_risks
@@ -25,6 +26,7 @@ def find_risks(situation: Situation) -> tuple[Risk, ...]:
         *_missing_networks(situation),
         *mount_risks(situation),
         *_missing_volumes(situation),
+        *option_risks(situation),
         *_orphaned_volumes(situation),
         *_anonymous_volumes(situation),
         *_undefined_variables(situation),

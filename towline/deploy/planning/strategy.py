@@ -104,6 +104,15 @@ def _traefik_labels(service: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in (service.get("labels") or {}).items() if name.startswith("traefik.")}
 
 
+def _fixed_address(service: Mapping[str, Any]) -> str:
+    networks = [keys or {} for keys in (service.get("networks") or {}).values()]
+    given = [service.get("mac_address"), *(each.get(key) for each in networks for key in _ADDRESSES)]
+    return next((str(address) for address in given if address), "")
+
+
+_ADDRESSES = ("ipv4_address", "ipv6_address", "mac_address")
+
+
 def _has_health_check(service: Mapping[str, Any]) -> bool:
     check = service.get("healthcheck") or {}
     return bool(check.get("test")) and check["test"][0] != "NONE" and not check.get("disable")
@@ -115,6 +124,10 @@ def why_not_rolling(service: Mapping[str, Any]) -> str:
         return "its container_name can be had once"
     if service.get("network_mode") == "host":
         return "it is on the host's network"
+    if address := _fixed_address(service):
+        return f"the address {address} can be had once"
+    if service.get("pre_start"):
+        return "it has pre_start commands, which would run beside the old one"
     ports = [port["published"] for port in service.get("ports") or () if port.get("published") not in (None, "", "0")]
     if ports:
         return f"host port {ports[0]} can be had once"

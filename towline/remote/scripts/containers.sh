@@ -67,6 +67,12 @@ inspect_project() { # FORMAT: of all containers, running or not. Exit code 1: Do
     inspect_containers "$1" $ids
 }
 
+# Prints `SERVICE HASH` of all services: the config hash that a container would get that Compose made now. Twice, since
+# `config --hash` by itself leaves out what an env_file resolves to (2.40), and a container's own hash has it.
+config_hashes() {
+    compose config </dev/null 2>/dev/null | compose --file - config --hash '*' 2>/dev/null
+}
+
 # Makes Compose read the files that belong to a release: the stack's own, and the override with the labels by which
 # Compose notices that a mounted file has changed. Reads the variable home, the stack's state folder.
 use_compose_files() { # RELEASE [plain]: `plain` without the override

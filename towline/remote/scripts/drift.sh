@@ -27,14 +27,13 @@ unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPO
 unset COMPOSE_PROJECT_DIRECTORY
 export COMPOSE_ANSI=never
 
-config_hashes() { # SERVICE HASH lines, as Compose makes them of the live files
+live_hashes() { # as Compose makes them of the live files
     cd "$live" 2>/dev/null || return 0
     use_compose_files "$current"
-    # twice: `config --hash` by itself leaves out what an env_file resolves to (2.40), and a container's own hash has it
-    compose config </dev/null 2>/dev/null | compose --file - config --hash '*' 2>/dev/null
+    config_hashes
 }
 
-config_hashes >"$scratch/hashes" &
+live_hashes >"$scratch/hashes" &
 inspect_project "$container_rows" >"$scratch/containers" || exit 1
 real=$(cd "$live" 2>/dev/null && pwd -P) || real=$live
 compare_files

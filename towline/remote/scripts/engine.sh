@@ -1,7 +1,7 @@
 #!/bin/sh
 # engine.sh: the commands of steps that need more of Docker than one command. Functions only: runner.sh sources it.
-# Commands of steps: in_live, in_release, in_live_if_any, need_network, pull, release_command, remove_service,
-# restart_after, signal, signal_back, mounts. They write their events with `event` of runner.sh.
+# Commands of steps: in_live, in_release, in_live_if_any, need_network, pull, use_built_images, release_command,
+# remove_service, restart_after, signal, signal_back, mounts. They write their events with `event` of runner.sh.
 # shellcheck disable=SC2015,SC2034,SC2154,SC2317  # runner.sh sets and reads these; steps call functions by name
 
 in_live() { # COMMAND [WORD]…: where the live release runs, with its Compose files
@@ -27,6 +27,15 @@ pull() { # [SERVICE]…
     while read -r image; do
         docker image inspect "$image" >/dev/null 2>&1 || docker pull "$image" || return 1
     done <"$scratch/images"
+}
+
+# Between `down` and `up` nothing is built: the images have been since before, of the release's own files, without the
+# data that containers keep in the live folder. Only one that somebody has removed meanwhile is made again.
+use_built_images() {
+    images=$(sort -u "$scratch/images")
+    # shellcheck disable=SC2086
+    [ -z "$images" ] || docker image inspect --format . $images >/dev/null 2>&1 ||
+        (in_release compose build && compose pull --ignore-buildable --policy missing)
 }
 
 # --- release commands -------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 #!/bin/sh
 # prune.sh ROOT STACK PROJECT yes|no BY: removes releases that going back does not need: those that are neither live nor
 # the good one before it nor release 0, with the tags of their images. With `no` it only names them, and takes no lock.
-# Sent with runs.sh, lock.sh and current.sh in front. Reads and writes ROOT/.towline/STACK. Prints a line
-# `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom.
+# Sent with runs.sh, lock.sh, current.sh and kept_images.sh in front. Reads and writes ROOT/.towline/STACK. Prints a
+# line `release ID KILOBYTES` each. Exit code 4: locked, stderr says by whom.
 set -u
 home=$1/.towline/$2 project=$3 really=$4 by=$5
 [ -d "$home/releases" ] || exit 0
@@ -23,7 +23,7 @@ for folder in "$home"/releases/*/; do
     [ "$really" = yes ] || continue
     cut -f1 "$folder/images" 2>/dev/null |
         while read -r service; do
-            kept=towline/$project/$service:$id
+            kept=$(kept_image "$project" "$service" "$id")
             docker rmi "$kept" "$kept.again" >/dev/null 2>&1
         done
     rm -rf "$folder"

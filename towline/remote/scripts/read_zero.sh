@@ -64,7 +64,7 @@ sed -n "s/^mount$tab//p" "$scratch/stdin" | while IFS=$tab read -r source path; 
 done
 [ "$1" != kept ] || exit 0
 if zero_model >"$scratch/model" 2>"$scratch/wrong"; then
-    # twice: see drift.sh
+    # twice: see config_hashes
     zero_compose config 2>/dev/null | compose --file - --profile '*' config --hash '*' 2>/dev/null |
         awk 'NF == 2 { print "hash\t" $1 "\t" $2 }'
     echo model

@@ -118,7 +118,7 @@ keep_release_zero() { # FOLDER ENV-FILES FILE…
         cat >"$part/images" || return 1
     [ -s "$part/images" ] || return 1
     while IFS=$tab read -r service _ image _; do
-        docker tag "$image" "towline/$project/$service:0" || return 1
+        docker tag "$image" "$(kept_image "$project" "$service" 0)" || return 1
     done <"$part/images"
     inspect_project "$service_of$tab{{.State.Status}}" |
         awk -F"$tab" '$2 == "running" || $2 == "restarting" { n[$1]++ } END { for (s in n) print s "\t" n[s] }' |

@@ -37,7 +37,7 @@ keep_images() {
 }
 
 keep_image() { # SERVICE IMAGE-ID
-    kept=towline/$project/$1:$release
+    kept=$(kept_image "$project" "$1" "$release")
     has=$(docker image inspect --format '{{.Id}}' "$kept" 2>/dev/null)
     [ "$has" != "$2" ] || return 0
     [ -z "$has" ] || kept=$kept.again
@@ -87,7 +87,8 @@ remove_old_releases() { # all but release 0 and the newest $keep that have run, 
     while read -r id; do
         [ "$id" = "$release" ] || [ "$id" = "$(cat "$home/before" 2>/dev/null)" ] && continue
         while IFS=$tab read -r service _ _; do
-            docker rmi "towline/$project/$service:$id" "towline/$project/$service:$id.again" >/dev/null 2>&1
+            kept=$(kept_image "$project" "$service" "$id")
+            docker rmi "$kept" "$kept.again" >/dev/null 2>&1
         done 2>/dev/null <"$home/releases/$id/images"
         rm -rf "$home/releases/${id:?}"
     done <"$scratch/old"

@@ -37,10 +37,10 @@ remove_others() { # SERVICE [OPTION]
 # Whether `up` would leave the old ones alone: made from the settings in the live folder, and from the image that has
 # the name now.
 is_up_to_date() { # SERVICE
-    wanted=$(in_live compose config --hash "$1")
+    wanted=$(in_live config_hashes | awk -v service="$1" '$1 == service { print $2 }')
     docker inspect --format "$config_hash_of {{.Image}} {{.Config.Image}}" $old >"$scratch/old"
     while read -r hash image name; do
-        [ "$hash" = "${wanted##* }" ] || return 1
+        [ "$hash" = "$wanted" ] || return 1
         [ "$image" = "$(docker image inspect --format '{{.Id}}' "$name")" ] || return 1
     done <"$scratch/old"
 }

@@ -34,6 +34,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./runs.sh
 . ./lock.sh
 . ./current.sh
+. ./kept_images.sh
 . ./manifests.sh
 . ./placing.sh
 . ./live.sh
