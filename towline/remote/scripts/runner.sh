@@ -190,7 +190,8 @@ wait_for_engine() { # 1: it does not answer within $engine_wait seconds
 is_docker_s() { # COMMAND of a step, that can be given again when the engine went away under it
     case $1 in
         'docker '* | 'in_live docker '* | 'in_release docker '* | 'in_live_if_any docker '*) ;;
-        need_network* | pull* | health* | mounts* | restore_images* | keep_release* | restart_after*) ;;
+        need_network* | pull* | use_built_images* | health* | mounts*) ;;
+        restore_images* | keep_release* | restart_after*) ;;
         *) return 1 ;;
     esac
 }
