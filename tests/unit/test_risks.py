@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -614,3 +614,11 @@ def test_risks_that_stop_come_first() -> None:
 def test_every_sentence_is_one_line() -> None:
     new = Model({"app": {"ports": [port("80")], "container_name": "shop-web-1"}})
     assert all("\n" not in risk.sentence for risk in risks(new, holding(*EVERY), old=OLD))
+
+
+def test_a_dollar_in_a_value_is_named_and_the_value_is_not_shown() -> None:
+    dollars = (("stacks/shop/.env:3", "DB_PASS", "def9"),)
+    found = find_risks(replace(Given().situation(Model(), Inventory()), dollars=dollars))
+    risk = next(risk for risk in found if risk.name == "variable-in-value")
+    assert not risk.stops
+    assert risk.sentence.startswith("stacks/shop/.env:3: in the value of DB_PASS, $def9 is read as a variable")

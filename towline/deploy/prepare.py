@@ -36,6 +36,7 @@ from towline.facts.release import ReleaseFiles, read_release
 from towline.facts.running_project import find_project, find_projects, read_kept_project, read_project
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
+from towline.project.env_file import undefined_in_values
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import ANSWER_WITHIN, Connection
@@ -99,6 +100,7 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         adopting=bool(options.adopt),
         used=frozenset[str]().union(*(used_variables(tree.text(name)) for name in stack.compose_files)),
         absent=rendered.absent,
+        dollars=_dollars(tree),
         unpullable=read_unpullable(connection, to_be_pulled(rendered.model, current.inventory.images)),
     )
     return replace(
@@ -107,6 +109,11 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         risks=find_risks(situation),
         drift=_drift(plan, current),
     )
+
+
+def _dollars(tree: WorkingTree) -> tuple[tuple[str, str, str], ...]:
+    place = ".env" if tree.stack.root_env else f"{tree.stack.label}/.env"
+    return tuple((f"{place}:{line}", name, inside) for line, name, inside in undefined_in_values(tree.text(".env")))
 
 
 def _with_running_project(

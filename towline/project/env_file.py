@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from towline.errors import SettingsError
-from towline.project.variables import interpolate
+from towline.project.variables import interpolate, variables_in
 
 
 def load_env(file: Path) -> dict[str, str]:
@@ -52,3 +52,25 @@ def read_filled(file: Path) -> dict[str, str]:
 def interpolate_from(text: str, env_file: Path) -> str:
     """`text` with the variables of a .env file filled in as Compose does; unknown ones stay as they are."""
     return interpolate(text, read_filled(env_file)) if "$" in text else text
+
+
+def undefined_in_values(text: str) -> list[tuple[int, str, str]]:
+    """(line, variable, variable in its value that no line before it sets) of a .env: mostly a password with a dollar sign.
+
+    >>> undefined_in_values("A=1\\nURL=$A/x\\nPASS=abc$def\\nQUOTED='abc$def'\\n")
+    [(3, 'PASS', 'def')]
+    """
+    import io
+
+    from dotenv.parser import parse_stream
+
+    known: set[str] = set()
+    found: list[tuple[int, str, str]] = []
+    for binding in parse_stream(io.StringIO(text)):
+        if not binding.key:
+            continue
+        if not binding.original.string.partition("=")[2].lstrip().startswith("'"):
+            inside = sorted(variables_in(binding.value or "") - known)
+            found += [(binding.original.line, binding.key, name) for name in inside]
+        known.add(binding.key)
+    return found

@@ -158,7 +158,13 @@ def _anonymous_volumes(situation: Situation) -> Iterator[Risk]:
 
 def _undefined_variables(situation: Situation) -> Iterator[Risk]:
     defined = situation.desired.release.variables or {}
+    stack = situation.desired.stack
+    file = "the repository's .env" if stack.root_env else f"the .env of {stack.name}"
     for name in sorted(situation.used - defined.keys() - ALWAYS_SET):
         sentence = f"${{{name}}} is set nowhere, so Compose makes it empty"
-        hint = f"set it in the .env of {situation.desired.stack.name}, or write ${{{name}:-}}"
-        yield Risk("variable-undefined", f"{sentence}; {hint}", stops=False)
+        yield Risk("variable-undefined", f"{sentence}; set it in {file}, or write ${{{name}:-}}", stops=False)
+    for place, name, inside in situation.dollars:
+        sentence = (
+            f"{place}: in the value of {name}, ${inside} is read as a variable, which is set nowhere and so is empty"
+        )
+        yield Risk("variable-in-value", f"{sentence}; put the value into single quotes", stops=False)

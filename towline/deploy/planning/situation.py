@@ -86,6 +86,7 @@ class Situation:
     adopting: the data of what runs elsewhere is brought along.
     used: the variables that the compose files use (`used_variables`). absent: paths of bind mounts, configs and secrets that are
     not on the host, relative to the stack's folder or absolute. unpullable: image → why its registry does not give it.
+    dollars: (place in the .env, its variable, a variable that its value is read to have, and that is set nowhere).
     """
 
     desired: DesiredState
@@ -95,6 +96,7 @@ class Situation:
     absent: frozenset[str] = frozenset()
     unpullable: Mapping[str, Unpullable] = field(default_factory=dict)
     adopting: bool = False
+    dollars: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def project(self) -> str:
