@@ -210,7 +210,7 @@ x-towline: {{strategy: update, watch: 0, timeout: {limit}}}
 
 def test_a_one_shot_comes_to_its_end_or_is_named_where_it_is_cut(project: Project) -> None:
     stack = f"--stack={project.name('web')}"
-    project.write("web", {"compose.yaml": JOB.format(n=1, seconds=10, limit=2)})
+    project.write("web", {"compose.yaml": JOB.format(n=1, seconds=7, limit=2)})
     ran = project.tow("deploy", stack)
     assert ran.code == 0, ran.err
     assert "migrate is at work" in ran.err
