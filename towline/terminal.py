@@ -51,7 +51,9 @@ class Stream:
 
     @property
     def _file(self) -> Any:
-        return getattr(sys, self._name)
+        file = getattr(sys, self._name)
+        # While a live line is shown Rich puts a proxy there, which prints to the console, which writes here
+        return getattr(file, "rich_proxied_file", file)
 
     @property
     def encoding(self) -> str:

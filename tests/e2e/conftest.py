@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pty
+import select
 import socket
 import subprocess
 import tempfile
 import textwrap
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -112,6 +115,24 @@ class Project:
             text=True,
             start_new_session=True,
         )
+
+    def tow_on_terminal(self, *words: str, timeout: float = 60) -> tuple[int, str]:
+        """`towline WORDS` on a terminal of its own: exit code, and all that was written there."""
+        ours, theirs = pty.openpty()
+        env = clean_environment(self.home) | {"TERM": "xterm-256color"}
+        command = [*CONSOLE, *words]
+        client = subprocess.Popen(command, cwd=self.folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        written = b""
+        with (
+            suppress(OSError),
+            os.fdopen(ours, "rb", buffering=0) as terminal,
+        ):  # it ends with an error, not with an end
+            until = time.monotonic() + timeout
+            while select.select([terminal], [], [], until - time.monotonic())[0]:
+                written += terminal.read(4096)
+        client.kill()
+        return client.wait(), written.decode(errors="replace")
 
     def live(self, short: str = "web") -> Path:
         return self.root / self.name(short)

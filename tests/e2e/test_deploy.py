@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -17,6 +18,16 @@ def test_a_deploy_ends_with_the_page_served(project: Project) -> None:
     assert ran.code == 0, ran.err
     assert project.page() == "hello\n"
     assert "1 login · 4 sessions, peak 1" in ran.err
+
+
+def test_on_a_terminal_a_live_line_is_shown_and_every_step_once(project: Project) -> None:
+    project.write_page()
+    code, written = project.tow_on_terminal("deploy", f"--stack={project.name('web')}")
+    assert code == 0, written
+    lines = [line.rpartition("\x1b[2K")[2] for line in re.sub(r"\x1b\[[0-9;?]*[mhlA]", "", written).split("\r\n")]
+    assert [line.split()[1] for line in lines if "✓" in line].count("up") == 1
+    assert "rehearse …" in written
+    assert "1 login · 4 sessions" in written
 
 
 @pytest.mark.parametrize("kind", ["project", "tight_project"])
