@@ -1,10 +1,10 @@
 """The connection to a host, and Connections, which keeps one for each host.
 
->>> connections = Connections(note=print)
->>> prod = connections.to(host)  # nothing is opened yet
->>> prod.run(("docker", "ps"))  # first need: logs in once; one session
->>> prod.batch([("id", "-u"), ("df", "-Pk")])  # one session, two results
->>> prod.upload(chunks, ("tar", "-xf", "-"))  # one session, bytes into its stdin
+connections = Connections(note=print)
+prod = connections.to(host)  # nothing is opened yet
+prod.run(("docker", "ps"))  # first need: logs in once; one session
+prod.batch([("id", "-u"), ("df", "-Pk")])  # one session, two results
+prod.upload(chunks, ("tar", "-xf", "-"))  # one session, bytes into its stdin
 """
 
 from __future__ import annotations
