@@ -637,7 +637,7 @@ def test_x_towline_chooses_files_and_adds_profiles(tmp_path: Path) -> None:
         ),
         ("COMPOSE_IGNORE_ORPHANS=true", "stacks/web/.env: COMPOSE_IGNORE_ORPHANS: is not supported: "),
         ("COMPOSE_ENV_FILES=a.env", "stacks/web/.env: COMPOSE_ENV_FILES: is not supported: "),
-        ("COMPOSE_PROJECT_NAME=A B", "stacks/web/compose.yaml: name: invalid project name 'A B'"),
+        ("COMPOSE_PROJECT_NAME=A B", "stacks/web/.env: COMPOSE_PROJECT_NAME: invalid project name 'A B'; expected ab$"),
     ],
 )
 def test_what_is_wrong_with_the_env_is_one_line(tmp_path: Path, env: str, said: str) -> None:

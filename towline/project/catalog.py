@@ -47,12 +47,11 @@ BUILTIN_NETWORKS = frozenset({"host", "bridge", "none"})
 class Stack:
     """One folder with a compose file.
 
-    profiles: of x-towline and the .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of
-    what is done to all stacks.
     creates, declares, external: networks, by their names on the engine. declares: creates and those that no service uses
     (Compose skips them). root_env: the repository's .env, for a stack without its own.
     env_files, secret_files: the files that hold secrets; text_files: other files that Compose and builds read, such as
-    Dockerfiles. All relative to the folder; the paths may contain variables.
+    Dockerfiles. All relative to the folder; a variable in a path is one that only the server knows. profiles: of x-towline and the
+    .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of what is done to all stacks.
     """
 
     name: str
@@ -226,13 +225,14 @@ def _load_stack(folder: Path, settings: Settings) -> Stack | None:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a stack is read from. files: its compose files, as Compose itself would take them."""
+    """What a stack is read from. files: its compose files, as Compose itself would take them; chosen: as x-towline names them."""
 
     folder: Path
     label: str
     files: tuple[str, ...]
     switches: Switches
     ignored: Ignore
+    chosen: bool = False
 
     @property
     def place(self) -> Place:
@@ -240,25 +240,17 @@ class _Source:
 
 
 def _parse_stack(source: _Source, settings: Settings) -> Stack:
-    folder, place = source.folder, source.place
+    folder, place, own_place = source.folder, source.place, source.place.at("x-towline")
     root_env = _root_env(folder, settings.top)
     env_file = root_env or folder / ".env"
-    own_place = place.at("x-towline")
     named = NamedFiles()
     keys = load_compose(folder, source.files, source.label, named, env_file=env_file)
     own = _parse_towline(keys.get("x-towline"), settings, own_place)
-    if own.files:
-        if source.switches.files:
-            raise own_place.at("files").wrong("the .env has COMPOSE_FILE, too; keep one of them")
-        source = replace(source, files=check_files(own.files, own_place.at("files")))
-        named = NamedFiles()
-        keys = load_compose(folder, source.files, source.label, named, env_file=env_file)
-    for file in source.files:
-        if source.ignored(file):
-            raise StackError(f"{source.label}/{IGNORE_FILE}: leaves out {file}, which is one of the compose files")
+    if own.files and not source.chosen:
+        return _parse_stack(_with_files(source, own.files), settings)
+    _refuse_ignored(source)
     services = parse_services(keys.get("services"), place.at("services"))
-    given = source.switches.project or keys.get("name")
-    project = _project_name(folder.name, given, env_file, place)
+    project = _project_name(source, keys.get("name"), env_file)
     networks = parse_networks(keys, project, env_file, place)
     return Stack(
         name=folder.name,
@@ -293,24 +285,42 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
     )
 
 
+def _with_files(source: _Source, files: list[str]) -> _Source:
+    """The source with the files that x-towline names in place of those that Compose would take."""
+    place = source.place.at("x-towline").at("files")
+    if source.switches.files:
+        raise place.wrong("the .env has COMPOSE_FILE, too; keep one of them")
+    return replace(source, files=check_files(files, place), chosen=True)
+
+
+def _refuse_ignored(source: _Source) -> None:
+    for file in source.files:
+        if source.ignored(file):
+            raise StackError(f"{source.label}/{IGNORE_FILE}: leaves out {file}, which is one of the compose files")
+
+
 def _root_env(folder: Path, top: Path) -> Path | None:
     """The repository's .env, for a stack that has none of its own."""
     own, root = folder / ".env", top / ".env"
     return root if root.is_file() and not os.path.lexists(own) else None
 
 
-def _project_name(name: str, given: object, env_file: Path, place: Place) -> str:
+def _project_name(source: _Source, named: object, env_file: Path) -> str:
     """The Compose project: COMPOSE_PROJECT_NAME of the .env, else `name:` of the compose file, else the folder's name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise StackError(f"{place.file}: folder name {name!r}: expected letters, digits and ._- only")
-    text = text_at(given, place.at("name"))
-    project = name if text is None else interpolate_from(text, env_file)
-    if "$" in project:
-        raise place.at("name").wrong(f"{text!r}: a variable in it has no value in {env_file.name}")
+    place, folder = source.place, source.folder.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", folder):
+        raise StackError(f"{place.file}: folder name {folder!r}: expected letters, digits and ._- only")
+    project = source.switches.project or folder
+    if source.switches.project:
+        place = Place(f"{source.label}/.env", "COMPOSE_PROJECT_NAME", StackError)
+    elif (text := text_at(named, place.at("name"))) is not None:
+        place, project = place.at("name"), interpolate_from(text, env_file)
+        if "$" in project:
+            raise place.wrong(f"{text!r}: a variable in it has no value in {env_file.name}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
         better = re.sub(r"[^a-z0-9_-]", "", project.lower()).lstrip("_-") or "a-z, 0-9, _ and -"
-        where = place if text is None else place.at("name")
-        raise where.wrong(f"invalid project name {project!r}; write it as name: {better}")
+        wanted = "expected" if source.switches.project else "write it as name:"
+        raise place.wrong(f"invalid project name {project!r}; {wanted} {better}")
     return project
 
 

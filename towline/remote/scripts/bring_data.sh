@@ -142,7 +142,9 @@ return_data() {
 keep_moves() {
     [ -s "$run/brought" ] || return 0
     while IFS=$tab read -r how source path; do
-        [ "$how" != copied ] || [ ! -e "$live/$path" ] || rm -rf "${source:?}"
+        if [ "$how" != copied ] || [ ! -e "$live/$path" ]; then continue; fi
+        # first its name: half of it must not be taken for the data when this is killed
+        mv "$source" "${source:?}.moved-${run##*/}" && rm -rf "$source.moved-${run##*/}"
     done <"$run/brought"
 }
 
