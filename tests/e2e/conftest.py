@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import select
-import signal
 import socket
 import subprocess
 import tempfile
@@ -107,16 +106,15 @@ class Project:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`towline WORDS`, in a process group of its own, not waited for."""
+        # a suite that was started in the background would hand on that Ctrl-C is ignored
         return subprocess.Popen(
-            [*CONSOLE, *words],
+            ["env", "--default-signal=INT", *CONSOLE, *words],
             cwd=self.folder,
             env=clean_environment(self.home),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # a suite that was started in the background would hand on that Ctrl-C is ignored
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
         )
 
     def tow_on_terminal(self, *words: str, timeout: float = 60) -> tuple[int, str]:
