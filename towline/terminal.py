@@ -127,6 +127,11 @@ def tell_lost() -> bool:
     return bool(lost)
 
 
+def can_ask() -> bool:
+    """Whether there is a person to ask: both stdin and stderr are a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty() and STDERR.isatty()
+
+
 def _print(text: str, stream: Stream) -> None:
     stream.write(printable(text) + "\n")
     stream.flush()

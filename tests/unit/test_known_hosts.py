@@ -137,7 +137,7 @@ def test_revoked_line_that_cannot_be_read_refuses_every_key() -> None:
 
 
 def test_certificate_authority_is_told_and_pins_no_key() -> None:
-    with pytest.raises(HostKeyUnknown, match=r"hosts:1: a certificate authority is trusted for it, which towline"):
+    with pytest.raises(HostKeyUnknown, match=r"hosts:1: an authority is trusted for it, but it showed no certificate"):
         check(known(f"@cert-authority *.example {ONE.text}"), "a.example", ONE)
     check(known(f"@cert-authority *.example {TWO.text}", f"a.example {ONE.text}"), "a.example", ONE)
 
@@ -147,13 +147,13 @@ def test_line_of_the_host_that_cannot_be_read_is_named() -> None:
         check(known("other ssh-ed25519 !!!", "shed ssh-ed25519 AAA=!"), "shed", ONE)
 
 
-def test_files_of_the_user_and_those_named_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+def test_those_of_the_files_that_are_there_are_read(tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "known_hosts").write_text(f"a {ONE.text}\n")
     (tmp_path / "more").write_text(f"b {TWO.text}\n")
     os.mkfifo(tmp_path / ".ssh" / "known_hosts2")
-    hosts = read_known_hosts([tmp_path / "more", tmp_path / "none", tmp_path])
+    own = tmp_path / ".ssh" / "known_hosts"
+    hosts = read_known_hosts([own, own.with_name("known_hosts2"), tmp_path / "more", tmp_path / "none", tmp_path])
     check(hosts, "a", ONE)
     check(hosts, "b", TWO)
 

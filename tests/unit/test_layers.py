@@ -108,8 +108,8 @@ def test_only_the_plugin_imports_pytest() -> None:
     assert importing("pytest") == {"pytest_plugin"}
 
 
-def test_only_the_sandbox_and_the_fact_of_a_certificate_import_cryptography() -> None:
-    assert importing("cryptography") == {"sandbox", "facts"}
+def test_only_keys_and_certificates_need_cryptography() -> None:
+    assert importing("cryptography") == {"sandbox", "facts", "ssh"}
 
 
 def test_deploy_and_checks_never_import_each_other() -> None:

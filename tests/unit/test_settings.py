@@ -344,7 +344,7 @@ def test_bad_root_is_refused(tmp_path: Path, root: str) -> None:
     [
         ("identity", "none", "'none': no such file"),
         ("identity", "stacks", "'stacks' is not a file"),
-        ("identity", "id.pub", "is the public key; name the private one: 'id'"),
+        ("identity", "id.pub", "'id.pub': no such file"),
         ("identity", "", "expected the path of a file"),
         ("identity", "~nobody-at-all/id", "no such home folder"),
         ("known_hosts", "none", "'none': no such file"),

@@ -29,7 +29,7 @@ Engine = Literal["compose", "swarm"]
 
 @dataclass(frozen=True)
 class Host:
-    """One server of the settings. user, port, identity None: as in ~/.ssh/config."""
+    """One server of the settings. user, port, identity None: as `ssh` has them. identity: a public key is one of the agent's."""
 
     name: str
     address: str
@@ -254,11 +254,7 @@ def _parse_file(text: str, folder: Path, place: Place) -> Path:
 
 
 def _parse_identity(text: str | None, folder: Path, place: Place) -> Path | None:
-    if text is None:
-        return None
-    if text.endswith(".pub"):
-        raise place.wrong(f"{text!r} is the public key; name the private one: {text.removesuffix('.pub')!r}")
-    return _parse_file(text, folder, place)
+    return None if text is None else _parse_file(text, folder, place)
 
 
 def _parse_root(text: str, place: Place) -> str:

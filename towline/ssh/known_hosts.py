@@ -9,20 +9,29 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 from re import IGNORECASE, match, sub
+from tempfile import NamedTemporaryFile
 
 import paramiko
 
 from towline.commands.shell import quote
 from towline.errors import HostKeyChanged, HostKeyRevoked, HostKeyUnknown
+from towline.ssh.certificate import SUFFIX, certificate_of, problem_of
 
-FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 AUTHORITY, REVOKED = "@cert-authority", "@revoked"
+_KINDS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 _RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 
 
@@ -47,42 +56,57 @@ class Line:
 
 @dataclass(frozen=True)
 class KnownHosts:
-    """The lines of all files. unreadable: `FILE: why` of those that are there and cannot be read."""
+    """The lines of all files. unreadable: `FILE: why` of those that are there and cannot be read.
+
+    revoked: the file of RevokedHostKeys, public keys or a KRL.
+    """
 
     lines: Sequence[Line] = ()
     unreadable: Sequence[str] = ()
+    revoked: Path | None = None
 
     def of(self, host: str) -> list[Line]:
         """The lines about a host. As with OpenSSH those of the name alone count for another port, where the port has none."""
         own = [line for line in self.lines if line.names(host)]
         if host.startswith("[") and not any(line.marker == "" for line in own):
-            own += [line for line in self.lines if line.names(host[1 : host.rindex("]:")]) and line not in own]
+            own += [line for line in self.lines if line.names(_without_port(host)) and line not in own]
         return own
 
     def key_types(self, host: str) -> set[str]:
-        """The algorithms of the keys that are pinned for it."""
-        kinds = {line.kind for line in self.of(host) if line.marker == ""}
-        return kinds | (set(_RSA) if "ssh-rsa" in kinds else set())
+        """The algorithms of the keys that are pinned for it, and those of certificates where an authority is trusted for it."""
+        lines = self.of(host)
+        kinds = {line.kind for line in lines if line.marker == ""}
+        certified = {f"{kind}{SUFFIX}" for kind in _KINDS if any(line.marker == AUTHORITY for line in lines)}
+        return kinds | certified | (set(_RSA) if "ssh-rsa" in kinds else set())
 
     def check(self, host: str, key: paramiko.PKey) -> None:
         """Raises HostKeyRevoked, HostKeyUnknown or HostKeyChanged for a key that is not pinned, with what to do."""
-        lines, told = self.of(host), key.asbytes()
-        revoked = [line for line in lines if line.marker == REVOKED and line.key in (told, None)]
+        lines, told, certificate = self.of(host), key.asbytes(), certificate_of(key)
+        withdrawn = (told, certificate and certificate.authority, None)
+        revoked = [line for line in lines if line.marker == REVOKED and line.key in withdrawn]
         if revoked:
-            raise _revoked(host, key, revoked[0])
+            raise _revoked(host, key, f"{revoked[0].place}", readable=bool(revoked[0].key))
+        if self.revoked and _is_in(self.revoked, key):
+            raise _revoked(host, key, str(self.revoked), readable=True)
+        problem = ""
+        if certificate:
+            authorities = {line.key for line in lines if line.marker == AUTHORITY and line.key}
+            problem = problem_of(certificate, _without_port(host), authorities)
+            if not problem:
+                return
         pinned = [line for line in lines if line.marker == "" and line.key]
         if not pinned:
-            raise self._unknown(host, key, lines)
+            raise self._unknown(host, key, lines, problem)
         if not any(line.key == told for line in pinned):
             raise _changed(host, key, pinned)
 
-    def _unknown(self, host: str, key: paramiko.PKey, lines: Iterable[Line]) -> HostKeyUnknown:
+    def _unknown(self, host: str, key: paramiko.PKey, lines: Iterable[Line], problem: str) -> HostKeyUnknown:
         reasons = [f"{line.place}: its key cannot be read" for line in lines if line.key is None]
-        reasons += [
-            f"{line.place}: a certificate authority is trusted for it, which towline (Paramiko) cannot check"
-            for line in lines
-            if line.marker == AUTHORITY
-        ]
+        authorities = [line.place for line in lines if line.marker == AUTHORITY]
+        if authorities:
+            reasons.append(
+                f"{authorities[0]}: an authority is trusted for it, but {problem or 'it showed no certificate'}"
+            )
         why = f" ({'; '.join([*reasons, *self.unreadable])})" if reasons or self.unreadable else ""
         return HostKeyUnknown(
             f"{host}: its host key {fingerprint(key)} is not in any known_hosts file{why}",
@@ -91,14 +115,33 @@ class KnownHosts:
         )
 
 
-def _revoked(host: str, key: paramiko.PKey, line: Line) -> HostKeyRevoked:
-    what = f"its host key {fingerprint(key)} is revoked" if line.key else "a key of it is revoked, and cannot be read"
-    return HostKeyRevoked(f"{host}: {what} ({line.place})", "ask who runs the server; do not take the line out before")
+def _without_port(host: str) -> str:
+    return host[1 : host.rindex("]:")] if host.startswith("[") else host
+
+
+def _is_in(file: Path, key: paramiko.PKey) -> bool:
+    """Whether a file of revoked keys has the key: a key a line, or a KRL, which ssh-keygen reads. Also where it cannot be told."""
+    try:
+        content = file.read_bytes()
+        if not content.startswith(b"SSHKRL"):
+            return key.get_base64().encode() in content.split()
+        with NamedTemporaryFile() as public:
+            public.write(f"{key.get_name()} {key.get_base64()}\n".encode())
+            public.flush()
+            done = subprocess.run(("ssh-keygen", "-Q", "-f", file, public.name), capture_output=True, check=False)
+            return done.returncode != 0
+    except OSError:
+        return True
+
+
+def _revoked(host: str, key: paramiko.PKey, place: str, *, readable: bool) -> HostKeyRevoked:
+    what = f"its host key {fingerprint(key)} is revoked" if readable else "a key of it is revoked, and cannot be read"
+    return HostKeyRevoked(f"{host}: {what} ({place})", "ask who runs the server; do not take the line out before")
 
 
 def _changed(host: str, key: paramiko.PKey, pinned: Sequence[Line]) -> HostKeyChanged:
     alike = [line for line in pinned if line.kind == key.get_name()] or pinned
-    entry = host if alike[0].names(host) else host[1 : host.rindex("]:")]
+    entry = host if alike[0].names(host) else _without_port(host)
     were = " or ".join(dict.fromkeys(f"{line.kind} {_digest(line.key or b'')}" for line in alike))
     return HostKeyChanged(
         f"{host}: its host key changed: pinned {were}, now {fingerprint(key)} ({alike[0].place})",
@@ -119,17 +162,17 @@ def _digest(key: bytes) -> str:
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def read_known_hosts(files: Iterable[Path] = ()) -> KnownHosts:
-    """The user's and the system's files, and these."""
+def read_known_hosts(files: Iterable[Path], revoked: Path | None = None) -> KnownHosts:
+    """The lines of the files that are there."""
     lines: list[Line] = []
     unreadable: list[str] = []
-    for file in (*(Path(os.path.expanduser(name)) for name in FILES), *files):  # noqa: PTH111  # Path's raises without a home
+    for file in files:
         try:
             if file.is_file():
                 lines += parse(file.read_bytes(), str(file))
         except OSError as error:
             unreadable.append(f"{file}: {error.strerror}")
-    return KnownHosts(lines, unreadable)
+    return KnownHosts(lines, unreadable, revoked)
 
 
 def parse(content: bytes, file: str) -> list[Line]:

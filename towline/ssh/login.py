@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,10 +21,15 @@ from towline.errors import (
     SettingsError,
 )
 from towline.project.settings import Host
+from towline.project.ssh_address import parse_ssh
+from towline.project.yaml_file import Place
+from towline.ssh.authentication import Authentication, Refused
+from towline.ssh.client_settings import ClientSettings, read_client_settings
 from towline.ssh.known_hosts import KnownHosts, read_known_hosts
-from towline.ssh.ssh_config import find_problem, load_ssh_config
+from towline.ssh.proxy import open_way
 
 CONNECT_TIMEOUT = 30  # seconds for TCP, for the banner and for authentication, each
+MOST_JUMPS = 8
 KEEPALIVE = 10  # seconds
 DEAD_AFTER = 30  # seconds without an acknowledgement after which the kernel ends the TCP connection
 ATTEMPTS = 6
@@ -44,19 +48,23 @@ class FastTransport(paramiko.Transport):
     )
 
     def __init__(self, sock: Any, key_types: Collection[str] = (), **options: Any) -> None:
+        self._key_types = key_types
         super().__init__(sock, default_window_size=WINDOW, **options)
-        offered: tuple[str, ...] = getattr(self, "_preferred_keys", ())  # Paramiko has it, its stubs do not
-        self._preferred_keys = tuple(sorted(offered, key=lambda name: name not in key_types))
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The algorithms of host keys; those that are pinned, or certified, are asked for first."""
+        return tuple(sorted(super().preferred_keys, key=lambda name: name not in self._key_types))
 
 
 class PinnedKeys(paramiko.MissingHostKeyPolicy):
     """Refuses every key that is not pinned. Paramiko is given no keys of its own, so it asks here for each."""
 
-    def __init__(self, known: KnownHosts) -> None:
-        self._known = known
+    def __init__(self, known: KnownHosts, name: str) -> None:
+        self._known, self._name = known, name
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
-        self._known.check(hostname, key)
+        self._known.check(self._name, key)
 
 
 def log_in(host: Host, on_retry: Callable[[str, float], None]) -> Connection:
@@ -86,7 +94,10 @@ def log_in(host: Host, on_retry: Callable[[str, float], None]) -> Connection:
 def _log_in_once(host: Host) -> Connection:
     connection = build_connection(host)
     try:
-        connection.open()
+        for hop in reversed(list(hops(connection))):
+            if not hop.gateway and (way := open_way(_settings_of(hop), hop.connect_timeout)):
+                hop.connect_kwargs["sock"] = way
+            hop.open()
     except Exception as error:
         authenticating = _reached_authentication(connection)
         log_out(connection)
@@ -96,47 +107,60 @@ def _log_in_once(host: Host) -> Connection:
     return connection
 
 
+def client_settings(host: Host) -> ClientSettings:
+    """How `ssh` would log in to the host; the settings of towline.yaml go before. Raises SettingsError."""
+    settings = read_client_settings(host.address, host.user, host.port)
+    if host.identity:
+        settings = replace(settings, identities=(host.identity,), certificates=(), only_identities=True)
+    return replace(settings, known_hosts=(*settings.known_hosts, *host.known_hosts))
+
+
 def build_connection(host: Host) -> Connection:
-    """A Fabric Connection, not opened; address, port, user and ProxyJump as ~/.ssh/config has them."""
+    """A Fabric Connection, not opened; address, port, user, keys and the way there as `ssh` would have them."""
+    settings = client_settings(host)
+    return _connection(settings, _gateway(settings.jumps, host, ()))
+
+
+def _gateway(jumps: Sequence[str], host: Host, passed: tuple[str, ...]) -> Connection | None:
+    """The connection to the last of the jump hosts, through those before it; the first may have its own."""
+    if not jumps:
+        return None
+    *before, last = jumps
+    if len(passed) > MOST_JUMPS:
+        raise SettingsError(f"{host.address}: its jump hosts lead in a circle ({' → '.join((*passed, last))})")
+    user, address, port = parse_ssh(last, Place(f"ProxyJump of {host.address}"))
+    settings = read_client_settings(address, user, port)
+    settings = replace(settings, known_hosts=(*settings.known_hosts, *host.known_hosts))
+    return _connection(settings, _gateway(before or settings.jumps, host, (*passed, last)))
+
+
+def _connection(settings: ClientSettings, gateway: Connection | None) -> Connection:
+    known = read_known_hosts(settings.known_hosts, settings.revoked)
     options: dict[str, Any] = {
         "banner_timeout": CONNECT_TIMEOUT,
         "auth_timeout": CONNECT_TIMEOUT,
         "channel_timeout": CONNECT_TIMEOUT,
+        "auth_strategy": Authentication(settings),
+        # the pinned keys are asked for first: of a host that has more, any may be pinned
+        "transport_factory": partial(FastTransport, key_types=known.key_types(settings.host_key_name)),
     }
-    if host.identity:
-        options |= {"key_filename": [str(host.identity)], "look_for_keys": False}
-    ssh_config = load_ssh_config()
-    try:
-        _know_user(host, ssh_config)
-        connection = Connection(
-            host.address,
-            user=host.user,
-            port=host.port,
-            config=Config(ssh_config=ssh_config),
-            connect_timeout=CONNECT_TIMEOUT,
-            connect_kwargs=options,
-        )
-    except SettingsError:
-        raise
-    except Exception as error:  # Fabric and Paramiko raise what their parts raise
-        raise find_problem(error) from error
-    known = read_known_hosts(host.known_hosts)
-    for hop in hops(connection):  # Fabric accepts any key by default, also of a jump host
-        _check_host_keys(hop, known)
+    connection = Connection(
+        settings.address,
+        user=settings.user,
+        port=settings.port,
+        gateway=gateway,
+        config=Config(ssh_config=paramiko.SSHConfig()),  # all that it would say is in the settings
+        connect_timeout=settings.connect_timeout or CONNECT_TIMEOUT,
+        connect_kwargs=options,
+    )
+    # Fabric accepts any key by default, also of a jump host
+    connection.client.set_missing_host_key_policy(PinnedKeys(known, settings.host_key_name))
     return connection
 
 
-def _know_user(host: Host, ssh_config: paramiko.SSHConfig) -> None:
-    """Raises SettingsError where nobody says who logs in: Paramiko asks this machine, which has no name for every number."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        os.environ["LOGNAME"] = f"uid-{os.getuid()}"  # Fabric and Paramiko ask for it whoever logs in
-        if not (host.user or ssh_config.lookup(host.address).get("user")):
-            raise SettingsError(
-                f"{host.name}: no user to log in as: this machine has no name for the user {os.getuid()}",
-                f"write it: ssh: USER@{host.address}",
-            ) from None
+def _settings_of(connection: Connection) -> ClientSettings:
+    settings: ClientSettings = connection.connect_kwargs["auth_strategy"].settings
+    return settings
 
 
 def hops(connection: Connection) -> Iterator[Connection]:
@@ -156,15 +180,6 @@ def log_out(connection: Connection) -> None:
         hop.client.close()
 
 
-def _check_host_keys(connection: Connection, known: KnownHosts) -> None:
-    """Only pinned keys are taken, and those are asked for first: of a host that has more, any may be pinned."""
-    host, port = connection.host, int(connection.port)
-    pinned = known.key_types(host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}")
-    connection.client.set_missing_host_key_policy(PinnedKeys(known))
-    factory = partial(FastTransport, key_types=pinned)
-    connection.connect_kwargs = {**connection.connect_kwargs, "transport_factory": factory}
-
-
 def _reached_authentication(connection: Connection) -> bool:
     transport = connection.client.get_transport()
     if not transport or not transport.initial_kex_done:
@@ -174,7 +189,7 @@ def _reached_authentication(connection: Connection) -> bool:
 
 def _set_transport_options(transport: paramiko.Transport) -> None:
     transport.set_keepalive(KEEPALIVE)
-    if not isinstance(transport.sock, socket.socket):
+    if not isinstance(transport.sock, socket.socket) or transport.sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     # Opening a session takes several small messages: with Nagle's algorithm 41 ms, without it 0.4.
     transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -193,7 +208,7 @@ def translate(error: Exception, host: Host, *, authenticating: bool = False) -> 
         case ConnectionFailed():
             return error
         case paramiko.AuthenticationException():
-            return _authentication_refused(host, where)
+            return _authentication_refused(error, where)
         case IncompatiblePeer():
             return ConnectionFailed(f"{where}: no common algorithms with this server ({error})")
         case socket.gaierror():
@@ -204,9 +219,7 @@ def translate(error: Exception, host: Host, *, authenticating: bool = False) -> 
                 hint="is the server up, is the port right, does its firewall admit this machine?",
             )
         case paramiko.SSHException() | EOFError() | OSError():
-            return _authentication_refused(host, where)
-        case ValueError():
-            return find_problem(error, f"{where}: unusable key or ~/.ssh/config ({_reason(error)})")
+            return _authentication_refused(error, where)
     return error
 
 
@@ -216,13 +229,18 @@ def _name_error(error: socket.gaierror, where: str) -> Exception:
     return ConnectionFailed(f"{where}: no such host name", hint="check `ssh:` of the host in towline.yaml")
 
 
-def _authentication_refused(host: Host, where: str) -> AuthenticationRefused:
-    key = f"with {host.identity}" if host.identity else "with the keys of ~/.ssh and the agent"
-    user = host.user or "the user of ~/.ssh/config"
-    return AuthenticationRefused(
-        f"{where}: permission denied for {user} {key}",
-        hint="is the public key in ~/.ssh/authorized_keys on the server, and does the private key need ssh-add?",
-    )
+def _authentication_refused(error: Exception, where: str) -> AuthenticationRefused:
+    if not isinstance(error, Refused):
+        return AuthenticationRefused(f"{where}: permission denied ({_reason(error)})", hint=_HINT)
+    offered = f"offered: {', '.join(error.offered)}" if error.offered else "no key to offer"
+    unused = f"; not used: {'; '.join(error.passed_over)}" if error.passed_over else ""
+    return AuthenticationRefused(f"{error.where}: permission denied for {error.user}; {offered}{unused}", hint=_HINT)
+
+
+_HINT = (
+    "is the public key in ~/.ssh/authorized_keys on the server, and does the private key need ssh-add? "
+    "where `ssh HOST` gets in, towline does"
+)
 
 
 def _reason(error: Exception) -> str:

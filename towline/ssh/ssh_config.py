@@ -1,4 +1,4 @@
-"""~/.ssh/config, read as bytes so that no comment ends it; what is wrong in it is one line that names file and line."""
+"""~/.ssh/config as Paramiko reads it, where there is no OpenSSH client; what is wrong in it is one line with file and number."""
 
 from __future__ import annotations
 
@@ -54,8 +54,6 @@ def _wrong(line: str) -> str:
     key, value = found[1].lower(), found[2].strip('"')
     if key in _NUMBERS and not value.isdecimal() and value.lower() != "none":
         return "expected a number"
-    if key == "forwardagent" and value.lower() not in ("yes", "no"):
-        return "expected yes or no; towline knows no other value"
     return "a quote is not closed" if found[2].count('"') % 2 else ""
 
 
