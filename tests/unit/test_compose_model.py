@@ -28,6 +28,7 @@ from towline.facts.compose_model import (
     read_model,
 )
 from towline.project.catalog import Stack
+from towline.remote import script as remote_script
 from towline.ssh.session import Result
 
 # docker compose 2.40.3, `config --format json`
@@ -199,7 +200,7 @@ def test_command_names_project_and_files() -> None:
     words = ("docker", "compose", "--project-name", "shop", "--file", "a.yaml", "--file", "b.yaml")
 
     assert command(stack("a.yaml", "b.yaml"), "stacks/web") == (
-        *("sh", "-c", SCRIPT, "towline", "stacks/web", *words),
+        *("sh", "-c", remote_script("login_env") + SCRIPT, "towline", "stacks/web", *words),
         *("config", "--format", "json"),
     )
 
@@ -213,11 +214,12 @@ def test_command_names_the_profiles_of_x_towline() -> None:
     )
 
 
-def run_with(docker: str, tmp_path: Path, shell: str) -> subprocess.CompletedProcess[bytes]:
-    """The command with a stand-in for docker, in a folder for temporary files that is reached by a symlink."""
-    for name in ("bin", "real"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "tmp").symlink_to("real")
+def run_with(docker: str, tmp_path: Path, shell: str, env_file: str = "") -> subprocess.CompletedProcess[bytes]:
+    """The command with a stand-in for docker, in a root that is reached by a symlink. env_file: the text of a .env that is sent."""
+    for name in ("bin", "real", "real/web"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    if not (tmp_path / "stacks").exists():
+        (tmp_path / "stacks").symlink_to("real")
     program = tmp_path / "bin" / "docker"
     program.write_text(f"#!/bin/sh\n{docker}\n")
     program.chmod(0o755)
@@ -226,8 +228,12 @@ def run_with(docker: str, tmp_path: Path, shell: str) -> subprocess.CompletedPro
         member = tarfile.TarInfo("compose.yaml")
         member.size = 5
         tar.addfile(member, io.BytesIO(b"hello"))
+        if env_file:
+            member = tarfile.TarInfo(".env")
+            member.size = len(env_file)
+            tar.addfile(member, io.BytesIO(env_file.encode()))
     path = f"{tmp_path}/bin:/usr/bin:/bin"
-    env = {"PATH": path, "TMPDIR": f"{tmp_path}/tmp", "COMPOSE_FILE": "x", "COMPOSE_PROFILES": "y", "PWD": "/"}
+    env = {"PATH": path, "COMPOSE_FILE": "x", "COMPOSE_PROFILES": "y", "PWD": "/", "DB_HOST": "login", "MODE": "login"}
     _, _, *words = command(stack("compose.yaml"), "stacks/web")
     return subprocess.run(
         (*shell.split(), "-c", *words), input=packed.getvalue(), env=env, cwd=tmp_path, capture_output=True, check=False
@@ -243,7 +249,23 @@ def test_compose_runs_in_a_physical_folder_with_nothing_of_the_logins_settings(t
     assert (done.returncode, done.stderr, folder) == (0, b"", here)
     assert folder.startswith(f"{tmp_path}/real/")
     assert (rest, end) == (f"{folder} unset unset", "hello 700\n")
-    assert list((tmp_path / "real").iterdir()) == []
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["web"]
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_variable_of_the_login_does_not_win_over_the_stacks(tmp_path: Path, shell: str) -> None:
+    done = run_with('echo "${DB_HOST-unset} $MODE"', tmp_path, shell, "# a\nexport DB_HOST=stack\nPATH=/nowhere\n")
+    assert done.stdout.decode().split("\n")[1:] == ["unset login", ""]
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_env_file_that_is_only_there_is_used_and_told(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "real" / "web").mkdir(parents=True)
+    (tmp_path / "real" / "web" / ".env").write_text("DB_PASS=x y\nDB_HOST: there\n")
+    done = run_with('echo "$COMPOSE_ENV_FILES ${DB_HOST-unset}"', tmp_path, shell)
+    file = f"{tmp_path}/stacks/web/.env"
+    rows = ["env_file\t" + file, "variable\tDB_HOST", "variable\tDB_PASS", f"{file} unset", ""]
+    assert done.stdout.decode().split("\n")[1:] == rows
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox sh"])
@@ -277,7 +299,7 @@ def test_the_folder_goes_and_the_code_stays_when_compose_fails(tmp_path: Path) -
     done = run_with("echo broken >&2; exit 15", tmp_path, "sh")
 
     assert (done.returncode, done.stderr) == (15, b"broken\n")
-    assert list((tmp_path / "real").iterdir()) == []
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["web"]
 
 
 # -------------------------------------------------------------------------------------------------- read_model

@@ -86,7 +86,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     current = _with_running_project(connection, tree, current, rendered.model)
     if options.adopt and current.running is None:
         raise _nothing_to_adopt(stack, current, connection.host.name)
-    desired = DesiredState(stack, _release(tree, rendered.model), tree.networks, repository_ids(stack.top))
+    release = _release(tree, rendered.model)
+    desired = DesiredState(stack, release, tree.networks, repository_ids(stack.top), rendered.env_file)
     plan = plan_deploy(desired, current, options)
     problem = disk_problem(plan, current, connection.host.name)
     if problem:
@@ -98,7 +99,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         current,
         plan.strategy,
         adopting=bool(options.adopt),
-        used=frozenset[str]().union(*(used_variables(tree.text(name)) for name in stack.compose_files)),
+        used=frozenset[str]().union(*(used_variables(tree.text(name)) for name in stack.compose_files))
+        - rendered.variables,
         absent=rendered.absent,
         dollars=_dollars(tree),
         unpullable=read_unpullable(connection, to_be_pulled(rendered.model, current.inventory.images)),

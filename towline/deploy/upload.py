@@ -106,7 +106,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "by": sender(),
     }
     texts = {
-        **{f"{name}.sh": script(name) for name in ("runner", *SOURCED, "follow")},
+        **{f"{name}.sh": script(name) for name in ("runner", "login_env", *SOURCED, "follow")},
         "drift.sh": script(*COMPARISON, "drift"),
         "settings": shell.assignments(dict(settings)),
         "services": plan.service_rows,

@@ -18,6 +18,7 @@ from towline.commands.shell import Command, script
 from towline.errors import ComposeRejected, RemoteFailed, TowlineError
 from towline.project.catalog import Stack
 from towline.project.yaml_file import line_of
+from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import TIMED_OUT
@@ -47,10 +48,15 @@ _SECTIONS = ("services", "volumes", "networks", "configs", "secrets")
 
 @dataclass(frozen=True)
 class Rendered:
-    """absent: the paths of bind mounts, configs and secrets that are not on the server now, as the model has them."""
+    """absent: the paths of bind mounts, configs and secrets that are not on the server now, as the model has them.
+
+    env_file: the .env in the live folder, when it is used because there is none here; variables: the names of its variables.
+    """
 
     model: Model
     absent: frozenset[str] = frozenset()
+    env_file: str = ""
+    variables: frozenset[str] = frozenset()
 
 
 # ------------------------------------------------------------------------------------------------ text → model
@@ -86,12 +92,16 @@ def replicas_of(service: Mapping[str, Any]) -> int:
 
 
 def parse_rendered(text: str) -> Rendered:
-    """The fact from `command()`'s output: the folder, an `absent` line for each path, JSON. Raises TowlineError."""
+    """The fact from `command()`'s output: the folder, rows `absent`, `env_file` and `variable`, JSON. Raises TowlineError."""
     folder, _, rest = text.partition("\n")
     lines = rest.split("\n")
-    absent = list(takewhile(lambda line: line.startswith("absent\t"), lines))
-    model = parse_model("\n".join((folder, *lines[len(absent) :])))
-    return Rendered(model, frozenset(line.partition("\t")[2] for line in absent))
+    rows = list(takewhile(lambda line: line.startswith(("absent\t", "env_file\t", "variable\t")), lines))
+    model = parse_model("\n".join((folder, *lines[len(rows) :])))
+
+    def of(key: str) -> frozenset[str]:
+        return frozenset(value for found, _, value in (row.partition("\t") for row in rows) if found == key)
+
+    return Rendered(model, of("absent"), next(iter(of("env_file")), ""), of("variable"))
 
 
 def _relate_dockerfiles(services: Mapping[str, Any]) -> None:
@@ -114,8 +124,10 @@ def _relative(value: Any, folder: re.Pattern[str]) -> Any:
 
 # --------------------------------------------------------------------------------------------- on the server
 
-# $1 the live folder, $2… the command; stdin: gzip tar of the files that it reads. Prints the temporary folder that it ran in, a
-# line `absent<TAB>PATH` for each source of the model that does not exist, and what the command prints.
+# $1 the live folder, $2… the command; stdin: gzip tar of the files that it reads. Prints the temporary folder that it ran in, rows
+# `absent<TAB>PATH` for each source of the model that does not exist, and what the command prints. When the .env is in the live
+# folder alone, it is used: `env_file<TAB>PATH`, and `variable<TAB>NAME` for each that it sets. Sent with login_env.sh in front.
+# The temporary folder is below the root, where Docker can see it: one from snap has another /tmp.
 # PWD: compose takes its folder from there, and so does ${PWD} in a compose file.
 # A path counts as absent where the nearest parent that exists is a folder that can be searched. A path that JSON or compose would
 # write with escapes is left out.
@@ -123,8 +135,12 @@ SCRIPT = """
 umask 077
 case $1 in /*) live=$1 ;; *) live=$(pwd)/$1 ;; esac
 shift
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
+root=${live%/*} made=
+[ -d "$root" ] || { (umask 022; mkdir -p "$root") 2>/dev/null && made=$root; }
+[ -d "$root/.towline" ] || { mkdir "$root/.towline" 2>/dev/null && made="$root/.towline $made"; }
+dir=$(mktemp -d "$root/.towline/.render.XXXXXX" 2>/dev/null) || dir=$(mktemp -d) || exit 1
+# shellcheck disable=SC2086
+trap 'rm -rf "$dir"; [ -z "$made" ] || rmdir $made 2>/dev/null' EXIT
 trap 'exit 129' HUP INT PIPE TERM
 cd "$dir" && dir=$(pwd -P) && cd "$dir" || exit 1
 gzip -dc | tar -xmof - || exit 1
@@ -133,7 +149,17 @@ unset COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_DIRECTORY
 PWD=$dir COMPOSE_ANSI=never
 export PWD COMPOSE_ANSI
 printf '%s\\n' "$dir"
-model=$("$@" </dev/null) || exit
+if [ ! -e .env ] && [ -s "$live/.env" ] && [ -r "$live/.env" ]; then
+    COMPOSE_ENV_FILES=$live/.env
+    export COMPOSE_ENV_FILES
+fi
+without=$(without_variables_of "${COMPOSE_ENV_FILES:-.env}")
+# shellcheck disable=SC2086
+model=$(env $without "$@" </dev/null) || exit
+if [ -n "${COMPOSE_ENV_FILES:-}" ]; then
+    printf 'env_file\\t%s\\n' "$live/.env"
+    printf '%s\\n' "$without" | tr ' ' '\\n' | sed -n '/^-u$/d; s/^./variable\\t&/p'
+fi
 is_absent() {
     [ ! -e "$1" ] && [ ! -L "$1" ] || return 1
     parent=${1%/*}
@@ -160,7 +186,9 @@ def command(stack: Stack, live: str) -> Command:
     """
     chosen = [word for file in stack.compose_files for word in ("--file", file)]
     chosen += [word for profile in stack.profiles for word in ("--profile", profile)]
-    return script(SCRIPT, live, *compose(stack.project, *chosen, "config", "--format", "json"))
+    return script(
+        remote_script("login_env") + SCRIPT, live, *compose(stack.project, *chosen, "config", "--format", "json")
+    )
 
 
 def read_model(connection: Connection, tree: WorkingTree) -> Rendered:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from towline.commands.shell import LIMIT
 
 # what drift and survey are sent behind
-COMPARISON = ("limit", "current", "containers", "live_files", "comparison")
+COMPARISON = ("limit", "login_env", "current", "containers", "live_files", "comparison")
 # what runner sources; it lies beside them
 SOURCED = (
     "limit",

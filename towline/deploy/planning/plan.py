@@ -148,7 +148,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         strategy=strategy,
         changes=changes,
         services=services,
-        lists=_lists(stack, new, left_as_made(current, services)),
+        lists=_lists(desired, left_as_made(current, services)),
         running=current.running,
         uploads=(*sent.added, *sent.changed),
         links=_links(fact, new.manifest, sent) if fact.current else {},
@@ -156,6 +156,10 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
         undo=_undo(sequence, current, strategy, services),
         notes=(
+            *(
+                (f"the .env in {desired.env_file.rpartition('/')[0]} on the server is used: there is none here",)
+                * bool(desired.env_file)
+            ),
             *data_notes(sequence.data),
             *volume_notes(services, new, changes, current.inventory.volumes),
             *_before_notes(sequence),
@@ -182,10 +186,12 @@ def _before_notes(sequence: Sequence) -> tuple[str, ...]:
     return tuple(f"{when}, {command.service} runs `{quote(command.command)}`" for command in sequence.before)
 
 
-def _lists(stack: Stack, release: Release, unlabelled: frozenset[str]) -> dict[str, str]:
+def _lists(desired: DesiredState, unlabelled: frozenset[str]) -> dict[str, str]:
     """The files beside a release's own: the names of its compose files, the override with the labels, and the files in place."""
+    stack, release = desired.stack, desired.release
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
+        **({"env_files": desired.env_file + "\n"} if desired.env_file else {}),
         **({"profiles": ",".join(stack.profiles) + "\n"} if stack.profiles else {}),
         "override.json": override(release, stack.reload, unlabelled),
         "in_place": "".join(f"{path}\n" for path in _in_place(stack, release)),

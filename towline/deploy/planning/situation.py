@@ -33,12 +33,16 @@ class Release:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What a deploy is to bring about. networks: external ones that no stack creates. repository: see bundle/repository.py."""
+    """What a deploy is to bring about. networks: external ones that no stack creates. repository: see bundle/repository.py.
+
+    env_file: the .env in the live folder, when it is used because there is none here.
+    """
 
     stack: Stack
     release: Release
     networks: frozenset[str] = frozenset()
     repository: tuple[str, ...] = ()
+    env_file: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ docker() {
 ask() { # docker WORD…
     shift
     [ -n "$docker_program" ] || { echo "docker: not found" >&2; return 127; }
-    limit "$answer_within" "$docker_program" "$@" || {
+    # shellcheck disable=SC2086  # one word for each option and name
+    limit "$answer_within" ${without:+env $without} "$docker_program" "$@" || {
         answer_code=$?
         [ "$answer_code" != 124 ] || printf 'docker %s: no answer within %s s\n' "$1" "$answer_within" >&2
         return "$answer_code"

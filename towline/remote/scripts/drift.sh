@@ -29,6 +29,7 @@ export COMPOSE_ANSI=never
 
 live_hashes() { # as Compose makes them of the live files
     cd "$live" 2>/dev/null || return 0
+    without=$(without_variables_of .env)
     use_compose_files "$current"
     config_hashes
 }

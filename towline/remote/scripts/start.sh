@@ -10,8 +10,12 @@ if ! gzip -dc | tar -xof - || [ ! -f undo ]; then cd .. && rm -rf "$3"; exit 1; 
 : >events
 : >output
 # The lock's holder and the events tell of everything; its own stderr would only be a trap of the script.
-if command -v setsid >/dev/null 2>&1; then setsid sh ./runner.sh </dev/null >>output 2>&1 &
-else nohup sh ./runner.sh </dev/null >>output 2>&1 &
+# shellcheck source=/dev/null
+. ./login_env.sh
+without=$(without_variables_of "../../../../$2/.env" ../../releases/*/files/.env)
+# shellcheck disable=SC2086  # one word for each option and name
+if command -v setsid >/dev/null 2>&1; then setsid env $without sh ./runner.sh </dev/null >>output 2>&1 &
+else nohup env $without sh ./runner.sh </dev/null >>output 2>&1 &
 fi
 printf '%s\n' $! >pid
 exec sh ./follow.sh . 0 0
