@@ -157,11 +157,6 @@ def keygen(*words: str | Path) -> None:
     subprocess.run(("ssh-keygen", "-q", *words), check=True, capture_output=True)
 
 
-def authorize(box: Sandbox, line: str) -> None:
-    with (box.folder / "authorized_keys").open("a") as file:
-        file.write(line)
-
-
 @pytest.fixture
 def authorized(roomy: Sandbox) -> Iterator[Path]:
     """The file of the keys that may log in; what a test adds goes again."""

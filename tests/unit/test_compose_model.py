@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -250,6 +251,16 @@ def test_compose_runs_in_a_physical_folder_with_nothing_of_the_logins_settings(t
     assert folder.startswith(f"{tmp_path}/real/")
     assert (rest, end) == (f"{folder} unset unset", "hello 700\n")
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["web"]
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_folder_of_a_rendering_that_was_killed_goes_after_an_hour(tmp_path: Path, shell: str) -> None:
+    for name, minutes in (("old", 61), ("new", 59)):
+        folder = tmp_path / "real" / ".towline" / f".render.{name}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - minutes * 60,) * 2)
+    assert run_with("echo", tmp_path, shell).returncode == 0
+    assert [path.name for path in (tmp_path / "real" / ".towline").iterdir()] == [".render.new"]
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox sh"])

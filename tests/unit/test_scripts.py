@@ -11,7 +11,7 @@ import pytest
 from towline.checks import declared_commands
 from towline.deploy import lock
 from towline.facts import compose_model, disk, engine, engine_api, inventory, registry, release
-from towline.remote import COMPARISON, SOURCED, script
+from towline.remote import COMPARISON, DRIFT, SOURCED, script
 
 LONGEST = 120
 NAMES = sorted(path.name.removesuffix(".sh") for path in files("towline.remote").joinpath("scripts").iterdir())
@@ -37,7 +37,7 @@ def test_runner_sources_what_lies_beside_it() -> None:
 
 SENT = {
     ("runner", *SOURCED): 50,
-    (*COMPARISON, "drift"): 15,
+    DRIFT: 15,
     (*COMPARISON, "survey"): 25,
     ("runs", "state"): 5,
     ("runs", "interrupted"): 2,

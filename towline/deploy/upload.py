@@ -21,7 +21,7 @@ from towline.commands import shell
 from towline.deploy.planning.plan import Options, Plan
 from towline.errors import RemoteFailed
 from towline.project.catalog import Stack
-from towline.remote import COMPARISON, SOURCED, script
+from towline.remote import DRIFT, SOURCED, script
 from towline.ssh.connection import Connection
 from towline.text.lines import last_lines
 from towline.text.printable import one_line
@@ -107,7 +107,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
     }
     texts = {
         **{f"{name}.sh": script(name) for name in ("runner", "login_env", *SOURCED, "follow")},
-        "drift.sh": script(*COMPARISON, "drift"),
+        "drift.sh": script(*DRIFT),
         "settings": shell.assignments(dict(settings)),
         "services": plan.service_rows,
         "steps": "".join(step.line() for step in plan.steps),

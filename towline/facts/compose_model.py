@@ -135,12 +135,19 @@ SCRIPT = """
 umask 077
 case $1 in /*) live=$1 ;; *) live=$(pwd)/$1 ;; esac
 shift
-root=${live%/*} made=
-[ -d "$root" ] || { (umask 022; mkdir -p "$root") 2>/dev/null && made=$root; }
-[ -d "$root/.towline" ] || { mkdir "$root/.towline" 2>/dev/null && made="$root/.towline $made"; }
+root=${live%/*} made_root='' made_home=''
+[ -d "$root" ] || { (umask 022; mkdir -p "$root") 2>/dev/null && made_root=$root; }
+[ -d "$root/.towline" ] || { mkdir "$root/.towline" 2>/dev/null && made_home=$root/.towline; }
 dir=$(mktemp -d "$root/.towline/.render.XXXXXX" 2>/dev/null) || dir=$(mktemp -d) || exit 1
-# shellcheck disable=SC2086
-trap 'rm -rf "$dir"; [ -z "$made" ] || rmdir $made 2>/dev/null' EXIT
+leave() {
+    rm -rf "$dir"
+    [ -z "$made_home" ] || rmdir "$made_home" 2>/dev/null
+    [ -z "$made_root" ] || rmdir "$made_root" 2>/dev/null
+}
+trap leave EXIT
+for old in "$root"/.towline/.render.*; do   # of one that was killed: it holds a .env
+    [ "$old" = "$dir" ] || [ -z "$(find "$old" -prune -mmin +60 2>/dev/null)" ] || rm -rf "$old"
+done
 trap 'exit 129' HUP INT PIPE TERM
 cd "$dir" && dir=$(pwd -P) && cd "$dir" || exit 1
 gzip -dc | tar -xmof - || exit 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from towline.commands.shell import Command, script
 from towline.errors import RemoteFailed
-from towline.remote import COMPARISON
+from towline.remote import DRIFT
 from towline.remote import script as remote_script
 from towline.ssh.session import Result
 
@@ -40,7 +40,7 @@ class DriftFact:
 
 def command(root: str, stack: str, project: str) -> Command:
     """Reads a stack's files, hashes and mounts; changes nothing."""
-    return script(remote_script(*COMPARISON, "drift"), root, stack, project)
+    return script(remote_script(*DRIFT), root, stack, project)
 
 
 def parse(result: Result) -> DriftFact:

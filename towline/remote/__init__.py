@@ -8,7 +8,8 @@ from importlib.resources import files
 from towline.commands.shell import LIMIT
 
 # what drift and survey are sent behind
-COMPARISON = ("limit", "login_env", "current", "containers", "live_files", "comparison")
+COMPARISON = ("limit", "current", "containers", "live_files", "comparison")
+DRIFT = ("login_env", *COMPARISON, "drift")
 # what runner sources; it lies beside them
 SOURCED = (
     "limit",

@@ -170,6 +170,7 @@ class _Agent(AgentSSH):
     def __init__(self, path: str) -> None:
         super().__init__()
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(ANSWER_WITHIN)  # it may ask a person, as for a touch of a token
         connection.connect(path)
         self._connect(connection)  # type: ignore[attr-defined]  # its stubs do not have it
 

@@ -80,7 +80,13 @@ def _ask_client(address: str, user: str | None, port: int | None) -> Options | N
             file.write(own := _own_config())
             file.flush()
             words += ["-F", file.name] if own else []
-            done = subprocess.run((*words, "--", address), capture_output=True, timeout=_ANSWER_WITHIN, check=False)
+            done = subprocess.run(
+                (*words, "--", address),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ANSWER_WITHIN,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise SettingsError(
             f"{address}: `ssh -G {address}` took longer than {_ANSWER_WITHIN} s", "a `Match exec` that does not end?"

@@ -37,13 +37,13 @@ def open_way(settings: ClientSettings, timeout: float) -> socket.socket | None:
 def _run_proxy(command: str) -> socket.socket:
     """A socket whose other end is the stdin and stdout of the command, run by the user's shell as ssh runs it.
 
-    The command ends when the socket is closed, as it would with ssh: its stdin ends.
+    The command ends when the socket is closed, as it would with ssh: its stdin ends. Ctrl-C is not for it: what is asked to
+    stop may still have something to say to the server. It keeps the terminal, to ask for a passphrase.
     """
     ours, its = socket.socketpair()
     shell = os.environ.get("SHELL") or "/bin/sh"
     with its:
-        process = subprocess.Popen(
-            (shell, "-c", f"exec {command}"), stdin=its.fileno(), stdout=its.fileno(), start_new_session=True
-        )
+        words = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", shell, "-c", f"exec {command}")
+        process = subprocess.Popen(words, stdin=its.fileno(), stdout=its.fileno())
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
     return ours

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from posixpath import dirname
 
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
 from towline.commands.shell import quote
@@ -156,10 +157,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
         undo=_undo(sequence, current, strategy, services),
         notes=(
-            *(
-                (f"the .env in {desired.env_file.rpartition('/')[0]} on the server is used: there is none here",)
-                * bool(desired.env_file)
-            ),
+            *_env_notes(desired),
             *data_notes(sequence.data),
             *volume_notes(services, new, changes, current.inventory.volumes),
             *_before_notes(sequence),
@@ -179,6 +177,11 @@ def _names(services: tuple[ServicePlan, ...], action: str) -> tuple[str, ...]:
 def _timeout(stack: Stack, options: Options) -> int:
     """Typed, else the stack's own, else the settings'."""
     return options.timeout if options.timeout_given or stack.waits.timeout is None else stack.waits.timeout
+
+
+def _env_notes(desired: DesiredState) -> Iterator[str]:
+    if desired.env_file:
+        yield f"the .env in {dirname(desired.env_file)} on the server is used: there is none here"
 
 
 def _before_notes(sequence: Sequence) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # login_env.sh: keeps variables of the login from winning over a stack's .env, as they do with Compose. A function only:
-# start.sh sources it; drift.sh, survey.sh and the rendering of a model are sent with it in front.
+# start.sh sources it; drift.sh and the rendering of a model are sent with it in front.
 
 # Prints `-u NAME` for each variable that one of the .env FILEs sets, for `env`. What the login and Docker themselves
 # need stays.
