@@ -314,3 +314,17 @@ def test_another_project_name_is_told_before_anything_is_touched(project: Projec
     assert ran.code == 1
     assert f"is called {project.name('web')} there, and {other.name} here" in ran.err
     assert project.containers() == was
+
+
+def test_env_file_that_only_the_server_has_is_read_before_and_after_going_back(project: Project) -> None:
+    start_by_hand(project, project.live(), old_files(project))
+    own = (project.live() / ".env").read_text()
+    for _ in range(2):
+        write_stack(project, "update")
+        code, said = deploy(project)
+        assert (code, project.page()) == (0, "new\n"), said
+        assert f"the .env in {project.live()} on the server is used" in said
+        assert (project.live() / ".env").read_text() == own
+        ran = project.tow("rollback", f"--stack={project.name('web')}", "--to=0")
+        assert (ran.code, project.page()) == (0, "old\n"), ran.err
+        assert (project.live() / ".env").read_text() == own

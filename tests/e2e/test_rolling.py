@@ -212,7 +212,7 @@ def test_no_request_fails_while_a_service_behind_traefik_is_rolled_ten_times(fro
         assert ran.code == 0, ran.err
         assert "✓ roll web" in ran.err
         assert "down:" not in ran.err
-        assert wait_until(lambda: front.page() == "page 9\n", 5)
+        assert wait_until(lambda: client.answers[-1].text == "page 9\n", 5)
     assert client.failed == [], collections.Counter(client.failed)
     assert len(client.answers) > 500
     assert {answer.text for answer in client.answers} == {f"page {number}\n" for number in range(11)}

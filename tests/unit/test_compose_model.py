@@ -254,6 +254,18 @@ def test_compose_runs_in_a_physical_folder_with_nothing_of_the_logins_settings(t
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_env_file_that_the_live_release_brought_goes_with_it(tmp_path: Path, shell: str) -> None:
+    state = tmp_path / "real" / ".towline" / "web"
+    for folder in (state, tmp_path / "real" / "web"):
+        folder.mkdir(parents=True)
+    (tmp_path / "real" / "web" / ".env").write_text("A=1\n")
+    (state / "live.manifest").write_text("f\t0600\t4\tx\t.env\t\n")
+    for current, used in (("20261127-120000", False), ("", True)):
+        (state / "current").write_text(current)
+        assert ("\nenv_file\t" in run_with("echo", tmp_path, shell).stdout.decode()) == used
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
 def test_folder_of_a_rendering_that_was_killed_goes_after_an_hour(tmp_path: Path, shell: str) -> None:
     for name, minutes in (("old", 61), ("new", 59)):
         folder = tmp_path / "real" / ".towline" / f".render.{name}"

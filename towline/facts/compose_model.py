@@ -126,7 +126,8 @@ def _relative(value: Any, folder: re.Pattern[str]) -> Any:
 
 # $1 the live folder, $2… the command; stdin: gzip tar of the files that it reads. Prints the temporary folder that it ran in, rows
 # `absent<TAB>PATH` for each source of the model that does not exist, and what the command prints. When the .env is in the live
-# folder alone, it is used: `env_file<TAB>PATH`, and `variable<TAB>NAME` for each that it sets. Sent with login_env.sh in front.
+# folder alone, and no release brought it, it is used: `env_file<TAB>PATH`, and `variable<TAB>NAME` for each that it sets.
+# Sent with login_env.sh in front.
 # The temporary folder is below the root, where Docker can see it: one from snap has another /tmp.
 # PWD: compose takes its folder from there, and so does ${PWD} in a compose file.
 # A path counts as absent where the nearest parent that exists is a folder that can be searched. A path that JSON or compose would
@@ -156,7 +157,9 @@ unset COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_DIRECTORY
 PWD=$dir COMPOSE_ANSI=never
 export PWD COMPOSE_ANSI
 printf '%s\\n' "$dir"
-if [ ! -e .env ] && [ -s "$live/.env" ] && [ -r "$live/.env" ]; then
+home=$root/.towline/${live##*/}
+is_ours() { [ -s "$home/current" ] && cut -f5 "$home/live.manifest" 2>/dev/null | grep -qx '\\.env'; }
+if [ ! -e .env ] && [ -s "$live/.env" ] && [ -r "$live/.env" ] && ! is_ours; then
     COMPOSE_ENV_FILES=$live/.env
     export COMPOSE_ENV_FILES
 fi

@@ -21,12 +21,15 @@
 #                               that leads to what the release has is left alone
 # A file that neither a release brought (OURS is its manifest) nor is wanted is somebody's data: set aside, never lost.
 # IN_PLACE lists the files that are rewritten. On the way back, with GOING_BACK, a symlink is set aside, too.
+# The .env that a release reads in the live folder, since it brings none, is its owner's again: release 0 had it, too.
 plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
     list_paths "$1" "$2" || return 1
     recorded=$home/live.stat
     [ -f "$recorded" ] || recorded=/dev/null
     read_live_files "$recorded" /dev/null "$2" || return 1
-    awk -F"$tab" -v going_back="${4:-}" "$leading_link"'
+    theirs=''
+    [ "${2%/*}" = "$home/releases/0" ] || [ ! -s "${2%/*}/env_files" ] || theirs=.env
+    awk -F"$tab" -v going_back="${4:-}" -v theirs="$theirs" "$leading_link"'
         function number(digits, base,  i, n) {
             for (i = 1; i <= length(digits); i++) n = n * base + index("0123456789abcdef", substr(digits, i, 1)) - 1
             return n
@@ -64,6 +67,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
             } else row("put", path)
             print "stage\t" path
         }
+        FILENAME == ARGV[1] && $5 == theirs { next }
         FILENAME == ARGV[1] { ours[$5, content()]; as_recorded[$5] = content(); known[$5]; next }
         FILENAME == ARGV[2] { wanted[$5] = content(); type[$5] = $1; mode[$5] = $2; known[$5]; next }
         FILENAME == ARGV[3] { in_place[$0]; next }
