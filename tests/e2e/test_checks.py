@@ -447,7 +447,7 @@ def a_service_behind_traefik_serves_nothing(yard: Yard) -> Iterator[None]:
     docker("exec", yard.container("api"), "killall", "httpd")
     yield
     docker("restart", "-t", "0", yard.container("api"))
-    wait_for(lambda: not yard.failing(), "the api to answer again", 20)
+    wait_for(lambda: not yard.failing(), "the api to answer again")
 
 
 @breaks("stack.edge.service.traefik.running")

@@ -26,8 +26,7 @@ from towline.sandbox.wait import wait_until
 pytestmark = pytest.mark.xdist_group("rolling")
 
 RATE = 50  # requests a second
-LONGEST = 150  # seconds that a client asks at most
-AGREES = 0.5  # seconds between the gap that a client sees and the downtime that is reported
+AGREES = 0.5  # seconds between the gap that a client sees and the downtime that is reported, or a quarter of the gap
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Client:
     def _ask_on(self) -> None:
         begun = time.monotonic()
         with ThreadPoolExecutor(16) as pool:
-            for number in range(RATE * LONGEST):
+            for number in itertools.count():
                 if self._stop.wait(max(0.0, begun + number / RATE - time.monotonic())):
                     return
                 pool.submit(self._ask)
@@ -304,10 +303,11 @@ def test_the_downtime_that_is_reported_is_what_a_client_sees(front: PageAddress,
     said = re.search(r"; down: web (\d+\.\d) s", ran.err)
     reported = float(said[1]) if said else 0.0
     assert client.gap > 0
-    assert abs(client.gap - reported) < AGREES, (client.gap, ran.err)
+    limit = max(AGREES, client.gap / 4)
+    assert abs(client.gap - reported) < limit, (client.gap, ran.err)
     kept = (project.state() / "releases").glob("*/downtime")
     measured = dict(line.split("\t") for line in max(kept).read_text().splitlines())
-    assert abs(client.gap - float(measured["web"])) < AGREES
+    assert abs(client.gap - float(measured["web"])) < limit
     rows = json.loads(project.tow("releases", f"--stack={name}", "--format=json").out)
     (live,) = (row for row in rows if row["live"])
     if live["downtime"]:  # filled from the same file
