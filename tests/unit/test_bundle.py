@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ def write(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=folder, check=True)
 
 
 def paths(found: Manifest) -> list[str]:
@@ -121,9 +126,10 @@ def test_empty_folder_is_an_entry(tmp_path: Path) -> None:
     [
         ("a", 0o644, 0o644),
         ("a", 0o664, 0o644),
-        ("a", 0o640, 0o644),
+        ("a", 0o640, 0o640),
         ("a", 0o775, 0o755),
-        ("a", 0o654, 0o644),
+        ("a", 0o654, 0o654),
+        ("a", 0o777, 0o755),
         ("a", 0o600, 0o600),
         ("a", 0o400, 0o600),
         ("a", 0o700, 0o700),
@@ -134,11 +140,51 @@ def test_empty_folder_is_an_entry(tmp_path: Path) -> None:
         (".envrc", 0o644, 0o644),
     ],
 )
-def test_mode_is_one_of_four(tmp_path: Path, name: str, mode: int, bundled: int) -> None:
+def test_mode_is_no_wider_than_here(tmp_path: Path, name: str, mode: int, bundled: int) -> None:
     what = stack(tmp_path)
     write(tmp_path, f"sub/{name}")
     (tmp_path / "sub" / name).chmod(mode)
     assert load_working_tree(what).manifest.by_path[f"sub/{name}"].mode == file_mode(name, mode) == bundled
+
+
+def test_mode_of_what_git_tracks_is_gits_whatever_the_umask(tmp_path: Path) -> None:
+    what = stack(tmp_path / "web")
+    write(tmp_path / "web", "app.conf", "run.sh", ".env", "key.pem", "sub/x")
+    (tmp_path / "web/run.sh").chmod(0o755)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "web/app.conf", "web/run.sh", "web/.env", "web/sub")
+    for name, mode in {"app.conf": 0o600, "run.sh": 0o700, ".env": 0o644, "key.pem": 0o640, "sub/x": 0o777}.items():
+        (tmp_path / "web" / name).chmod(mode)
+    (tmp_path / "web/sub").chmod(0o700)
+    modes = {path: entry.mode for path, entry in load_working_tree(what).manifest.by_path.items()}
+    assert modes == {
+        "app.conf": 0o644, "run.sh": 0o755, ".env": 0o600, "key.pem": 0o640, "sub/x": 0o644, "compose.yaml": 0o644
+    }  # fmt: skip
+
+
+def test_git_of_a_hook_does_not_change_what_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = stack(tmp_path)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert load_working_tree(what).tracked == {"compose.yaml"}
+
+
+def test_a_file_in_a_private_folder_is_private(tmp_path: Path) -> None:
+    what = stack(tmp_path)
+    write(tmp_path, "keys/deep/a", "group/b")
+    (tmp_path / "keys/deep/empty").mkdir()
+    (tmp_path / "keys").chmod(0o700)
+    (tmp_path / "group").chmod(0o750)
+    modes = {path: entry.mode for path, entry in load_working_tree(what).manifest.by_path.items()}
+    assert modes == {"compose.yaml": 0o644, "keys/deep/a": 0o600, "keys/deep/empty": 0o700, "group/b": 0o640}
+
+
+def test_modes_of_the_compose_file_count_most_but_not_for_the_env(tmp_path: Path) -> None:
+    what = dataclasses.replace(stack(tmp_path), modes={"*.sh": 0o755, "/bin/": 0o550, "*": 0o640, "bin/b.sh": 0o500})
+    write(tmp_path, "a.sh", "bin/a.sh", "bin/b.sh", ".env")
+    modes = {path: entry.mode for path, entry in load_working_tree(what).manifest.by_path.items()}
+    assert modes == {"a.sh": 0o640, "bin/a.sh": 0o640, "bin/b.sh": 0o500, ".env": 0o600, "compose.yaml": 0o640}
 
 
 def test_root_env_comes_as_env_and_private(tmp_path: Path) -> None:
@@ -165,7 +211,7 @@ def test_symlink_that_stays_is_kept_as_it_is(tmp_path: Path, target: str) -> Non
     write(folder, "a", "sub/a")
     (folder / "link").symlink_to(target)
     if target.startswith("../"):  # leaves on the way: the live folder may have another name
-        assert "link: the symlink leaves" in refused(what)
+        assert load_working_tree(what).links_out == ("link",)
     else:
         assert load_working_tree(what).manifest.by_path["link"] == Entry("l", 0o777, 0, "-", "link", target)
 
@@ -183,13 +229,46 @@ def test_symlink_that_stays_is_kept_as_it_is(tmp_path: Path, target: str) -> Non
         ("link", "../web2/x"),
     ],
 )
-def test_symlink_that_leaves_is_refused_by_name(tmp_path: Path, link: str, target: str) -> None:
+def test_symlink_that_leaves_is_not_sent_and_refused_where_it_is_needed(tmp_path: Path, link: str, target: str) -> None:
     folder = tmp_path / "web"
     what = stack(folder)
     write(folder, "sub/a")
     (folder / "here").symlink_to(".")
     (folder / link).symlink_to(target)
-    assert refused(what) == f"web/{link}: the symlink leaves the stack's folder (to {target!r})"
+    tree = load_working_tree(what)
+    assert tree.links_out == (link,)
+    assert paths(tree.manifest) == ["compose.yaml", "here", "sub/a"]
+    leaves = f"web/{link}: the symlink leaves the stack's folder (to {target!r}), and"
+    assert refused(dataclasses.replace(what, mounts={".": False})).startswith(f"{leaves} a service mounts it;")
+    assert refused(dataclasses.replace(what, contexts=((".", ""),))).startswith(f"{leaves} it lies in a build context;")
+    (folder / ".dockerignore").write_text("**/link\n")
+    assert load_working_tree(dataclasses.replace(what, contexts=((".", "Dockerfile"),))).links_out == (link,)
+
+
+@pytest.mark.parametrize("kind", ["Dockerfile.dockerignore", ".dockerignore"])
+def test_symlink_that_leaves_may_lie_beside_what_is_needed(tmp_path: Path, kind: str) -> None:
+    what = dataclasses.replace(stack(tmp_path), mounts={"conf": True}, contexts=(("app", "app/Dockerfile"),))
+    write(tmp_path, "conf/a", "app/Dockerfile", "lib/b")
+    (tmp_path / "lib/out").symlink_to("/usr/lib")
+    (tmp_path / "app/.venv").symlink_to("/usr/lib")
+    assert "app/.venv: the symlink leaves" in refused(what)
+    (tmp_path / "app" / kind).write_text(".venv\n")
+    assert load_working_tree(what).links_out == ("app/.venv", "lib/out")
+
+
+@pytest.mark.parametrize("name", [".env", "conf/app.env"])
+def test_env_file_that_is_a_symlink_is_sent_as_the_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "shared.env").write_text("A=1")
+    folder = tmp_path / "web"
+    what = dataclasses.replace(stack(folder), env_files=("conf/app.env",), mounts={".": True})
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(tmp_path / "shared.env")
+    tree = load_working_tree(what)
+    assert tree.manifest.by_path[name].kind == "f"
+    assert tree.text(name) == "A=1"
+    assert tree.links_out == ()
+    (tmp_path / "shared.env").unlink()
+    assert refused(what).startswith(f"web/{name}: the symlink leads to no file (to ")
 
 
 def test_symlinks_in_a_circle_are_kept(tmp_path: Path) -> None:

@@ -75,6 +75,42 @@ def test_release_command_is_words_or_a_text_of_words(tmp_path: Path) -> None:
     )
 
 
+def test_mounts_and_build_contexts_are_known(tmp_path: Path) -> None:
+    text = """services:
+  web:
+    build: {context: app, dockerfile: ../prod.Dockerfile, additional_contexts: {lib: lib, up: "https://example.com/x.git"}}
+    volumes:
+      - ./html:/html:ro,z
+      - ./both:/both:ro
+      - "$DATA:/var/lib"
+      - named:/named
+      - /etc/x:/x
+      - {type: bind, source: ./long, target: /long, read_only: true}
+      - {type: bind, source: ./written, target: /written}
+  db: {image: x, build: ., volumes: ["./both:/both"]}
+"""
+    more = {"stacks/web/.env": "DATA=./data", "stacks/web/app/x": "", "stacks/web/lib/x": ""}
+    loaded = load_stack(tmp_path, text, **more)
+    assert loaded.mounts == {"html": False, "both": True, "data": True, "long": False, "written": True}
+    assert loaded.contexts == ((".", "Dockerfile"), ("app", "prod.Dockerfile"), ("lib", ""))
+
+
+def test_modes_are_texts_of_octal_digits(tmp_path: Path) -> None:
+    assert load_stack(tmp_path, WEB + 'x-towline: {modes: {"*.sh": "0755", conf/: "640"}}').modes == {
+        "*.sh": 0o755,
+        "conf/": 0o640,
+    }
+    for modes, says in {
+        "{a: 640}": """modes.a: expected a mode in quotes, such as "0640", got 640""",
+        '{a: "0888"}': "modes.a: expected a mode in quotes",
+        '{a: "0200"}': "modes.a: '0200': its owner could not read it",
+        '{"!": "0600"}': "modes.!: is not a gitignore pattern",
+    }.items():
+        with pytest.raises(StackError) as caught:
+            load_stack(tmp_path, WEB + f"x-towline: {{modes: {modes}}}")
+        assert says in caught.value.message
+
+
 def test_stack_is_read_whole(tmp_path: Path) -> None:
     text = """
 name: site
@@ -112,6 +148,7 @@ x-towline:
         checks=(Http(name="http.https://site", url="https://site"),),
         waive=(Waiver("*.certificate", "its own", date(2027, 1, 31)),),
         reload={"nginx.conf": "nginx -s reload"},
+        contexts=((".", "Dockerfile"),),
     )
     assert loaded.label == "stacks/web"
     assert hash(loaded)

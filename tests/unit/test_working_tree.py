@@ -87,7 +87,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in range(200):
         (tmp_path / "data" / f"{number}.bin").write_bytes(bytes(BIG_FILE // 8))
-    entries = list_files(stack)
+    entries = list_files(stack).entries
     tracemalloc.start()
     try:
         tree = load_working_tree(stack)

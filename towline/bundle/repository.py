@@ -1,10 +1,12 @@
-"""The git repository that a stack's folder is in: its commit, and what tells it from other repositories."""
+"""The git repository that a stack's folder is in: its commit, what it tracks, and what tells it from other repositories."""
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -15,6 +17,18 @@ def git_commit(folder: Path) -> str:
         return commit + ("+dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def tracked_files(folder: Path) -> Mapping[str, int]:
+    """Path → mode, 0644 or 0755, of the files below `folder` that git tracks, as its index has them; empty without git."""
+    if not any(os.path.lexists(parent / ".git") for parent in (folder, *folder.parents)):
+        return {}
+    try:
+        listed = _git(folder, "ls-files", "--stage", "-z")
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    rows = (row.partition("\t") for row in listed.split("\0"))
+    return {path: int(stage[:6], 8) & 0o777 for stage, _, path in rows if stage.startswith("100")}
 
 
 def repository_ids(top: Path) -> tuple[str, ...]:
@@ -45,5 +59,10 @@ def _address(url: str) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    # a git hook's own variables would name another folder and index
+    env = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
+    done = subprocess.run(["git", *words], cwd=folder, env=env, capture_output=True, check=True)
+    return os.fsdecode(done.stdout).strip()
+
+
+_OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")

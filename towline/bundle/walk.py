@@ -9,11 +9,15 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from towline.bundle.dockerignore import Belongs, ignored_by
 from towline.bundle.manifest import Entry
+from towline.bundle.repository import tracked_files
 from towline.errors import StackError
 from towline.project.catalog import Stack
+from towline.project.file_modes import mode_chooser
 from towline.project.ignore_file import IGNORE_FILE, read_ignore_file
 
 # Never uploaded, at any depth: what tools leave behind. `node_modules/.cache` is matched as two names.
@@ -24,34 +28,48 @@ IGNORED_SUFFIX = ".pyc"
 RESERVED = ".towline"
 
 
-def list_files(stack: Stack) -> list[Entry]:
-    """The entries of everything that is uploaded of `stack`, in no order; files without their sha256.
+@dataclass(frozen=True)
+class Listing:
+    """What is uploaded of a stack. entries: in no order, files without their sha256. tracked: the files that git tracks.
 
-    Raises StackError, naming the path, for what cannot be uploaded: a symlink that leaves the folder, a
+    links_out: symlinks that lead out of the folder and that nothing needs; they are not sent.
+    """
+
+    entries: tuple[Entry, ...]
+    tracked: frozenset[str] = frozenset()
+    links_out: tuple[str, ...] = ()
+
+
+def list_files(stack: Stack) -> Listing:
+    """Everything that is uploaded of `stack`.
+
+    Raises StackError, naming the path, for what cannot be uploaded: a symlink that leaves the folder and that a service needs, a
     device, a socket, a name with control characters, a folder that cannot be read.
     """
     walk = _Walk(stack)
     entries = list(walk.entries(str(stack.folder), ""))
     if stack.root_env and not walk.ignored(".env", ".env"):
-        entries.append(_root_env(stack.root_env))
-    return entries
-
-
-def _root_env(path: Path) -> Entry:
-    status = path.stat()
-    return Entry("f", file_mode(".env", status.st_mode), status.st_size, "", ".env", "", path)
+        entries.append(walk.file(".env", stack.root_env, stack.root_env.stat()))
+    return Listing(tuple(entries), frozenset(walk.tracked), tuple(walk.links_out))
 
 
 class _Walk:
     """Lists a stack's folder. Files come out without their sha256."""
 
     def __init__(self, stack: Stack) -> None:
+        self.stack = stack
         self.label = stack.label
         self.real = os.path.realpath(stack.folder)
         self.is_ignored = read_ignore_file(stack.folder, stack.label)
+        self.tracked = tracked_files(stack.folder)
+        self.chosen_mode = mode_chooser(stack.modes)
+        self.links_out: list[str] = []
 
-    def entries(self, folder: str, prefix: str) -> Iterator[Entry]:
-        """The entries under `folder`, whose path in the manifest is `prefix` (empty, or ending in /)."""
+    def entries(self, folder: str, prefix: str, reach: int = 0o777) -> Iterator[Entry]:
+        """The entries under `folder`, whose path in the manifest is `prefix` (empty, or ending in /).
+
+        reach: the permission bits of those who can get into the folder; what is above the stack's own does not count.
+        """
         empty = True
         for item in self._scan(folder, prefix):
             path = prefix + item.name
@@ -62,11 +80,12 @@ class _Walk:
             if path == "-" or "\\" in item.name or not item.name.isprintable():
                 self._check_name(path)
             if directory:
-                yield from self.entries(item.path, path + "/")
-            else:
-                yield self._entry(item, path)
+                yield from self.entries(item.path, path + "/", reach & _entered_by(item))
+            elif entry := self._entry(item, path, reach):
+                yield entry
         if empty and prefix:
-            yield Entry("d", 0o755, 0, "-", prefix[:-1], "", Path(folder))
+            mode = 0o700 | (Path(folder).stat().st_mode & reach & 0o755)
+            yield Entry("d", mode, 0, "-", prefix[:-1], "", Path(folder))
 
     def ignored(self, name: str, path: str, directory: bool = False) -> bool:
         if name in ALWAYS_IGNORED or name.endswith(IGNORED_SUFFIX) or path == IGNORE_FILE:
@@ -84,28 +103,66 @@ class _Walk:
         except OSError as e:
             raise StackError(f"{self.label}/{prefix}: cannot be read: {e.strerror}") from None
 
-    def _entry(self, item: os.DirEntry[str], path: str) -> Entry:
+    def _entry(self, item: os.DirEntry[str], path: str, reach: int) -> Entry | None:
+        """None for a symlink that leads out and that nothing needs."""
         try:
             status = item.stat(follow_symlinks=False)
         except OSError as e:
             raise StackError(f"{self.label}/{path}: cannot be read: {e.strerror}") from None
         if stat.S_ISREG(status.st_mode):
-            mode = file_mode(item.name, status.st_mode)
-            return Entry("f", mode, status.st_size, "", path, "", Path(item.path))
-        if stat.S_ISLNK(status.st_mode):
-            return Entry("l", 0o777, 0, "-", path, self._target(item.path, path), Path(item.path))
-        raise StackError(f"{self.label}/{path}: is a {_special(status.st_mode)}; only files can be sent")
+            return self.file(path, Path(item.path), status, reach)
+        if not stat.S_ISLNK(status.st_mode):
+            raise StackError(f"{self.label}/{path}: is a {_special(status.st_mode)}; only files can be sent")
+        target = os.readlink(item.path)  # noqa: PTH115 - Path would tidy up the target's text
+        if not self._leads_out(item.path, path, target):
+            self._check_text(target, path)
+            return Entry("l", 0o777, 0, "-", path, target, Path(item.path))
+        if path == ".env" or path in self.stack.env_files:
+            return self._env_file(Path(item.path), path, target)
+        self._refuse_needed(path, target)
+        self.links_out.append(path)
+        return None
 
-    def _target(self, link: str, path: str) -> str:
-        """A symlink's target, when it stays in the folder. It may dangle; it may not leave."""
-        target = os.readlink(link)  # noqa: PTH115 - Path would tidy up the target's text
-        self._check_text(target, path)
+    def file(self, path: str, source: Path, status: os.stat_result, reach: int = 0o777) -> Entry:
+        mode = file_mode(path, status.st_mode & (reach | 0o700), self.tracked.get(path))
+        chosen = None if path == ".env" else self.chosen_mode(path)
+        return Entry("f", mode if chosen is None else chosen, status.st_size, "", path, "", source)
+
+    def _leads_out(self, link: str, path: str, target: str) -> bool:
+        """Whether a symlink leaves the folder, on the way too. It may dangle."""
         lexical = os.path.normpath(f"{os.path.dirname(path)}/{target}".lstrip("/"))  # noqa: PTH120
         real = os.path.realpath(link)
         outside = real != self.real and not real.startswith(self.real + "/")
-        if target.startswith("/") or lexical.split("/")[0] == ".." or outside:
-            raise StackError(f"{self.label}/{path}: the symlink leaves the stack's folder (to {target!r})")
-        return target
+        return target.startswith("/") or lexical.split("/")[0] == ".." or outside
+
+    def _env_file(self, link: Path, path: str, target: str) -> Entry:
+        """An env file that is a symlink: the file that it leads to."""
+        if not link.is_file():
+            raise StackError(f"{self.label}/{path}: the symlink leads to no file (to {target!r})")
+        return self.file(path, link.resolve(), link.stat())
+
+    def _refuse_needed(self, path: str, target: str) -> None:
+        """Raises StackError for a symlink that leads out and lies in what a service mounts or is built from."""
+        mounted = any(_is_below(path, mount) for mount in self.stack.mounts)
+        if mounted or any(not ignores(path) for ignores in self._contexts()):
+            why = "a service mounts it" if mounted else "it lies in a build context"
+            way = f"list it in {IGNORE_FILE}" if mounted else f"list it in {IGNORE_FILE} or .dockerignore"
+            raise StackError(
+                f"{self.label}/{path}: the symlink leaves the stack's folder (to {target!r}), and {why};"
+                f" put the file in its place, or {way}"
+            )
+
+    def _contexts(self) -> Iterator[Belongs]:
+        """For each build context, whether a path is not in it, or left out by its .dockerignore."""
+        for folder, dockerfile in self.stack.contexts:
+            names = (
+                (f"{dockerfile}.dockerignore", f"{folder}/.dockerignore")
+                if dockerfile
+                else (f"{folder}/.dockerignore",)
+            )
+            files = (self.stack.folder / name for name in names)
+            text = next((file.read_text(errors="replace") for file in files if file.is_file()), "")
+            yield _left_out_of(folder, ignored_by(text))
 
     def _check_name(self, path: str) -> None:
         """Refuse a name that cannot stand in a manifest's line, in a server's tar or in the output of its sha256sum."""
@@ -129,9 +186,27 @@ def _special(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "special file")
 
 
-def file_mode(name: str, mode: int) -> int:
-    """A file's mode in a manifest: 0644 or 0755; 0600 or 0700 for a .env and for what only its owner may read here."""
-    secret = name == ".env" or (name.startswith(".env.") and name != ".env.example")
-    private = secret or not mode & 0o077
-    runs = bool(mode & stat.S_IXUSR)
-    return (0o700 if runs else 0o600) if private else (0o755 if runs else 0o644)
+def _is_below(path: str, folder: str) -> bool:
+    return folder in (".", path) or path.startswith(f"{folder}/")
+
+
+def _left_out_of(context: str, ignored: Belongs) -> Belongs:
+    start = 0 if context == "." else len(context) + 1
+    return lambda path: not _is_below(path, context) or ignored(path[start:])
+
+
+def _entered_by(folder: os.DirEntry[str]) -> int:
+    """The permission bits of those who can get into the folder: its owner's, and the group's and others' where they may."""
+    mode = folder.stat(follow_symlinks=False).st_mode
+    return 0o700 | (0o070 if mode & 0o010 else 0) | (0o007 if mode & 0o001 else 0)
+
+
+def file_mode(path: str, mode: int, tracked: int | None = None) -> int:
+    """A file's mode in a manifest: git's for one that it tracks, else no wider than here, and writable for its owner alone.
+
+    A .env, and an .env.* but for .env.example, is its owner's alone.
+    """
+    name = path.rpartition("/")[2]
+    bits = (mode & 0o755 if tracked is None else tracked) | 0o600
+    is_env = name == ".env" or (name.startswith(".env.") and name != ".env.example")
+    return bits & 0o700 if is_env else bits

@@ -27,7 +27,7 @@ class WorkingTree:
     """What is deployed, and what a host is compared with.
 
     networks: external ones that no stack creates, made on the host before the stack. kept: path → content of the files that may
-    be needed as text. secrets: what must not be shown.
+    be needed as text. secrets: what must not be shown. tracked, links_out: see `Listing`.
     """
 
     stack: Stack
@@ -35,6 +35,8 @@ class WorkingTree:
     networks: frozenset[str] = frozenset()
     kept: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     secrets: SecretTexts = field(default_factory=SecretTexts)
+    tracked: frozenset[str] = frozenset()
+    links_out: tuple[str, ...] = ()
 
     def content(self, path: str) -> bytes:
         """The content that was hashed of the file that `path` comes to, symlinks followed; b"" when there is none.
@@ -79,14 +81,15 @@ def load_working_tree(stack: Stack, networks: frozenset[str] = frozenset()) -> W
     Raises StackError, naming the path, for what cannot be uploaded (see `list_files`) and for a file that cannot be read or
     changes meanwhile.
     """
-    is_kept = _kept_files(stack)
+    is_kept, listing = _kept_files(stack), list_files(stack)
     entries: list[Entry] = []
     kept: dict[str, bytes] = {}
-    for entry, content in hash_files(list_files(stack), stack.label):
+    for entry, content in hash_files(listing.entries, stack.label):
         entries.append(entry)
         if entry.kind == "f" and entry.size <= MOST_TEXT and is_kept(entry.path):
             kept[entry.path] = content
-    tree = WorkingTree(stack, Manifest(tuple(sorted(entries, key=path_order))), networks, kept)
+    manifest = Manifest(tuple(sorted(entries, key=path_order)))
+    tree = WorkingTree(stack, manifest, networks, kept, tracked=listing.tracked, links_out=listing.links_out)
     return replace(tree, secrets=read_secret_texts(stack, _reader(tree)))
 
 

@@ -37,10 +37,13 @@ from towline.facts.running_project import find_project, find_projects, read_kept
 from towline.facts.stack import StackFact
 from towline.project.catalog import Stack
 from towline.project.env_file import undefined_in_values
+from towline.project.ignore_file import IGNORE_FILE
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import ANSWER_WITHIN, Connection
-from towline.text.amounts import comma_list, size_text
+from towline.text.amounts import comma_list, count_text, size_text
+
+MOST_NAMED = 3
 
 
 def read_current_state(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> CurrentState:
@@ -87,7 +90,7 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     if options.adopt and current.running is None:
         raise _nothing_to_adopt(stack, current, connection.host.name)
     release = _release(tree, rendered.model)
-    desired = DesiredState(stack, release, tree.networks, repository_ids(stack.top), rendered.env_file)
+    desired = DesiredState(stack, release, tree.networks, repository_ids(stack.top), rendered.env_file, _not_sent(tree))
     plan = plan_deploy(desired, current, options)
     problem = disk_problem(plan, current, connection.host.name)
     if problem:
@@ -110,6 +113,16 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         additions=find_additions(rendered.model, current.inventory, tree.networks),
         risks=find_risks(situation),
         drift=_drift(plan, current),
+    )
+
+
+def _not_sent(tree: WorkingTree) -> tuple[str, ...]:
+    if not tree.links_out:
+        return ()
+    which = count_text(len(tree.links_out), "symlink")
+    listed = comma_list(tree.links_out[:MOST_NAMED]) + (", …" if tree.links_out[MOST_NAMED:] else "")
+    return (
+        f"not sent: {which} that lead out of the folder and that nothing needs: {listed} ({IGNORE_FILE} can list them)",
     )
 
 

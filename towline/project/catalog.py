@@ -31,6 +31,7 @@ from towline.project.compose_paths import NamedFiles
 from towline.project.compose_switches import Switches, check_files, read_switches
 from towline.project.declared_checks import Check, parse_checks
 from towline.project.env_file import interpolate_from
+from towline.project.file_modes import parse_modes
 from towline.project.ignore_file import IGNORE_FILE, Ignore, read_ignore_file
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
 from towline.project.waits import ReleaseCommand, Waits, parse_release_commands, parse_waits
@@ -52,6 +53,8 @@ class Stack:
     env_files, secret_files: the files that hold secrets; text_files: other files that Compose and builds read, such as
     Dockerfiles. All relative to the folder; a variable in a path is one that only the server knows. profiles: of x-towline and the
     .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of what is done to all stacks.
+    mounts: path → whether a service may write there; contexts: (folder, Dockerfile) of builds. modes: pattern → mode of the files
+    that match it, the last one counts.
     """
 
     name: str
@@ -78,6 +81,9 @@ class Stack:
     text_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     skip: bool = False
+    mounts: Mapping[str, bool] = field(default_factory=dict, hash=False)
+    contexts: tuple[tuple[str, str], ...] = ()
+    modes: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def label(self) -> str:
@@ -183,6 +189,7 @@ class _TowlineKeys(msgspec.Struct):
     files: list[str] = []
     profiles: list[str] = []
     skip: bool = False
+    modes: dict[str, Any] = {}
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -282,6 +289,9 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
         text_files=tuple(sorted(named.texts)),
         profiles=(*own.profiles, *source.switches.profiles) if own.profiles else (),
         skip=own.skip,
+        mounts=named.mounts,
+        contexts=tuple(sorted(named.contexts)),
+        modes=parse_modes(own.modes, own_place.at("modes")),
     )
 
 

@@ -21,12 +21,15 @@ from towline.project.yaml_file import Place, describe, list_at, mapping_at
 class NamedFiles:
     """Files that compose files name, relative to the stack's folder; variables unresolved.
 
-    env_files, secrets: what holds secrets. texts: label files, Dockerfiles, and what is included or extended.
+    env_files, secrets: what holds secrets. texts: label files, Dockerfiles, and what is included or extended. mounts: path →
+    whether a service may write there. contexts: (folder, Dockerfile, '' for none) of builds.
     """
 
     env_files: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
+    mounts: dict[str, bool] = field(default_factory=dict)
+    contexts: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,11 @@ class PathChecker:
 
     def _check_service(self, keys: Mapping[str, Any], place: Place) -> None:
         for i, volume in enumerate(list_at(keys.get("volumes"), place.at("volumes"))):
-            self.local_path(_bind_source(self._filled(volume)), place.at("volumes").at(i))
+            source, writable = _bind(self._filled(volume))
+            mounted = self.local_path(source, place.at("volumes").at(i))
+            if mounted:
+                path = self._relative(mounted)
+                self.named.mounts[path] = writable or self.named.mounts.get(path, False)
         self._check_env_files(keys.get("env_file"), place.at("env_file"))
         self._check_build(keys.get("build"), place.at("build"))
         labels = keys.get("label_file")
@@ -86,7 +93,7 @@ class PathChecker:
         for i, entry in enumerate(raw if isinstance(raw, list) else [raw]):
             item = place.at(i) if isinstance(raw, list) else place
             path, required = (entry.get("path"), entry.get("required")) if isinstance(entry, dict) else (entry, True)
-            file = self.local_path(path, item)
+            file = self.local_path(path, item, is_env_file=True)
             self._add(path, self.named.env_files)
             sent = self.env_file if file == self.folder / ".env" else file
             if sent and required is not False and not sent.exists():
@@ -109,13 +116,19 @@ class PathChecker:
             raise place.at("context").wrong(f"{context!r}: no such folder")
         if folder:
             in_context = PathChecker(self.folder, folder, self.env_file)
-            in_context.local_path(keys.get("dockerfile"), place.at("dockerfile"))
+            file = in_context.local_path(keys.get("dockerfile", "Dockerfile"), place.at("dockerfile"))
             in_context._add(keys.get("dockerfile"), self.named.texts)
+            self.named.contexts.add((self._relative(folder), self._relative(file) if file else ""))
         more = keys.get("additional_contexts")
         contexts = place.at("additional_contexts")
         listed = () if isinstance(more, dict) else (str(item).partition("=")[::2] for item in list_at(more, contexts))
         for name, path in more.items() if isinstance(more, dict) else listed:
-            self.local_path(path, contexts.at(name))
+            more_folder = self.local_path(path, contexts.at(name))
+            if more_folder:
+                self.named.contexts.add((self._relative(more_folder), ""))
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
     def existing_file(self, raw: object, place: Place) -> Path | None:
         """As local_path, for a file that Compose requires. Raises StackError also when it does not exist."""
@@ -124,10 +137,11 @@ class PathChecker:
             raise place.wrong(f"{self._filled(raw)!r}: no such file")
         return file
 
-    def local_path(self, raw: object, place: Place) -> Path | None:
+    def local_path(self, raw: object, place: Place, *, is_env_file: bool = False) -> Path | None:
         """The path on this machine that `raw` means; None for a path on the server, a URL, or None.
 
-        Raises StackError when it leaves the stack's folder, by `..` or through a symlink.
+        Raises StackError when it leaves the stack's folder, by `..` or through a symlink. An env file may be a symlink itself: it
+        is sent as the file that it leads to.
         """
         raw = self._filled(raw)
         if raw is None or (isinstance(raw, str) and _is_remote(raw)):
@@ -137,7 +151,8 @@ class PathChecker:
         path = Path(os.path.normpath(self.base / raw))
         if not path.is_relative_to(self.folder):
             raise place.wrong(f"{raw!r} leaves the stack's folder; move it in, or name a path on the server")
-        if not Path(os.path.realpath(self.base / raw)).is_relative_to(os.path.realpath(self.folder)):
+        followed = os.path.dirname(self.base / raw) if is_env_file else self.base / raw  # noqa: PTH120 - keeps `..`
+        if not Path(os.path.realpath(followed)).is_relative_to(os.path.realpath(self.folder)):
             raise place.wrong(f"{raw!r} leaves the stack's folder through a symlink; move it in")
         return path
 
@@ -151,12 +166,13 @@ def _is_remote(path: str) -> bool:
     return not path or path[0] in "/~" or "$" in path or bool(re.match(r"[a-z][a-z0-9+-]*:|git@|github\.com/", path))
 
 
-def _bind_source(volume: object) -> object:
-    """The local path in one item of `volumes:`; None for a named or anonymous volume."""
+def _bind(volume: object) -> tuple[object, bool]:
+    """The local path in one item of `volumes:`, None for a named or anonymous volume, and whether the service may write there."""
     if isinstance(volume, dict):
-        return volume.get("source") if volume.get("type") == "bind" else None
+        return (volume.get("source") if volume.get("type") == "bind" else None), volume.get("read_only") is not True
     if not isinstance(volume, str):
-        return volume
-    source, colon, _ = volume.partition(":")
+        return volume, True
+    source, *more = volume.split(":")
+    writable = len(more) < 2 or "ro" not in more[1].split(",")
     # Compose's rule: what starts with a dot is a path, anything else is the name of a volume.
-    return source if colon and source.startswith(".") else None
+    return (source if more and source.startswith(".") else None), writable

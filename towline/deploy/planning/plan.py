@@ -158,6 +158,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         undo=_undo(sequence, current, strategy, services),
         notes=(
             *_env_notes(desired),
+            *desired.not_sent,
             *data_notes(sequence.data),
             *volume_notes(services, new, changes, current.inventory.volumes),
             *_before_notes(sequence),

@@ -35,7 +35,7 @@ class Release:
 class DesiredState:
     """What a deploy is to bring about. networks: external ones that no stack creates. repository: see bundle/repository.py.
 
-    env_file: the .env in the live folder, when it is used because there is none here.
+    env_file: the .env in the live folder, when it is used because there is none here. not_sent: sentences about what is left here.
     """
 
     stack: Stack
@@ -43,6 +43,7 @@ class DesiredState:
     networks: frozenset[str] = frozenset()
     repository: tuple[str, ...] = ()
     env_file: str = ""
+    not_sent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
