@@ -269,7 +269,7 @@ def test_files_that_hold_secrets_are_listed(tmp_path: Path) -> None:
     loaded = load_stack(tmp_path, textwrap.dedent(text), **more)
     assert loaded.env_files == ("conf/${STAGE}.env", "db/.env", "db/own.env", "web.env")
     assert loaded.secret_files == ("conf/token", "db/s")
-    assert loaded.text_files == ("db/compose.yaml",)
+    assert loaded.text_files == ("conf/c", "db/compose.yaml")
 
 
 def test_files_that_compose_and_builds_read_are_noted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,9 @@ class Manifest:
     def digest(self) -> str:
         """The sha256 of the text: manifests with the same digest are the same."""
         return hashlib.sha256(self._text.encode()).hexdigest()
+
+    def without(self, paths: Collection[str]) -> Manifest:
+        return Manifest(tuple(entry for entry in self.entries if entry.path not in paths)) if paths else self
 
     @cached_property
     def by_path(self) -> Mapping[str, Entry]:

@@ -5,6 +5,7 @@ The same files give the same entries, whoever lists them and when.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import unicodedata
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from towline.bundle.container_data import container_data
 from towline.bundle.dockerignore import Belongs, ignored_by
 from towline.bundle.manifest import Entry
 from towline.bundle.repository import tracked_files
@@ -32,12 +34,14 @@ RESERVED = ".towline"
 class Listing:
     """What is uploaded of a stack. entries: in no order, files without their sha256. tracked: the files that git tracks.
 
-    links_out: symlinks that lead out of the folder and that nothing needs; they are not sent.
+    Not sent — links_out: symlinks that lead out of the folder and that nothing needs; unreadable: files and folders that cannot be
+    read, below folders that services write to: their data.
     """
 
     entries: tuple[Entry, ...]
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def list_files(stack: Stack) -> Listing:
@@ -50,7 +54,7 @@ def list_files(stack: Stack) -> Listing:
     entries = list(walk.entries(str(stack.folder), ""))
     if stack.root_env and not walk.ignored(".env", ".env"):
         entries.append(walk.file(".env", stack.root_env, stack.root_env.stat()))
-    return Listing(tuple(entries), frozenset(walk.tracked), tuple(walk.links_out))
+    return Listing(tuple(entries), frozenset(walk.tracked), tuple(walk.links_out), tuple(walk.unreadable))
 
 
 class _Walk:
@@ -63,7 +67,9 @@ class _Walk:
         self.is_ignored = read_ignore_file(stack.folder, stack.label)
         self.tracked = tracked_files(stack.folder)
         self.chosen_mode = mode_chooser(stack.modes)
+        self.is_data = container_data(stack, self.tracked)
         self.links_out: list[str] = []
+        self.unreadable: list[str] = []
 
     def entries(self, folder: str, prefix: str, reach: int = 0o777) -> Iterator[Entry]:
         """The entries under `folder`, whose path in the manifest is `prefix` (empty, or ending in /).
@@ -83,7 +89,7 @@ class _Walk:
                 yield from self.entries(item.path, path + "/", reach & _entered_by(item))
             elif entry := self._entry(item, path, reach):
                 yield entry
-        if empty and prefix:
+        if empty and prefix and prefix[:-1] not in self.unreadable:
             mode = 0o700 | (Path(folder).stat().st_mode & reach & 0o755)
             yield Entry("d", mode, 0, "-", prefix[:-1], "", Path(folder))
 
@@ -101,14 +107,24 @@ class _Walk:
             with os.scandir(folder) as items:
                 return list(items)
         except OSError as e:
-            raise StackError(f"{self.label}/{prefix}: cannot be read: {e.strerror}") from None
+            self._cannot_read(prefix, e)
+            return []
+
+    def _cannot_read(self, path: str, error: OSError) -> None:
+        """Raises StackError, but for container data."""
+        if not self.is_data(path):
+            raise StackError(f"{self.label}/{path}: cannot be read: {error.strerror}") from None
+        self.unreadable.append(path.rstrip("/"))
 
     def _entry(self, item: os.DirEntry[str], path: str, reach: int) -> Entry | None:
-        """None for a symlink that leads out and that nothing needs."""
+        """None for a symlink that leads out and that nothing needs, and for container data that cannot be read."""
         try:
             status = item.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and self.is_data(path) and not os.access(item.path, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as e:
-            raise StackError(f"{self.label}/{path}: cannot be read: {e.strerror}") from None
+            self._cannot_read(path, e)
+            return None
         if stat.S_ISREG(status.st_mode):
             return self.file(path, Path(item.path), status, reach)
         if not stat.S_ISLNK(status.st_mode):

@@ -9,6 +9,8 @@ from fnmatch import translate
 from functools import cached_property
 from pathlib import Path
 
+from towline.bundle.container_data import container_data
+from towline.bundle.dockerignore import Belongs
 from towline.bundle.hashing import hash_files, read_unchanged
 from towline.bundle.manifest import Entry, Manifest, path_order
 from towline.bundle.secret_texts import SecretTexts, pattern_of, read_secret_texts
@@ -27,7 +29,7 @@ class WorkingTree:
     """What is deployed, and what a host is compared with.
 
     networks: external ones that no stack creates, made on the host before the stack. kept: path → content of the files that may
-    be needed as text. secrets: what must not be shown. tracked, links_out: see `Listing`.
+    be needed as text. secrets: what must not be shown. tracked, links_out, unreadable: see `Listing`.
     """
 
     stack: Stack
@@ -37,6 +39,7 @@ class WorkingTree:
     secrets: SecretTexts = field(default_factory=SecretTexts)
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def content(self, path: str) -> bytes:
         """The content that was hashed of the file that `path` comes to, symlinks followed; b"" when there is none.
@@ -57,6 +60,16 @@ class WorkingTree:
         """Path → text, exactly as it is, of those files that are text."""
         texts = {path: as_text(self.content(path)) for path in paths}
         return {path: text for path, text in texts.items() if text is not None}
+
+    @cached_property
+    def is_data(self) -> Belongs:
+        """Whether a path is container data, see `container_data`."""
+        return container_data(self.stack, self.tracked)
+
+    @cached_property
+    def data(self) -> frozenset[str]:
+        """The paths that are sent although they are container data, as far as the host has none of its own."""
+        return frozenset(entry.path for entry in self.manifest.entries if self.is_data(entry.path))
 
     @cached_property
     def variables(self) -> Mapping[str, str] | None:
@@ -90,6 +103,7 @@ def load_working_tree(stack: Stack, networks: frozenset[str] = frozenset()) -> W
             kept[entry.path] = content
     manifest = Manifest(tuple(sorted(entries, key=path_order)))
     tree = WorkingTree(stack, manifest, networks, kept, tracked=listing.tracked, links_out=listing.links_out)
+    tree = replace(tree, unreadable=listing.unreadable)
     return replace(tree, secrets=read_secret_texts(stack, _reader(tree)))
 
 

@@ -11,6 +11,7 @@ from towline.bundle.repository import repository_ids
 from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
+from towline.deploy.planning.container_data import known_entries, question_of, without_own_data
 from towline.deploy.planning.disk_space import disk_problem
 from towline.deploy.planning.drift import Drift, find_drift
 from towline.deploy.planning.inputs import build_texts
@@ -31,6 +32,7 @@ from towline.errors import TowlineError
 from towline.facts import disk, drift, engine, interrupted, inventory
 from towline.facts import stack as stacks
 from towline.facts.compose_model import Model, read_model
+from towline.facts.container_data import DataFact, read_container_data
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
 from towline.facts.running_project import find_project, find_projects, read_kept_project, read_project
@@ -89,8 +91,17 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     current = _with_running_project(connection, tree, current, rendered.model)
     if options.adopt and current.running is None:
         raise _nothing_to_adopt(stack, current, connection.host.name)
+    tree, not_sent = _without_own_data(connection, tree, current, options)
     release = _release(tree, rendered.model)
-    desired = DesiredState(stack, release, tree.networks, repository_ids(stack.top), rendered.env_file, _not_sent(tree))
+    desired = DesiredState(
+        stack,
+        release,
+        tree.networks,
+        repository_ids(stack.top),
+        rendered.env_file,
+        (*_links_out(tree), *not_sent),
+        tree.data,
+    )
     plan = plan_deploy(desired, current, options)
     problem = disk_problem(plan, current, connection.host.name)
     if problem:
@@ -116,11 +127,23 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     )
 
 
-def _not_sent(tree: WorkingTree) -> tuple[str, ...]:
+def _without_own_data(
+    connection: Connection, tree: WorkingTree, current: CurrentState, options: Options
+) -> tuple[WorkingTree, tuple[str, ...]]:
+    """The tree without the container data that the host has of its own, asked for in another session where there may be such."""
+    known = known_entries(tree, current.stack.manifest, released=bool(current.stack.current))
+    question, fact = question_of(tree, known), DataFact()
+    if question:
+        fact = read_container_data(connection, StackPaths(connection.host.root, tree.stack.name).live, question)
+    data = current.running.data if current.running and options.adopt else ()
+    return without_own_data(tree, known, fact, current.drift, [path for _, path in data])
+
+
+def _links_out(tree: WorkingTree) -> tuple[str, ...]:
     if not tree.links_out:
         return ()
     which = count_text(len(tree.links_out), "symlink")
-    listed = comma_list(tree.links_out[:MOST_NAMED]) + (", …" if tree.links_out[MOST_NAMED:] else "")
+    listed = comma_list(tree.links_out, MOST_NAMED)
     return (
         f"not sent: {which} that lead out of the folder and that nothing needs: {listed} ({IGNORE_FILE} can list them)",
     )

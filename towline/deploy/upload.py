@@ -41,9 +41,9 @@ def upload_release(connection: Connection, tree: WorkingTree, plan: Plan) -> Upl
     Raises RemoteFailed when what arrived is not what was sent or the disk is full: nothing has changed then.
     """
     before, start = connection.ledger.bytes_up, time.monotonic()
-    words = (connection.host.root, plan.stack, plan.release, plan.base or "-", tree.manifest.digest)
+    words = (connection.host.root, plan.stack, plan.release, plan.base or "-", plan.manifest.digest)
     command = shell.script(script("saving", "receive"), *words)
-    result = connection.upload(release_stream(tree.stack, tree.manifest, plan), command)
+    result = connection.upload(release_stream(tree.stack, plan.manifest, plan), command)
     if not result.ok:
         raise RemoteFailed(
             f"{plan.stack}: the release could not be uploaded to {connection.host.name}; nothing has changed there",
@@ -70,7 +70,10 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
 
 
 def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, object]:
-    """Who sent the release, from which machine, repository and commit (`+dirty`: the stack's folder differed from it)."""
+    """Who sent the release, from which machine, repository and commit (`+dirty`: the stack's folder differed from it).
+
+    digest: of its manifest; settled: the same without container data, which may differ from what is here.
+    """
     return {
         "id": plan.release,
         "stack": stack.name,
@@ -80,6 +83,7 @@ def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, obje
         "repository": repository_ids(stack.top),
         "strategy": plan.strategy,
         "digest": manifest.digest,
+        "settled": manifest.without(frozenset(plan.lists.get("data", "").splitlines())).digest,
         "bytes": manifest.size,
     }
 

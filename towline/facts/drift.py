@@ -27,6 +27,7 @@ class DriftFact:
 
     hashes: service → the config hash that compose would give its container now. Without a service whose hash says nothing
     (`network_mode: service:x`, volumes_from), and empty when compose refuses the files as they are there.
+    data: container data that is no longer what was sent: its services may change it.
     once: services that did their work and ended by themselves. kept: service → id of the image that the release runs with.
     """
 
@@ -36,6 +37,7 @@ class DriftFact:
     stale: tuple[StaleMount, ...] = ()
     once: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
 
 
 def command(root: str, stack: str, project: str) -> Command:
@@ -67,4 +69,5 @@ def from_rows(rows: Sequence[Sequence[str]]) -> DriftFact:
         stale=tuple(StaleMount(service, container, path) for service, container, path in of("stale", 3)),
         once=frozenset(service for (service,) in of("once")),
         kept=dict(of("kept", 2)),
+        data=tuple(path for (path,) in of("data")),
     )

@@ -37,7 +37,8 @@ _QUESTIONS = (
 
 @dataclass(frozen=True)
 class StackSurvey:
-    """What is deployed of one stack. current: the live release, '' for none; at: when it was sent; digest: of its manifest.
+    """What is deployed of one stack. current: the live release, '' for none; at: when it was sent; digest: of its manifest
+    without container data.
 
     env: name → whether it has a value. certs: path → DER, of certificates in the live folder (relative) or mounted into a
     container (absolute). interrupted: the id of a deploy that was interrupted, '' for none. broken: files of the live release that
@@ -228,7 +229,7 @@ def _stack(name: str, project: str, rows: Sequence[list[str]], interrupted: str)
         project=project,
         live_folder=_first(rows, "live"),
         current=_first(rows, "current"),
-        digest=str((meta or {}).get("digest", "")),
+        digest=str((meta or {}).get("settled") or (meta or {}).get("digest", "")),
         at=str((meta or {}).get("at", "")),
         model=parsed,
         broken=tuple(name for name, wrong in (("meta.json", meta is None), ("model", model and not parsed)) if wrong),

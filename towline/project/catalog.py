@@ -32,7 +32,7 @@ from towline.project.compose_switches import Switches, check_files, read_switche
 from towline.project.declared_checks import Check, parse_checks
 from towline.project.env_file import interpolate_from
 from towline.project.file_modes import parse_modes
-from towline.project.ignore_file import IGNORE_FILE, Ignore, read_ignore_file
+from towline.project.ignore_file import IGNORE_FILE, Ignore, parse_patterns, read_ignore_file
 from towline.project.settings import SANDBOX, STACK_FOLDERS, Settings, Strategy, display_path
 from towline.project.waits import ReleaseCommand, Waits, parse_release_commands, parse_waits
 from towline.project.waivers import Waiver, parse_waivers
@@ -54,7 +54,7 @@ class Stack:
     Dockerfiles. All relative to the folder; a variable in a path is one that only the server knows. profiles: of x-towline and the
     .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of what is done to all stacks.
     mounts: path → whether a service may write there; contexts: (folder, Dockerfile) of builds. modes: pattern → mode of the files
-    that match it, the last one counts.
+    that match it, the last one counts. seed: patterns of container data that is sent where the host has none.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Stack:
     mounts: Mapping[str, bool] = field(default_factory=dict, hash=False)
     contexts: tuple[tuple[str, str], ...] = ()
     modes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    seed: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -190,6 +191,7 @@ class _TowlineKeys(msgspec.Struct):
     profiles: list[str] = []
     skip: bool = False
     modes: dict[str, Any] = {}
+    seed: list[str] = []
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -292,6 +294,7 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
         mounts=named.mounts,
         contexts=tuple(sorted(named.contexts)),
         modes=parse_modes(own.modes, own_place.at("modes")),
+        seed=parse_patterns(own.seed, own_place.at("seed")),
     )
 
 

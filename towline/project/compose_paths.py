@@ -21,8 +21,8 @@ from towline.project.yaml_file import Place, describe, list_at, mapping_at
 class NamedFiles:
     """Files that compose files name, relative to the stack's folder; variables unresolved.
 
-    env_files, secrets: what holds secrets. texts: label files, Dockerfiles, and what is included or extended. mounts: path →
-    whether a service may write there. contexts: (folder, Dockerfile, '' for none) of builds.
+    env_files, secrets: what holds secrets. texts: label files, configs, Dockerfiles, and what is included or extended.
+    mounts: path → whether a service may write there. contexts: (folder, Dockerfile, '' for none) of builds.
     """
 
     env_files: set[str] = field(default_factory=set)
@@ -54,8 +54,7 @@ class PathChecker:
                 entry = place.at(section).at(name)
                 file = mapping_at(raw, entry).get("file")
                 self.local_path(file, entry.at("file"))
-                if section == "secrets":
-                    self._add(file, self.named.secrets)
+                self._add(file, self.named.secrets if section == "secrets" else self.named.texts)
 
     def included_files(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
         """(file, folder that its paths are relative to) for each file of the stack in `include:`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from towline.project.ignore_file import matched_by
 from towline.project.yaml_file import Place, describe
 
 
@@ -17,23 +18,15 @@ def parse_modes(raw: Mapping[str, object], place: Place) -> Mapping[str, int]:
             raise where.wrong(f'expected a mode in quotes, such as "0640", got {describe(mode)}')
         if not int(mode, 8) & 0o400:
             raise where.wrong(f"{mode!r}: its owner could not read it, so it could not be deployed")
+        try:
+            matched_by([pattern])
+        except ValueError:
+            raise where.wrong("is not a gitignore pattern") from None
         modes[pattern] = int(mode, 8)
-    mode_chooser(modes, place)
     return modes
 
 
-def mode_chooser(modes: Mapping[str, int], place: Place | None = None) -> Callable[[str], int | None]:
+def mode_chooser(modes: Mapping[str, int]) -> Callable[[str], int | None]:
     """The mode that the last pattern which matches a path gives, None without one; patterns as in a .gitignore."""
-    if not modes:
-        return lambda _: None
-    import pathspec
-
-    specs = []
-    for pattern, mode in modes.items():
-        try:
-            specs.append((pathspec.GitIgnoreSpec.from_lines([pattern]), mode))
-        except ValueError:
-            if place is None:
-                raise
-            raise place.at(pattern).wrong("is not a gitignore pattern") from None
-    return lambda path: next((mode for spec, mode in reversed(specs) if spec.match_file(path)), None)
+    specs = [(matched_by([pattern]), mode) for pattern, mode in modes.items()]
+    return lambda path: next((mode for matches, mode in reversed(specs) if matches(path)), None)

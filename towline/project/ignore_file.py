@@ -1,11 +1,12 @@
-"""A stack's .towlineignore: which of its paths are not sent."""
+"""A stack's .towlineignore: which of its paths are not sent. And patterns as they are in there, wherever they stand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from towline.errors import StackError
+from towline.project.yaml_file import Place
 
 IGNORE_FILE = ".towlineignore"
 Ignore = Callable[[str], bool]
@@ -32,4 +33,24 @@ def read_ignore_file(folder: Path, label: str) -> Ignore:
             pathspec.GitIgnoreSpec.from_lines([line])
         except ValueError:
             raise StackError(f"{label}/{IGNORE_FILE}:{number}: {line!r} is not a gitignore pattern") from None
+    return pathspec.GitIgnoreSpec.from_lines(lines).match_file
+
+
+def parse_patterns(patterns: Iterable[str], place: Place) -> tuple[str, ...]:
+    """Patterns as in a .gitignore. Raises the place's error for what is none."""
+    for index, pattern in enumerate(patterns):
+        try:
+            matched_by([pattern])
+        except ValueError:
+            raise place.at(index).wrong(f"{pattern!r} is not a gitignore pattern") from None
+    return tuple(patterns)
+
+
+def matched_by(patterns: Iterable[str]) -> Ignore:
+    """Whether a path is matched by one of the patterns, or the last one does not take it back. Raises ValueError."""
+    lines = tuple(patterns)
+    if not lines:
+        return lambda _: False
+    import pathspec
+
     return pathspec.GitIgnoreSpec.from_lines(lines).match_file

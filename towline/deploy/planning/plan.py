@@ -60,9 +60,9 @@ class Plan:
 
     base: the release whose unchanged files are linked, '' when all are sent.
     uploads: entries whose content is sent or linked; links: path → file on the server to hard-link; drop: paths that the new
-    release does not take over from the previous one. lists: further files of the release, name → text. services, additions,
-    risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs without a release) are
-    for people.
+    release does not take over from the previous one. manifest: of the release. lists: further files of the release, name → text.
+    services, additions, risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs
+    without a release) are for people.
     timeout: seconds to become healthy; service_rows: the runner's file `services`. before: the release commands.
     """
 
@@ -84,6 +84,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     last_seconds: float = 0.0
     running: RunningProject | None = None
+    manifest: Manifest = field(default_factory=Manifest)
     lists: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     undo: tuple[Step, ...] = ()
@@ -149,6 +150,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         strategy=strategy,
         changes=changes,
         services=services,
+        manifest=new.manifest,
         lists=_lists(desired, left_as_made(current, services)),
         running=current.running,
         uploads=(*sent.added, *sent.changed),
@@ -191,11 +193,13 @@ def _before_notes(sequence: Sequence) -> tuple[str, ...]:
 
 
 def _lists(desired: DesiredState, unlabelled: frozenset[str]) -> dict[str, str]:
-    """The files beside a release's own: the names of its compose files, the override with the labels, and the files in place."""
+    """The files beside a release's own: the names of its compose files, the override with the labels, the files in place
+    and the container data."""
     stack, release = desired.stack, desired.release
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
         **({"env_files": desired.env_file + "\n"} if desired.env_file else {}),
+        **({"data": "".join(f"{path}\n" for path in sorted(desired.data))} if desired.data else {}),
         **({"profiles": ",".join(stack.profiles) + "\n"} if stack.profiles else {}),
         "override.json": override(release, stack.reload, unlabelled),
         "in_place": "".join(f"{path}\n" for path in _in_place(stack, release)),

@@ -36,6 +36,7 @@ class DesiredState:
     """What a deploy is to bring about. networks: external ones that no stack creates. repository: see bundle/repository.py.
 
     env_file: the .env in the live folder, when it is used because there is none here. not_sent: sentences about what is left here.
+    data: the paths of its container data.
     """
 
     stack: Stack
@@ -44,6 +45,7 @@ class DesiredState:
     repository: tuple[str, ...] = ()
     env_file: str = ""
     not_sent: tuple[str, ...] = ()
+    data: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,18 @@ compare_files() {
     cut -f5 "$release/manifest" >"$scratch/paths"
     read_live_files "$recorded" "$release/manifest"
     [ -s "$scratch/changes" ] || return 0
+    data=$release/data
+    [ -f "$data" ] || data=/dev/null
     awk -F"$tab" '
         FILENAME == ARGV[1] { type[$5] = $1; wanted[$5] = $1 == "l" ? "link:" $6 : $4; next }
         FILENAME == ARGV[2] { content[$2] = $1; next }
-        FILENAME == ARGV[3] { if ($1 == "missing") print; next }
+        FILENAME == ARGV[3] { data[$0]; next }
+        FILENAME == ARGV[4] { if ($1 == "missing" && !($2 in data)) print; next }
         { is = $1 ~ /^8/ ? "f" : $1 ~ /^a/ ? "l" : $1 ~ /^4/ ? "d" : "?" }
-        is != type[$5] || (($5 in content) && content[$5] != wanted[$5]) { print "edited\t" $5 }
-    ' "$release/manifest" "$scratch/contents" "$scratch/changes" "$scratch/states" | LC_ALL=C sort
+        is != type[$5] || (($5 in content) && content[$5] != wanted[$5]) {
+            print (($5 in data) ? "data" : "edited") "\t" $5
+        }
+    ' "$release/manifest" "$scratch/contents" "$data" "$scratch/changes" "$scratch/states" | LC_ALL=C sort
 }
 
 # --- the containers ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 # Docker.
 # Prints rows, their columns separated by tabs; nothing for a stack without a current release:
 #   edited PATH, missing PATH       a file of the current release whose content is another, or that is gone
+#   data PATH                       container data of the release that is no longer what was sent
 #   hash SERVICE HASH               the config hash that Compose would label a container with that it made now
 #   kept SERVICE IMAGE-ID           the image that the current release was healthy with
 #   once SERVICE                    its container exited with 0 by itself and is not started again

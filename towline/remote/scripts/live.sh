@@ -21,6 +21,7 @@
 #                               that leads to what the release has is left alone
 # A file that neither a release brought (OURS is its manifest) nor is wanted is somebody's data: set aside, never lost.
 # IN_PLACE lists the files that are rewritten. On the way back, with GOING_BACK, a symlink is set aside, too.
+# Container data is brought where there is none; what services have made of it stays.
 # The .env that a release reads in the live folder, since it brings none, is its owner's again: release 0 had it, too.
 plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
     list_paths "$1" "$2" || return 1
@@ -29,6 +30,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
     read_live_files "$recorded" /dev/null "$2" || return 1
     theirs=''
     [ "${2%/*}" = "$home/releases/0" ] || [ ! -s "${2%/*}/env_files" ] || theirs=.env
+    list_data "$2" | cat >"$scratch/data" || return 1
     awk -F"$tab" -v going_back="${4:-}" -v theirs="$theirs" "$leading_link"'
         function number(digits, base,  i, n) {
             for (i = 1; i <= length(digits); i++) n = n * base + index("0123456789abcdef", substr(digits, i, 1)) - 1
@@ -51,6 +53,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
             }
             return ""
         }
+        function is_own(path) { return (path in data) && !((path, live[path]) in ours) }
         function bring(path) {      # where its folder is there
             if (!(path in live)) { row("add", path); return }
             if (live[path] == wanted[path]) {
@@ -59,6 +62,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
                 else if (has_mode[path] != number(mode[path], 8)) row("chmod", path, mode[path])
                 return
             }
+            if (is_own(path)) return
             if (live[path] == "dir") { row("vacate", path); row("add", path) }
             else if (!((path, live[path]) in ours) || type[path] == "d") { clear(path); row("add", path) }
             else if ((path in in_place) && live[path] !~ /^link:/ && type[path] == "f" && inodes[inode[path]] == 1) {
@@ -73,6 +77,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
         FILENAME == ARGV[3] { in_place[$0]; next }
         FILENAME == ARGV[4] { read[$2] = $1; next }
         FILENAME == ARGV[5] { differs[$2]; next }
+        FILENAME == ARGV[6] { data[$0]; next }
         {
             live[$5] = $1 ~ /^4/ ? "dir" : ($5 in read) ? read[$5] : ($5 in differs) ? "unknown" : as_recorded[$5]
             if ($1 ~ /^a/) link[$5]
@@ -111,7 +116,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
             for (path in known) {
                 if (path in wanted) continue
                 if (is_folder(path)) { if (!(path in needed)) left[path] }
-                else if (path in live) {
+                else if ((path in live) && !is_own(path)) {
                     # what is there leads to what the release has
                     if (!(path in needed) || !(path in link) || (path in placed)) clear(path)
                 }
@@ -119,8 +124,12 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
                     if (is_folder(folder)) left[folder]
             }
             for (path in left) row("rmdir", path)
-        }' "$1" "$2" "$3" "$scratch/contents" "$scratch/changes" "$scratch/states" |
+        }' "$1" "$2" "$3" "$scratch/contents" "$scratch/changes" "$scratch/data" "$scratch/states" |
         LC_ALL=C sort -r | cat >"$scratch/todo"
+}
+
+list_data() { # MANIFEST: the container data of its release, and of those that this run goes from or to
+    cat "${1%/*}/data" "$home/releases/${previous:-none}/data" "$home/releases/${release:-none}/data" 2>/dev/null || :
 }
 
 list_paths() { # MANIFEST…: into $scratch/paths, with all folders that they are in, each before what is in it

@@ -1,0 +1,21 @@
+"""Which paths of a stack are container data: what lies below a folder that a service mounts writable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from fnmatch import translate
+
+from towline.bundle.dockerignore import Belongs
+from towline.bundle.secret_texts import pattern_of
+from towline.project.catalog import Stack
+
+
+def container_data(stack: Stack, tracked: Collection[str]) -> Belongs:
+    """Whether a path (of a folder: with `/` at its end) is container data. Not what git tracks, nor what Compose itself reads."""
+    folders = tuple("" if mount == "." else f"{mount}/" for mount, writable in stack.mounts.items() if writable)
+    if not folders:
+        return lambda _: False
+    names = (".env", *stack.compose_files, *stack.env_files, *stack.secret_files, *stack.text_files)
+    read_by_compose = re.compile("|".join(translate(pattern_of(name)) for name in names)).match
+    return lambda path: path.startswith(folders) and path not in tracked and not read_by_compose(path)
