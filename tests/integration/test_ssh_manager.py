@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from tests.integration.test_connection_sessions import commands_running
 from towline import ssh_manager
-from towline.errors import SettingsError, UsageError
+from towline.errors import SettingsError
 from towline.sandbox import Sandbox, sshd
 from towline.sandbox.wait import wait_until
 from towline.workspace import shared_connections
@@ -42,7 +43,8 @@ def forget_connections() -> None:
     if shared_connections.cache_info().currsize:
         shared_connections().close()
     shared_connections.cache_clear()
-    ssh_manager.connection.cache_clear()
+    vars(ssh_manager.ssh_manager).pop("host", None)
+    vars(ssh_manager.ssh_manager).pop("_workspace", None)
 
 
 @pytest.fixture
@@ -74,10 +76,17 @@ def test_all_calls_share_one_login(manager: ModuleType, tight: Sandbox, since: i
     assert (counts.connections, counts.logins, counts.sessions, counts.peak) == (1, 1, 3, 1)
 
 
-def test_older_import_is_the_same_module() -> None:
+def test_older_import_has_the_same_functions_and_attributes(manager: ModuleType, tight: Sandbox) -> None:
+    from towline.ssh_manager import SSHManager
     from towline.ssh_manager import ssh_manager as older
 
-    assert older is ssh_manager
+    assert older.run_ssh_command("echo one") == manager.run_ssh_command("echo one") == (True, "one\n", "")
+    assert (older.ssh_host, older.ssh_user) == (manager.ssh_host, manager.ssh_user) == ("127.0.0.1", tight.user)
+    assert SSHManager().connection() is older.connection() is manager.connection()
+    other = SSHManager("example.com:2222", "ann")
+    assert (other.ssh_host, other.ssh_user, other.host.port) == ("example.com", "ann", 2222)
+    with pytest.raises(AttributeError):
+        _ = manager.ssh_port
 
 
 def test_command_is_read_by_a_shell(manager: ModuleType) -> None:
@@ -125,15 +134,32 @@ def test_execute_runs_only_what_was_added_since(manager: ModuleType) -> None:
         assert session.execute().stdout == "two\n"
 
 
-def test_commands_that_were_never_executed_are_an_error(manager: ModuleType) -> None:
-    with pytest.raises(UsageError, match="never executed"), manager.ssh_session() as session:
-        session.add_command("true")
+def test_commands_that_were_added_are_run_at_the_end_of_the_block(manager: ModuleType) -> None:
+    with manager.ssh_session() as session:
+        session.add_command("echo one")
+        session.add_command("false")
+    assert session.answer == (False, "one\n", "")
+    with manager.ssh_session(timeout=1) as session:
+        session.add_command("sleep 30")
+    assert session.answer == (False, "", "timed out after 1 s\n")
 
 
-def test_error_in_the_block_is_not_hidden_by_commands_left(manager: ModuleType) -> None:
+def test_error_in_the_block_leaves_them_alone(manager: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), manager.ssh_session() as session:
-        session.add_command("true")
+        session.add_command(f"touch {tmp_path}/mark")
         _ = 1 / 0
+    assert not (tmp_path / "mark").exists()
+
+
+def test_host_that_cannot_be_reached_is_an_answer(manager: ModuleType, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        text = f"hosts: {{shed: {{ssh: 'a@127.0.0.1:{closed.getsockname()[1]}'}}}}\n"
+        (tmp_path / "towline.yaml").write_text(text)
+        ok, out, err = manager.run_ssh_command("true")
+    assert (ok, out) == (False, "")
+    assert "127.0.0.1" in err
+    assert manager.run_multiple_commands(["true"])[0] is False
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -155,6 +181,31 @@ def test_a_lone_env_file_is_enough(
     lines = {"SSH_HOST": "127.0.0.1", "SSH_USER": tight.user, "SSH_PORT": tight.port, "SSH_KEY": tight.identity}
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
     monkeypatch.chdir(folder)
+    assert manager.run_ssh_command("echo there").stdout == "there\n"
+
+
+def test_host_of_the_environment_counts_before_that_of_the_env_file(
+    manager: ModuleType, tight: Sandbox, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (home / ".ssh" / "known_hosts").write_text(tight.known_hosts.read_text())
+    monkeypatch.chdir(folder)
+    (tmp_path / "towline.yaml").unlink()
+    values = {"SSH_HOST": "127.0.0.1", "SSH_USER": tight.user, "SSH_PORT": tight.port, "SSH_KEY": tight.identity}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    assert manager.run_ssh_command("echo there").stdout == "there\n"
+
+
+def test_project_of_the_scripts_own_folder_is_found(
+    manager: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import __main__
+
+    (tmp_path / "scripts").mkdir()
+    monkeypatch.setattr(__main__, "__file__", str(tmp_path / "scripts" / "old.py"))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert manager.run_ssh_command("echo there").stdout == "there\n"
 
 

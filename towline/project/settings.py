@@ -113,6 +113,8 @@ def load_settings(
     enclosing = find_top(folder)
     file = _named_file(folder, name) if name else None
     top = _top_for(file, enclosing) if file else enclosing
+    if top is None and environ.get("SSH_HOST"):
+        top = folder
     if top is None:
         raise SettingsError(
             f"no project in {folder} or above it: expected {SETTINGS_FILE}, a folder stacks/ or "
@@ -120,7 +122,7 @@ def load_settings(
         )
     if file is None and os.path.lexists(top / SETTINGS_FILE):
         file = top / SETTINGS_FILE
-    return _parse_settings(top, file)
+    return _parse_settings(top, file, environ)
 
 
 def find_top(start: Path) -> Path | None:
@@ -162,12 +164,12 @@ def _top_for(file: Path, enclosing: Path | None) -> Path:
     return enclosing if enclosing and not _has_stacks(own) and _has_stacks(enclosing) else own
 
 
-def _parse_settings(top: Path, file: Path | None) -> Settings:
+def _parse_settings(top: Path, file: Path | None, environ: Mapping[str, str]) -> Settings:
     place = Place(display_path(file, top) if file else SETTINGS_FILE)
     keys = parse_keys(load_yaml(file, name=place.file) if file else None, _TopKeys, place)
     hosts = dict(_parse_hosts(keys.hosts, place.at("hosts"), file.parent if file else top, top))
     if not hosts:
-        hosts = _hosts_of_env(top)
+        hosts = _hosts_of_env(top, environ)
     defaults = parse_keys(keys.defaults, _DefaultsKeys, place.at("defaults"))
     return Settings(
         top=top,
@@ -211,9 +213,13 @@ def _parse_host(name: str, keys: _HostKeys, place: Place, folder: Path, top: Pat
 # ------------------------------------------------------------------------------------------------------- .env
 
 
-def _hosts_of_env(top: Path) -> dict[str, Host]:
-    """The host that SSH_HOST in the .env of `top` names, called `default`; none without SSH_HOST."""
-    env = load_env(top / ".env")
+_ENV_NAMES = ("SSH_HOST", "SSH_USER", "SSH_PORT", "SSH_KEY", "SSH_ROOT")
+
+
+def _hosts_of_env(top: Path, environ: Mapping[str, str]) -> dict[str, Host]:
+    """The host that SSH_HOST in the environment or the .env of `top` names, called `default`; none without SSH_HOST."""
+    own = {name: environ[name] for name in _ENV_NAMES if environ.get(name)}
+    env = own if "SSH_HOST" in own else {**load_env(top / ".env"), **own}
     if "SSH_HOST" not in env:
         return {}
     place = Place(".env")
