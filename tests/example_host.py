@@ -23,10 +23,10 @@ from towline.facts.host import FileSystem, HostFact
 from towline.facts.port import Binding, Port
 from towline.facts.probe import Answer, Probe
 from towline.facts.survey import StackSurvey, Survey
-from towline.project.catalog import Stack
 from towline.project.compose_file import Service
 from towline.project.declared_checks import Check
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.report.groups import sentence
 from towline.ssh.session import Result
 

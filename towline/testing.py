@@ -17,7 +17,7 @@ from towline.commands.shell import Command, login_shell
 from towline.errors import RemoteFailed, StackError, UsageError, closest
 from towline.facts import container_list
 from towline.facts.container import Container
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result

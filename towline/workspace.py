@@ -25,8 +25,9 @@ from towline.errors import UsageError
 
 if TYPE_CHECKING:
     from towline.bundle.working_tree import WorkingTree
-    from towline.project.catalog import Catalog, Stack
+    from towline.project.catalog import Catalog
     from towline.project.settings import Host, Settings
+    from towline.project.stack import Stack
     from towline.ssh.connection import Connection, Connections
 
 

@@ -29,7 +29,7 @@ from towline.engines.steps import Step
 from towline.facts import stack as stacks
 from towline.facts.compose_model import Model
 from towline.facts.stack import StackFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote import script
 from towline.remote.paths import StackPaths
 from towline.sandbox import Sandbox, sshd

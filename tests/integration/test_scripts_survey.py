@@ -31,8 +31,8 @@ from towline.facts import certificate, engine_api, host, survey
 from towline.facts.container import Container
 from towline.facts.drift import StaleMount
 from towline.facts.survey import StackSurvey, Survey
-from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Command, File, Retry
+from towline.project.stack import Stack
 from towline.ssh import batch
 from towline.ssh.batch import ResultReader
 from towline.ssh.session import Result

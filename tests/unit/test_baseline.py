@@ -9,8 +9,8 @@ import pytest
 from towline.bundle.working_tree import MOST_TEXT, load_working_tree
 from towline.checks.baseline import Baseline, baseline_of
 from towline.errors import StackError
-from towline.project.catalog import Stack
 from towline.project.compose_file import parse_services
+from towline.project.stack import Stack
 from towline.project.yaml_file import Place, load_yaml
 
 COMPOSE = """

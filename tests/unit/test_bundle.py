@@ -16,7 +16,7 @@ from towline.bundle.manifest import Changes, Entry, Manifest, diff, parse_manife
 from towline.bundle.walk import file_mode
 from towline.bundle.working_tree import load_working_tree
 from towline.errors import StackError, TowlineError
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 
 def stack(folder: Path, root_env: Path | None = None) -> Stack:

@@ -18,7 +18,7 @@ from towline.bundle.manifest import Entry
 from towline.bundle.tarball import BLOCK, tar_header, tar_stream
 from towline.bundle.working_tree import load_working_tree
 from towline.errors import StackError
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 TARS = [["tar", "-xPf", "-"], ["busybox", "tar", "-xf", "-"]]
 

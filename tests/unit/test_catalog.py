@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from towline.errors import StackError
-from towline.project.catalog import Catalog, Stack, load_catalog
+from towline.project.catalog import Catalog, load_catalog
 from towline.project.compose_file import Service, compose_files
 from towline.project.declared_checks import Http
 from towline.project.env_file import interpolate_from
 from towline.project.settings import Host, Settings
+from towline.project.stack import Stack
 from towline.project.waits import ReleaseCommand, Waits
 from towline.project.waivers import Waiver
 

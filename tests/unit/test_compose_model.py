@@ -28,7 +28,7 @@ from towline.facts.compose_model import (
     parse_model,
     read_model,
 )
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote import script as remote_script
 from towline.ssh.session import Result
 
@@ -198,7 +198,7 @@ def stack(*files: str, profiles: tuple[str, ...] = ()) -> Stack:
 
 
 def test_command_names_project_and_files() -> None:
-    words = ("docker", "compose", "--project-name", "shop", "--file", "a.yaml", "--file", "b.yaml")
+    words = ("a.yaml:b.yaml", "docker", "compose", "--project-name", "shop")
 
     assert command(stack("a.yaml", "b.yaml"), "stacks/web") == (
         *("sh", "-c", remote_script("login_env") + SCRIPT, "towline", "stacks/web", *words),
@@ -249,7 +249,7 @@ def test_compose_runs_in_a_physical_folder_with_nothing_of_the_logins_settings(t
     folder, here, rest, end = done.stdout.decode().split("\n", 3)
     assert (done.returncode, done.stderr, folder) == (0, b"", here)
     assert folder.startswith(f"{tmp_path}/real/")
-    assert (rest, end) == (f"{folder} unset unset", "hello 700\n")
+    assert (rest, end) == (f"{folder} compose.yaml unset", "hello 700\n")
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["web"]
 
 

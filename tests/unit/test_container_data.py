@@ -14,7 +14,7 @@ from towline.bundle.working_tree import WorkingTree, load_working_tree
 from towline.deploy.planning.container_data import known_entries, question_of, without_own_data
 from towline.facts.container_data import DataFact, Question, parse
 from towline.facts.drift import DriftFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.ssh.session import Result
 
 STACK = Stack(

@@ -8,7 +8,7 @@ import pytest
 
 from towline.deploy.deploy import deploy_in_order
 from towline.errors import Detached, LockHeld, StackError, TowlineError
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 STACKS = [Stack(name, name, "stack", Path(name), Path(), ("compose.yaml",), ()) for name in ("proxy", "shop", "blog")]
 NEEDS = {"shop": frozenset({"proxy"})}

@@ -14,7 +14,7 @@ from towline.facts.compose_model import Model
 from towline.facts.container import Container
 from towline.facts.inventory import Inventory
 from towline.facts.stack import StackFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 STACK = Stack("edge", "edge", "stack", Path("/p/stacks/edge"), Path("/p"), ("compose.yaml",), ())
 OLD = Model(

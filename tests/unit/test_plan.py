@@ -26,8 +26,8 @@ from towline.facts.compose_model import Model
 from towline.facts.container import Container
 from towline.facts.inventory import Inventory
 from towline.facts.stack import ReleaseFact, StackFact
-from towline.project.catalog import Stack
 from towline.project.settings import Strategy
+from towline.project.stack import Stack
 from towline.project.waits import ReleaseCommand, Waits
 
 STACK = Stack("web", "web-project", "stack", Path("/p/stacks/web"), Path("/p"), ("compose.yaml",), ())

@@ -12,7 +12,7 @@ from tests.unit.test_services import FILES, MODEL
 from towline.bundle.working_tree import load_working_tree
 from towline.deploy.planning.inputs import override
 from towline.deploy.planning.situation import Release
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 API = "98aff4d603f0d23f9420bb4c8275d8c02409392fef2484171ad7878a68bc1382"
 SAME = {

@@ -19,7 +19,7 @@ from towline.facts.inventory import Inventory
 from towline.facts.port import Binding, Port
 from towline.facts.registry import Unpullable
 from towline.facts.stack import StackFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.project.variables import used_variables
 
 ANONYMOUS = "0f3fcc192f272ba1b61724cd3789b7a5e569af7b1ce6cb58d0c7fb0b90c9abb7"

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from towline.bundle.secret_texts import pick_secret_texts, read_secret_texts
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.report.secrets import HIDDEN
 from towline.report.secrets import redactor as redactor_of
 

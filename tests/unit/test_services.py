@@ -20,7 +20,7 @@ from towline.deploy.planning.inputs import Inputs, build_texts, inputs_of, overr
 from towline.deploy.planning.services import plan_services
 from towline.deploy.planning.situation import Release
 from towline.facts.compose_model import Model, parse_model
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 MODEL = parse_model(RECORDED)
 FILES = {

@@ -17,7 +17,7 @@ from towline.facts.container import Container
 from towline.facts.inventory import Inventory
 from towline.facts.running_project import Origin, RunningProject, find_project, find_projects, parse
 from towline.facts.stack import ReleaseFact, RunFact, StackFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.ssh.session import Result
 
 STACK = Stack("shop", "shop", "stack", Path("/p/stacks/shop"), Path("/p"), ("compose.yaml",), ())

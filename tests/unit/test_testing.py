@@ -11,9 +11,9 @@ import pytest
 from towline.commands import docker
 from towline.commands.shell import Command
 from towline.errors import RemoteFailed, StackError, UsageError
-from towline.project.catalog import Stack
 from towline.project.compose_file import Service
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.ssh.connection import Connection
 from towline.ssh.session import Result
 from towline.testing import HostUnderTest, ServiceUnderTest, StackUnderTest

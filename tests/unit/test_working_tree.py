@@ -22,8 +22,8 @@ from towline.deploy.planning.inputs import build_texts, built_from, inputs_of
 from towline.deploy.planning.situation import Release
 from towline.errors import StackError
 from towline.facts.compose_model import Model, read_model
-from towline.project.catalog import Stack
 from towline.project.compose_file import Service
+from towline.project.stack import Stack
 from towline.ssh.session import Result
 
 COMPOSE = "services: {web: {image: 'web:${TAG}', env_file: conf/web.env}}"

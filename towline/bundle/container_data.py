@@ -8,7 +8,7 @@ from fnmatch import translate
 
 from towline.bundle.dockerignore import Belongs
 from towline.bundle.secret_texts import pattern_of
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 
 def container_data(stack: Stack, tracked: Collection[str]) -> Belongs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.text.lines import as_text
 
 LARGEST = 256 << 10  # bytes; no secret is larger

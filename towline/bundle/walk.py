@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from towline.bundle.container_data import container_data
 from towline.bundle.dockerignore import Belongs, ignored_by
 from towline.bundle.manifest import Entry
 from towline.bundle.repository import tracked_files
+from towline.bundle.selection import Selection, read_ignores, select
 from towline.errors import StackError
-from towline.project.catalog import Stack
 from towline.project.file_modes import mode_chooser
 from towline.project.ignore_file import IGNORE_FILE, read_ignore_file
+from towline.project.stack import Stack
 
 # Never uploaded, at any depth: what tools leave behind. `node_modules/.cache` is matched as two names.
 ALWAYS_IGNORED = frozenset(
@@ -50,9 +52,15 @@ def list_files(stack: Stack) -> Listing:
     Raises StackError, naming the path, for what cannot be uploaded: a symlink that leaves the folder and that a service needs, a
     device, a socket, a name with control characters, a folder that cannot be read.
     """
-    walk = _Walk(stack)
-    entries = list(walk.entries(str(stack.folder), ""))
-    if stack.root_env and not walk.ignored(".env", ".env"):
+    selection = select(stack) if stack.part else None
+    while True:
+        walk = _Walk(stack, selection)
+        entries = list(walk.entries(str(stack.folder), ""))
+        led_to = {_led_to(entry) for entry in entries if entry.kind == "l"}
+        if selection is None or led_to <= selection.roots:
+            break
+        selection.roots |= led_to  # what is needed may lead to what is needed, too
+    if stack.root_env and not walk.is_ignored(".env"):
         entries.append(walk.file(".env", stack.root_env, stack.root_env.stat()))
     return Listing(tuple(entries), frozenset(walk.tracked), tuple(walk.links_out), tuple(walk.unreadable))
 
@@ -60,8 +68,8 @@ def list_files(stack: Stack) -> Listing:
 class _Walk:
     """Lists a stack's folder. Files come out without their sha256."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    def __init__(self, stack: Stack, selection: Selection | None = None) -> None:
+        self.stack, self.selection = stack, selection
         self.label = stack.label
         self.real = os.path.realpath(stack.folder)
         self.is_ignored = read_ignore_file(stack.folder, stack.label)
@@ -80,7 +88,7 @@ class _Walk:
         for item in self._scan(folder, prefix):
             path = prefix + item.name
             directory = item.is_dir(follow_symlinks=False)
-            if self.ignored(item.name, path, directory):
+            if self.ignored(item.name, path, directory) or not self._is_selected(path, directory):
                 continue
             empty = False
             if path == "-" or "\\" in item.name or not item.name.isprintable():
@@ -89,9 +97,17 @@ class _Walk:
                 yield from self.entries(item.path, path + "/", reach & _entered_by(item))
             elif entry := self._entry(item, path, reach):
                 yield entry
-        if empty and prefix and prefix[:-1] not in self.unreadable:
+        needed = self.selection is None or self.selection.needs(prefix[:-1])
+        if empty and prefix and needed and prefix[:-1] not in self.unreadable:
             mode = 0o700 | (Path(folder).stat().st_mode & reach & 0o755)
             yield Entry("d", mode, 0, "-", prefix[:-1], "", Path(folder))
+
+    def _is_selected(self, path: str, directory: bool) -> bool:
+        if path == ".env" and self.stack.root_env:  # that of another folder comes in its place
+            return False
+        if self.selection is None:
+            return True
+        return self.selection.may_need_below(path) if directory else self.selection.needs(path)
 
     def ignored(self, name: str, path: str, directory: bool = False) -> bool:
         if name in ALWAYS_IGNORED or name.endswith(IGNORED_SUFFIX) or path == IGNORE_FILE:
@@ -171,14 +187,7 @@ class _Walk:
     def _contexts(self) -> Iterator[Belongs]:
         """For each build context, whether a path is not in it, or left out by its .dockerignore."""
         for folder, dockerfile in self.stack.contexts:
-            names = (
-                (f"{dockerfile}.dockerignore", f"{folder}/.dockerignore")
-                if dockerfile
-                else (f"{folder}/.dockerignore",)
-            )
-            files = (self.stack.folder / name for name in names)
-            text = next((file.read_text(errors="replace") for file in files if file.is_file()), "")
-            yield _left_out_of(folder, ignored_by(text))
+            yield _left_out_of(folder, ignored_by(read_ignores(self.stack.folder, folder, dockerfile)))
 
     def _check_name(self, path: str) -> None:
         """Refuse a name that cannot stand in a manifest's line, in a server's tar or in the output of its sha256sum."""
@@ -195,6 +204,10 @@ class _Walk:
             raise StackError(f"{self.label}: the name {path!r} is not UTF-8; rename it") from None
         if any(unicodedata.category(letter) == "Cc" for letter in text):
             raise StackError(f"{self.label}: the name {path!r} has control characters; rename it")
+
+
+def _led_to(link: Entry) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
 
 
 def _special(mode: int) -> str:

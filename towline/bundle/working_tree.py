@@ -15,8 +15,8 @@ from towline.bundle.hashing import hash_files, read_unchanged
 from towline.bundle.manifest import Entry, Manifest, path_order
 from towline.bundle.secret_texts import SecretTexts, pattern_of, read_secret_texts
 from towline.bundle.walk import list_files
-from towline.project.catalog import Stack
 from towline.project.env_file import read_env
+from towline.project.stack import Stack
 from towline.project.variables import interpolate
 from towline.text.lines import as_text
 
@@ -118,7 +118,9 @@ def _reader(tree: WorkingTree) -> Callable[[Path], bytes]:
     """Reads a file of the folder: what was hashed of it, from the disk when it is ignored."""
 
     def read(file: Path) -> bytes:
-        path = ".env" if file == tree.stack.root_env else file.relative_to(tree.stack.folder).as_posix()
+        if file == tree.stack.root_env:
+            return tree.content(".env") if tree.manifest.file(".env") else file.read_bytes()
+        path = file.relative_to(tree.stack.folder).as_posix()
         return tree.content(path) if tree.manifest.file(path) else file.read_bytes()
 
     return read

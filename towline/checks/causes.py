@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from towline.checks.engine import engine_trouble
 from towline.checks.finding import Finding
 from towline.facts.survey import Survey
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 ServiceKey = tuple[str, str]  # stack, service
 Causes = Mapping[ServiceKey, str]  # → the id of the finding

@@ -11,8 +11,8 @@ from towline.checks.declared_probes import CheckContext
 from towline.checks.finding import Finding, Subject, listed
 from towline.commands import shell
 from towline.commands.docker import ONEOFF, PROJECT, SERVICE
-from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Command, Dns, File
+from towline.project.stack import Stack
 from towline.remote.paths import StackPaths
 from towline.ssh.session import Result
 

@@ -13,8 +13,8 @@ from towline.checks.finding import Finding, Subject, listed
 from towline.errors import closest
 from towline.facts.probe import Answer, Probe
 from towline.facts.survey import Survey
-from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Http, Tcp, Tls
+from towline.project.stack import Stack
 
 
 @dataclass(frozen=True)

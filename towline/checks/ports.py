@@ -13,7 +13,7 @@ from towline.facts.container import Container
 from towline.facts.port import Binding
 from towline.facts.probe import Probe
 from towline.facts.survey import Survey
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 
 @dataclass(frozen=True)

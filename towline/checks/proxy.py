@@ -13,7 +13,7 @@ from towline.checks.finding import Finding, Subject
 from towline.facts.container import Container
 from towline.facts.port import WILDCARDS
 from towline.facts.survey import Survey
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.traefik.routers import Route, parse_dynamic
 from towline.traefik.static_configuration import ConfigFile, EntryPoint, Traefik, config_paths, parse_traefik
 

@@ -14,8 +14,8 @@ from towline.checks.proxy import Proxy, routes_in_files
 from towline.facts import certificate
 from towline.facts.probe import Answer, Probe
 from towline.facts.survey import Survey
-from towline.project.catalog import Stack
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.traefik.labels import LabelledContainer
 from towline.traefik.routers import ExampleRequest, Route, parse_routes
 

@@ -24,7 +24,7 @@ from towline.commands.shell import Command
 from towline.errors import ConnectionFailed, RemoteFailed, UsageError
 from towline.facts.probe import Probe
 from towline.facts.survey import read_survey
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.ssh.connection import Connection
 
 PAUSE = 1.0  # seconds between two runs of the checks

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from towline.checks.baseline import Baseline
 from towline.checks.finding import Finding
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 
 @dataclass(frozen=True)

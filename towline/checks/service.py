@@ -17,8 +17,8 @@ from towline.facts.container import Container
 from towline.facts.drift import StaleMount
 from towline.facts.port import Binding, clashes
 from towline.facts.survey import StackSurvey, Survey
-from towline.project.catalog import Stack
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.project.variables import ALWAYS_SET
 
 LOOPS = 3  # restarts

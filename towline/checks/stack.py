@@ -13,8 +13,8 @@ from towline.checks.service import check_service
 from towline.facts import certificate
 from towline.facts.running_project import RunningProject, find_project
 from towline.facts.survey import StackSurvey, Survey
-from towline.project.catalog import Stack
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.text.amounts import comma_list
 
 

@@ -20,9 +20,9 @@ from towline.checks.scope import Scope
 from towline.checks.stack import check_stack
 from towline.facts.probe import Probe
 from towline.facts.survey import Survey
-from towline.project.catalog import Stack
 from towline.project.declared_checks import Check, Dns, Http
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.ssh.session import Result
 
 ByStack = Mapping[str, Sequence[Finding]]

@@ -11,7 +11,7 @@ from towline.cli.output import say
 from towline.errors import TowlineError, UsageError
 from towline.facts import inventory
 from towline.facts.running_project import Origin, RunningProject, find_projects
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.ssh.connection import Connection
 from towline.text.amounts import comma_list
 from towline.workspace import Workspace

@@ -16,8 +16,8 @@ from towline.checks.scope import Scope
 from towline.cli.options import CheckFlags, seconds, selected_stacks
 from towline.cli.output import hide, say
 from towline.errors import UsageError
-from towline.project.catalog import Stack
 from towline.project.settings import Host
+from towline.project.stack import Stack
 from towline.report import findings
 from towline.report.files import write
 from towline.report.secrets import redacted, redactor

@@ -14,7 +14,7 @@ from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback
 from towline.errors import ChangesPending, ComposeRejected, DeployedInPart
 from towline.facts.file_texts import read_texts
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote.paths import StackPaths
 from towline.report import plans
 from towline.report.deploy_view import DeployView

@@ -6,7 +6,7 @@ What is slow to load is imported inside the functions: list-stacks needs no SSH.
 from __future__ import annotations
 
 from towline.cli.output import say, show, show_rows
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.workspace import Workspace
 
 
@@ -16,7 +16,7 @@ def show_stacks(workspace: Workspace, format: str) -> None:
         {
             "name": stack.name,
             "kind": stack.kind,
-            "folder": str(stack.folder.relative_to(stack.top)),
+            "folder": stack.address,
             "hosts": [workspace.host_name(stack) or "-"],
             "services": [service.name for service in stack.services],
             "needs": sorted(workspace.catalog.needs_of(stack)),

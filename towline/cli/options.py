@@ -15,8 +15,8 @@ from towline.errors import UsageError, closest
 
 if TYPE_CHECKING:
     from towline.deploy.planning.plan import Options
-    from towline.project.catalog import Stack
     from towline.project.settings import Defaults
+    from towline.project.stack import Stack
     from towline.workspace import Workspace
 
 FILES = ("junit", "json", "html", "ledger")  # options that name a file to write

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from towline.cli.output import say, show
 from towline.deploy.lock import lock, unlock
 from towline.deploy.prune import prune
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.report.prune import sentence
 from towline.workspace import Workspace
 

@@ -13,7 +13,7 @@ from towline.deploy.prepare import prepare, prepare_rollback, read_current_state
 from towline.deploy.runner import Outcome, ProgressView, follow_run, run_plan
 from towline.deploy.upload import upload_release
 from towline.errors import Detached, TowlineError, UsageError
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import Connection
 

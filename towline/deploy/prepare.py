@@ -37,9 +37,9 @@ from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
 from towline.facts.running_project import find_project, find_projects, read_kept_project, read_project
 from towline.facts.stack import StackFact
-from towline.project.catalog import Stack
 from towline.project.env_file import undefined_in_values
 from towline.project.ignore_file import IGNORE_FILE
+from towline.project.stack import Stack
 from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import ANSWER_WITHIN, Connection

@@ -11,7 +11,7 @@ from towline.commands import docker
 from towline.commands.shell import script
 from towline.deploy.upload import sender
 from towline.errors import LockHeld, RemoteFailed
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote import script as remote_script
 from towline.ssh.connection import Connection
 

@@ -20,7 +20,7 @@ from towline.bundle.working_tree import WorkingTree
 from towline.commands import shell
 from towline.deploy.planning.plan import Options, Plan
 from towline.errors import RemoteFailed
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote import DRIFT, SOURCED, script
 from towline.ssh.connection import Connection
 from towline.text.lines import last_lines

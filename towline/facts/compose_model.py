@@ -16,7 +16,7 @@ from towline.bundle.working_tree import WorkingTree
 from towline.commands.compose import compose
 from towline.commands.shell import Command, script
 from towline.errors import ComposeRejected, RemoteFailed, TowlineError
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.project.yaml_file import line_of
 from towline.remote import script as remote_script
 from towline.remote.paths import StackPaths
@@ -124,10 +124,10 @@ def _relative(value: Any, folder: re.Pattern[str]) -> Any:
 
 # --------------------------------------------------------------------------------------------- on the server
 
-# $1 the live folder, $2… the command; stdin: gzip tar of the files that it reads. Prints the temporary folder that it ran in, rows
-# `absent<TAB>PATH` for each source of the model that does not exist, and what the command prints. When the .env is in the live
-# folder alone, and no release brought it, it is used: `env_file<TAB>PATH`, and `variable<TAB>NAME` for each that it sets.
-# Sent with login_env.sh in front.
+# $1 the live folder, $2 the compose files as COMPOSE_FILE has them, as in the live folder, $3… the command; stdin: gzip tar of the
+# files that it reads. Prints the temporary folder that it ran in, rows `absent<TAB>PATH` for each source of the model that does not
+# exist, and what the command prints. When the .env is in the live folder alone, and no release brought it, it is used:
+# `env_file<TAB>PATH`, and `variable<TAB>NAME` for each that it sets. Sent with login_env.sh in front.
 # The temporary folder is below the root, where Docker can see it: one from snap has another /tmp.
 # PWD: compose takes its folder from there, and so does ${PWD} in a compose file.
 # A path counts as absent where the nearest parent that exists is a folder that can be searched. A path that JSON or compose would
@@ -135,7 +135,8 @@ def _relative(value: Any, folder: re.Pattern[str]) -> Any:
 SCRIPT = """
 umask 077
 case $1 in /*) live=$1 ;; *) live=$(pwd)/$1 ;; esac
-shift
+files=$2
+shift 2
 root=${live%/*} made_root='' made_home=''
 [ -d "$root" ] || { (umask 022; mkdir -p "$root") 2>/dev/null && made_root=$root; }
 [ -d "$root/.towline" ] || { mkdir "$root/.towline" 2>/dev/null && made_home=$root/.towline; }
@@ -154,8 +155,8 @@ cd "$dir" && dir=$(pwd -P) && cd "$dir" || exit 1
 gzip -dc | tar -xmof - || exit 1
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR
 unset COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_DIRECTORY
-PWD=$dir COMPOSE_ANSI=never
-export PWD COMPOSE_ANSI
+PWD=$dir COMPOSE_ANSI=never COMPOSE_FILE=$files COMPOSE_PATH_SEPARATOR=:
+export PWD COMPOSE_ANSI COMPOSE_FILE COMPOSE_PATH_SEPARATOR
 printf '%s\\n' "$dir"
 home=$root/.towline/${live##*/}
 is_ours() { [ -s "$home/current" ] && cut -f5 "$home/live.manifest" 2>/dev/null | grep -qx '\\.env'; }
@@ -194,11 +195,9 @@ def command(stack: Stack, live: str) -> Command:
 
     In a temporary folder; whether a path is absent is checked in the `live` folder. Fails as compose fails.
     """
-    chosen = [word for file in stack.compose_files for word in ("--file", file)]
-    chosen += [word for profile in stack.profiles for word in ("--profile", profile)]
-    return script(
-        remote_script("login_env") + SCRIPT, live, *compose(stack.project, *chosen, "config", "--format", "json")
-    )
+    chosen = [word for profile in stack.profiles for word in ("--profile", profile)]
+    words = compose(stack.project, *chosen, "config", "--format", "json")
+    return script(remote_script("login_env") + SCRIPT, live, ":".join(stack.compose_files), *words)
 
 
 def read_model(connection: Connection, tree: WorkingTree) -> Rendered:

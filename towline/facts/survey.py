@@ -19,7 +19,7 @@ from towline.facts.drift import DriftFact
 from towline.facts.engine import Engine
 from towline.facts.host import FileSystem, HostFact
 from towline.facts.port import Port, parse_listening
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.remote import COMPARISON
 from towline.remote import script as remote_script
 from towline.ssh.connection import ANSWER_WITHIN, Connection

@@ -87,6 +87,7 @@ class _Reader:
     env_file: Path
     named: NamedFiles
     seen: set[Path] = field(default_factory=set)
+    extended: set[tuple[Path, str]] = field(default_factory=set)
 
     def read(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
         """The documents of `path` and of the files that it includes, the included ones first.
@@ -101,9 +102,25 @@ class _Reader:
         keys = mapping_at(_without_tags(raw), place)
         paths = PathChecker(self.folder, base or path.parent, self.env_file, self.named)
         paths.check(keys, place)
+        for name, service in mapping_at(keys.get("services"), place.at("services")).items():
+            self._check_extended(paths, service, place.at("services").at(str(name)))
         included = [doc for file, folder in paths.included_files(keys, place) for doc in self.read(file, folder)]
         own = {key: value for key, value in mapping_at(raw, place).items() if key != "include"}
         return [*included, own]
+
+    def _check_extended(self, paths: PathChecker, service: Any, place: Place) -> None:
+        """The paths of what a service extends from another file: they are relative to that file."""
+        for file, name in paths.extended(service, place):
+            if (file, name) in self.extended:
+                continue
+            self.extended.add((file, name))
+            there = Place(f"{self.label}/{os.path.relpath(file, self.folder)}", "", StackError)
+            keys = mapping_at(_without_tags(load_yaml(file, StackError, there.file)), there)
+            services = mapping_at(keys.get("services"), there.at("services"))
+            checker = PathChecker(self.folder, file.parent, self.env_file, self.named)
+            found = mapping_at(services.get(name), there.at("services").at(name))
+            checker.check_service(found, there.at("services").at(name))
+            self._check_extended(checker, found, there.at("services").at(name))
 
 
 def _merge(base: Any, override: Any) -> Any:

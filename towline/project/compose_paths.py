@@ -48,7 +48,7 @@ class PathChecker:
         """Check every path in `keys`, the content of the file, but for `include:`. Raises StackError."""
         for name, raw in mapping_at(keys.get("services"), place.at("services")).items():
             service = place.at("services").at(name if isinstance(name, str) else repr(name))
-            self._check_service(mapping_at(raw, service), service)
+            self.check_service(mapping_at(raw, service), service)
         for section in ("configs", "secrets"):
             for name, raw in mapping_at(keys.get(section), place.at(section)).items():
                 entry = place.at(section).at(name)
@@ -70,7 +70,15 @@ class PathChecker:
             self._add(str((directory or files[0].parent if files else self.base) / ".env"), self.named.env_files)
             yield from ((file, directory or files[0].parent) for file in files)
 
-    def _check_service(self, keys: Mapping[str, Any], place: Place) -> None:
+    def extended(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, str]]:
+        """(file, service) that a service extends from another file of the stack."""
+        extends = mapping_at(keys, place).get("extends")
+        if isinstance(extends, dict):
+            file = self.existing_file(extends.get("file"), place.at("extends").at("file"))
+            if file:
+                yield file, str(extends.get("service"))
+
+    def check_service(self, keys: Mapping[str, Any], place: Place) -> None:
         for i, volume in enumerate(list_at(keys.get("volumes"), place.at("volumes"))):
             source, writable = _bind(self._filled(volume))
             mounted = self.local_path(source, place.at("volumes").at(i))

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 from towline.errors import TowlineError
-from towline.project.catalog import Stack
 from towline.project.env_file import read_env
+from towline.project.stack import Stack
 
 FETCH_SECONDS = 15.0  # that the proxy may take to notice a new container
 

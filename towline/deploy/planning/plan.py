@@ -33,7 +33,7 @@ from towline.engines.steps import RELEASE_ZERO, Step
 from towline.errors import TowlineError
 from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 from towline.project.waits import ReleaseCommand
 
 

@@ -14,7 +14,7 @@ from towline.facts.inventory import Inventory
 from towline.facts.registry import Unpullable
 from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
-from towline.project.catalog import Stack
+from towline.project.stack import Stack
 
 
 @dataclass(frozen=True)
