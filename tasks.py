@@ -8,7 +8,16 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from towline.cli.options import AdoptFlags, CheckFlags, DeployFlags, RunFlags, is_here, required_stack, selected_stacks
+from towline.cli.options import (
+    AdoptFlags,
+    CheckFlags,
+    CommitFlags,
+    PlanFlags,
+    RunFlags,
+    is_here,
+    required_stack,
+    selected_stacks,
+)
 from towline.cli.output import say
 from towline.cli.task import ADOPT_HELP, CHECK_HELP, towline_task
 from towline.workspace import Workspace
@@ -40,31 +49,37 @@ def test_connectivity(workspace: Workspace) -> None:
     listing.show_connectivity(workspace)
 
 
-@towline_task()
-def plan(workspace: Workspace, stack: str = "", format: str = "table", check: bool = False, diff: bool = False) -> None:
+@towline_task(flags=PlanFlags)
+def plan(workspace: Workspace, flags: PlanFlags, stack: str = "") -> None:
     """Show what a deploy would do and why, for one stack or all; changes nothing. --check: exit code 10 when there are changes."""
     from towline.cli import deploying
+    from towline.cli.at_commit import at_commit
 
-    deploying.plan_stacks(workspace, selected_stacks(workspace, stack), format=format, diff=diff, check=check)
+    with at_commit(workspace, flags.ref) as there:
+        deploying.plan_stacks(there, selected_stacks(there, stack), flags)
 
 
 # --- deploying --------------------------------------------------------------------------------------------------------
 
 
-@towline_task("deploy-via-ssh", flags=DeployFlags)
-def deploy(workspace: Workspace, flags: DeployFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
+@towline_task("deploy-via-ssh", flags=CommitFlags)
+def deploy(workspace: Workspace, flags: CommitFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
     """Deploy one stack: upload its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     from towline.cli import deploying
+    from towline.cli.at_commit import at_commit
 
-    deploying.deploy_one(workspace, stack, flags, max_downtime=max_downtime, dry=dry)
+    with at_commit(workspace, flags.ref) as there:
+        deploying.deploy_one(there, stack, flags, max_downtime=max_downtime, dry=dry)
 
 
-@towline_task("deploy-all-services", flags=DeployFlags)
-def deploy_all(workspace: Workspace, flags: DeployFlags, *, dry: bool) -> None:
+@towline_task("deploy-all-services", flags=CommitFlags)
+def deploy_all(workspace: Workspace, flags: CommitFlags, *, dry: bool) -> None:
     """Deploy every stack, infrastructure first; a stack that fails stops only those that need it."""
     from towline.cli import deploying
+    from towline.cli.at_commit import at_commit
 
-    deploying.deploy_every_stack(workspace, flags, dry=dry)
+    with at_commit(workspace, flags.ref) as there:
+        deploying.deploy_every_stack(there, flags, dry=dry)
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ class Workspace:
     ) -> None:
         self._host, self._config, self._folders, self._connections = host, config, folders, connections
 
+    @property
+    def chosen_host(self) -> str:
+        """The name of the host for all stacks; '' for their own."""
+        return self._host
+
     @functools.cached_property
     def settings(self) -> Settings:
         """The project's folder (`top`), hosts and defaults. Raises SettingsError, also where there is no project."""

@@ -13,8 +13,8 @@ from pathlib import Path
 def git_commit(folder: Path) -> str:
     """The short commit, `+dirty` behind it when the folder differs; '' without git."""
     try:
-        commit = _git(folder, "rev-parse", "--short", "HEAD")
-        return commit + ("+dirty" if _git(folder, "status", "--porcelain", "--", ".") else "")
+        commit = run_git(folder, "rev-parse", "--short", "HEAD")
+        return commit + ("+dirty" if run_git(folder, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -24,7 +24,7 @@ def tracked_files(folder: Path) -> Mapping[str, int]:
     if not any(os.path.lexists(parent / ".git") for parent in (folder, *folder.parents)):
         return {}
     try:
-        listed = _git(folder, "ls-files", "--stage", "-z")
+        listed = run_git(folder, "ls-files", "--stage", "-z")
     except (OSError, subprocess.CalledProcessError):
         return {}
     rows = (row.partition("\t") for row in listed.split("\0"))
@@ -37,12 +37,12 @@ def repository_ids(top: Path) -> tuple[str, ...]:
     Two clones have one of them in common, also a shallow one (it has no first commit) and one that was moved.
     """
     try:
-        shallow = _git(top, "rev-parse", "--is-shallow-repository") == "true"
-        commits = [] if shallow else _git(top, "rev-list", "--max-parents=0", "HEAD").split()
+        shallow = run_git(top, "rev-parse", "--is-shallow-repository") == "true"
+        commits = [] if shallow else run_git(top, "rev-list", "--max-parents=0", "HEAD").split()
     except (OSError, subprocess.CalledProcessError):
         return (f"folder {socket.gethostname()}:{top}",)
     try:
-        origin = [f"origin {_address(_git(top, 'config', '--get', 'remote.origin.url'))}"]
+        origin = [f"origin {_address(run_git(top, 'config', '--get', 'remote.origin.url'))}"]
     except subprocess.CalledProcessError:
         origin = []
     return (*(f"commit {commit}" for commit in sorted(commits)), *origin)
@@ -58,7 +58,8 @@ def _address(url: str) -> str:
     return re.sub(r"(\.git)?/*$", "", plain.replace(":", "/"))
 
 
-def _git(folder: Path, *words: str) -> str:
+def run_git(folder: Path, *words: str) -> str:
+    """What `git WORDS` prints in the folder. Raises CalledProcessError, and OSError without git."""
     # a git hook's own variables would name another folder and index
     env = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     done = subprocess.run(["git", *words], cwd=folder, env=env, capture_output=True, check=True)

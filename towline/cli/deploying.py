@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from towline.bundle.secret_texts import SecretTexts, pick_secret_texts, read_secret_texts
 from towline.bundle.working_tree import WorkingTree
-from towline.cli.options import DeployFlags, RunFlags, deploy_options, required_stack
+from towline.cli.options import DeployFlags, PlanFlags, RunFlags, deploy_options, required_stack
 from towline.cli.output import hide, say, show_json
 from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
@@ -100,10 +100,10 @@ def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
         attach(workspace.connection(stack), stack, view)
 
 
-def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, diff: bool, check: bool) -> None:
-    """Show the plan of each stack. diff: with the changed text.
+def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], flags: PlanFlags) -> None:
+    """Show the plan of each stack; with diff the changed text, too.
 
-    check: raises ChangesPending when a plan is not empty. Raises ComposeRejected, or DeployedInPart for several stacks, after the
+    With check it raises ChangesPending when a plan is not empty. Raises ComposeRejected, or DeployedInPart for several stacks, after the
     plans of the others.
     """
     options = deploy_options(RunFlags(), workspace.settings.defaults)
@@ -111,15 +111,15 @@ def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], *, format: str, d
     rejected: list[ComposeRejected] = []
     for stack in stacks:
         try:
-            made[stack] = _plan(workspace, stack, options, shown=format == "table", diff=diff)
+            made[stack] = _plan(workspace, stack, options, shown=flags.format == "table", diff=flags.diff)
         except ComposeRejected as error:
             rejected.append(error)
-    if format == "json":
+    if flags.format == "json":
         show_json([plans.row(plan, workspace.host(stack).name, redact) for stack, (plan, redact) in made.items()])
     if rejected:
         raise DeployedInPart(rejected, of=len(stacks), did="have no plan") if len(stacks) > 1 else rejected[0]
     pending = [plan.stack for plan, _ in made.values() if not plan.empty]
-    if check and pending:
+    if flags.check and pending:
         raise ChangesPending(f"there are changes: {', '.join(pending)}")
 
 

@@ -33,11 +33,28 @@ class RunFlags:
 
 @dataclass(frozen=True)
 class DeployFlags(RunFlags):
-    """Options of deploy and deploy-all, as typed."""
+    """Options of deploy, deploy-all and adopt, as typed."""
 
     cache: bool = False
     yes: bool = False
     gate: bool = False
+
+
+@dataclass(frozen=True)
+class CommitFlags(DeployFlags):
+    """Options of deploy and deploy-all, as typed. ref: a commit, '' for the working tree."""
+
+    ref: str = ""
+
+
+@dataclass(frozen=True)
+class PlanFlags:
+    """Options of plan, as typed. ref: a commit, '' for the working tree."""
+
+    ref: str = ""
+    format: str = "table"
+    check: bool = False
+    diff: bool = False
 
 
 @dataclass(frozen=True)
