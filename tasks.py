@@ -59,6 +59,14 @@ def plan(workspace: Workspace, flags: PlanFlags, stack: str = "") -> None:
         deploying.plan_stacks(there, selected_stacks(there, stack), flags)
 
 
+@towline_task(help={"check": "exit with code 10 when an image is outdated"})
+def outdated(workspace: Workspace, stack: str = "", format: str = "table", check: bool = False) -> None:
+    """List the images of one stack or all with their digests, here and in their registries; pulls nothing."""
+    from towline.cli.outdated import show_outdated
+
+    show_outdated(workspace, selected_stacks(workspace, stack), format, check=check)
+
+
 # --- deploying --------------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +221,7 @@ namespace = Collection(
     get_containers,
     test_connectivity,
     plan,
+    outdated,
     deploy,
     deploy_all,
     test_infra,

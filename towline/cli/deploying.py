@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from towline.bundle.secret_texts import SecretTexts, pick_secret_texts, read_secret_texts
 from towline.bundle.working_tree import WorkingTree
-from towline.cli.options import DeployFlags, PlanFlags, RunFlags, deploy_options, required_stack
+from towline.cli.options import CommitFlags, DeployFlags, PlanFlags, RunFlags, deploy_options, required_stack
 from towline.cli.output import hide, say, show_json
 from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
@@ -63,16 +63,17 @@ def view_of(secrets: SecretTexts, flags: RunFlags, *, yes: bool = False) -> Depl
     return DeployView(hide(redactor(secrets)), verbose=flags.verbose, yes=yes)
 
 
-def deploy_one(workspace: Workspace, stack: str, flags: DeployFlags, *, max_downtime: str, dry: bool) -> None:
+def deploy_one(workspace: Workspace, stack: str, flags: CommitFlags, *, max_downtime: str, dry: bool) -> None:
     """Deploy the stack of that name. Options and working tree are checked before any connection: raises UsageError, StackError."""
     options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache, max_downtime=max_downtime)
+    options = replace(options, pull=flags.pull)
     tree = workspace.working_tree(required_stack(workspace, stack))
     Deployer(workspace, options, flags, dry).deploy(tree)
 
 
-def deploy_every_stack(workspace: Workspace, flags: DeployFlags, *, dry: bool) -> None:
+def deploy_every_stack(workspace: Workspace, flags: CommitFlags, *, dry: bool) -> None:
     """Deploy all stacks in order; all of them are read before any connection. Raises DeployedInPart when some failed."""
-    options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache)
+    options = replace(deploy_options(flags, workspace.settings.defaults, cache=flags.cache), pull=flags.pull)
     deployer, catalog = Deployer(workspace, options, flags, dry), workspace.catalog
     if not catalog.stacks:
         say(NO_STACKS)
@@ -103,10 +104,10 @@ def follow(workspace: Workspace, stack: Stack, *, verbose: bool) -> None:
 def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], flags: PlanFlags) -> None:
     """Show the plan of each stack; with diff the changed text, too.
 
-    With check it raises ChangesPending when a plan is not empty. Raises ComposeRejected, or DeployedInPart for several stacks, after the
-    plans of the others.
+    With check it raises ChangesPending when a plan is not empty. Raises ComposeRejected, or DeployedInPart for several stacks,
+    after the plans of the others.
     """
-    options = deploy_options(RunFlags(), workspace.settings.defaults)
+    options = replace(deploy_options(RunFlags(), workspace.settings.defaults), pull=flags.pull)
     made: dict[Stack, tuple[Plan, Redact]] = {}
     rejected: list[ComposeRejected] = []
     for stack in stacks:

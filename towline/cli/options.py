@@ -45,6 +45,7 @@ class CommitFlags(DeployFlags):
     """Options of deploy and deploy-all, as typed. ref: a commit, '' for the working tree."""
 
     ref: str = ""
+    pull: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class PlanFlags:
     format: str = "table"
     check: bool = False
     diff: bool = False
+    pull: bool = False
 
 
 @dataclass(frozen=True)

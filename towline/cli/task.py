@@ -23,6 +23,7 @@ from towline.workspace import Workspace, shared_connections
 
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
+    "pull": "take newer images under the same tags",
     "ref": "commit, branch or tag to take the stacks from, in place of the working tree",
     "host": "host of towline.yaml; default: the stack's own, else default_host",
     "config": "settings file to use in place of towline.yaml",

@@ -16,9 +16,9 @@ def compose(project: str, *words: str) -> Command:
     return ("docker", "compose", "--project-name", project, *words)
 
 
-def build(project: str, *, cache: bool = True) -> Command:
-    """Build the images of all services that have a `build`."""
-    return compose(project, "build", *(() if cache else ("--no-cache",)))
+def build(project: str, *, cache: bool = True, pull: bool = False) -> Command:
+    """Build the images of all services that have a `build`. pull: from the newest images that their Dockerfiles name."""
+    return compose(project, "build", *(() if cache else ("--no-cache",)), *(("--pull",) if pull else ()))
 
 
 def down(project: str) -> Command:

@@ -33,6 +33,7 @@ from towline.facts import disk, drift, engine, interrupted, inventory
 from towline.facts import stack as stacks
 from towline.facts.compose_model import Model, read_model
 from towline.facts.container_data import DataFact, read_container_data
+from towline.facts.image_digests import pulled_images, read_image_digests
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
 from towline.facts.running_project import find_project, find_projects, read_kept_project, read_project
@@ -91,6 +92,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     current = _with_running_project(connection, tree, current, rendered.model)
     if options.adopt and current.running is None:
         raise _nothing_to_adopt(stack, current, connection.host.name)
+    if options.pull:
+        current = replace(current, newer=_newer(connection, rendered.model))
     tree, not_sent = _without_own_data(connection, tree, current, options)
     release = _release(tree, rendered.model)
     desired = DesiredState(
@@ -125,6 +128,15 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         risks=find_risks(situation),
         drift=_drift(plan, current),
     )
+
+
+def _newer(connection: Connection, model: Model) -> dict[str, str]:
+    """Image → `old → new` digest. Raises TowlineError when a registry does not tell: nothing would say what `--pull` takes."""
+    found = read_image_digests(connection, pulled_images(model))
+    untold = [f"{image}: {digests.why}" for image, digests in found.items() if digests.here and digests.why]
+    if untold:
+        raise TowlineError(f"--pull: {comma_list(untold)}", "without --pull the images that are there are used")
+    return {image: digests.change for image, digests in found.items() if digests.outdated}
 
 
 def _without_own_data(

@@ -18,11 +18,11 @@ class Sequence:
     roll: services whose new containers start beside the old, in their order, and how many. signals: service and signal, for
     those that read changed files again by themselves. restarts: service and the one that it has to be started after.
     first: a service that is rolled → those that come before it; rest: what `up` starts in the end, () for all services. pull: the
-    services whose images are pulled though they are there. before: the release commands; nothing_runs: there is nothing yet that
-    they could run before. max_downtime: seconds, None for no limit. cache: the rehearsal may use the build cache. zero:
-    where what runs without a release was started, as keep_release_zero takes it; () when it was kept by an earlier run, None when
-    a release runs, or nothing. data: what bring_data takes, () for none. from_zero: a rollback
-    to what ran before is undone. gone: the services that no longer run, where no `down` removes them.
+    services whose images are pulled though they are there; pull_bases: builds do so, too. before: the release commands;
+    nothing_runs: there is nothing yet that they could run before. max_downtime: seconds, None for no limit. cache: the rehearsal
+    may use the build cache. zero: where what runs without a release was started, as keep_release_zero takes it; () when it was kept
+    by an earlier run, None when a release runs, or nothing. data: what bring_data takes, () for none. from_zero: a rollback to what
+    ran before is undone. gone: the services that no longer run, where no `down` removes them.
     """
 
     project: str
@@ -33,6 +33,7 @@ class Sequence:
     first: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rest: tuple[str, ...] = ()
     pull: tuple[str, ...] = ()
+    pull_bases: bool = False
     before: tuple[ReleaseCommand, ...] = ()
     nothing_runs: bool = False
     signals: tuple[tuple[str, str], ...] = ()
@@ -53,7 +54,9 @@ def recreate(sequence: Sequence) -> tuple[Step, ...]:
     return (
         *_keep_zero(sequence),
         *_networks(sequence),
-        Step("rehearse", ("in_release", *compose.build(sequence.project, cache=sequence.cache))),
+        Step(
+            "rehearse", ("in_release", *compose.build(sequence.project, cache=sequence.cache, pull=sequence.pull_bases))
+        ),
         Step("pull", ("pull", *sequence.pull)),
         *_before(sequence),
         Step("stage", ("stage", sequence.release)),
@@ -71,7 +74,7 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
     return (
         *_keep_zero(sequence),
         *_networks(sequence),
-        Step("build", ("in_release", *compose.build(sequence.project))),
+        Step("build", ("in_release", *compose.build(sequence.project, pull=sequence.pull_bases))),
         Step("pull", ("pull", *sequence.pull)),
         *_before(sequence),
         Step("stage", ("stage", sequence.release)),

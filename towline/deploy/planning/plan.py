@@ -35,12 +35,14 @@ from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.stack import Stack
 from towline.project.waits import ReleaseCommand
+from towline.text.amounts import comma_list
 
 
 @dataclass(frozen=True)
 class Options:
     """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit.
 
+    pull: newer images under the same tags are taken.
     timeout_given: a person typed it, so it counts more than the stack's own.
     """
 
@@ -52,6 +54,7 @@ class Options:
     strategy: str = "recreate"
     max_downtime: float | None = None
     adopt: str = ""
+    pull: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,12 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
     changes = shown_changes(current, new.manifest)
     sent = changes if fact.current else diff(None, new.manifest)
     labels = {} if current.running else current.inventory.inputs_by_service(stack.project)
-    services = plan_services(live, new, stack.reload, labels)
+    services = plan_services(live, new, stack.reload, labels, current.newer)
     if current.running and live is None:
         services = replace_containers(current.running.services, services)
     run = run_id(fact, current.token)
-    release = run if changes or not fact.current else fact.current
+    # a release of its own, so that going back gives back the images of before
+    release = run if changes or current.newer or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
     rolling, live_model = strategy == "rolling", live.model if live else None
     rolled = rolling_services(services, live_model, new.model) if rolling else {}
@@ -132,7 +136,8 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         roll=rolled,
         first=first_services(rolled, services, new.model),
         rest=rest_of(rolled, services, new.model),
-        pull=pulled_anew(new.model),
+        pull=pulled_anew(new.model, current.newer),
+        pull_bases=options.pull,
         before=stack.before,
         nothing_runs=not fact.current and not current.runs(stack.project),
         max_downtime=options.max_downtime,
@@ -164,6 +169,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
             *data_notes(sequence.data),
             *volume_notes(services, new, changes, current.inventory.volumes),
             *_before_notes(sequence),
+            *_pull_notes(sequence, new),
             *(rolling_notes(services, live_model, new.model) if rolling else ()),
         ),
         timeout=_timeout(stack, options),
@@ -190,6 +196,12 @@ def _env_notes(desired: DesiredState) -> Iterator[str]:
 def _before_notes(sequence: Sequence) -> tuple[str, ...]:
     when = "after `up`, since nothing runs yet" if sequence.nothing_runs else "before anything stops"
     return tuple(f"{when}, {command.service} runs `{quote(command.command)}`" for command in sequence.before)
+
+
+def _pull_notes(sequence: Sequence, release: Release) -> Iterator[str]:
+    built = [name for name, keys in release.model.services.items() if keys.get("build")]
+    if sequence.pull_bases and built:
+        yield f"{comma_list(sorted(built))}: built from the newest images that their Dockerfiles name"
 
 
 def _lists(desired: DesiredState, unlabelled: frozenset[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from graphlib import TopologicalSorter
+from types import MappingProxyType
 
 from towline.deploy.planning.comparison import NO_LABELS, Comparison, Labels, ServicePlan
 from towline.deploy.planning.inputs import NO_RELOAD, Service
@@ -20,14 +21,20 @@ from towline.facts.compose_model import Section
 from towline.text.amounts import limit
 
 MOST_REASONS = 4
+NO_NEWER: Mapping[str, str] = MappingProxyType({})
 
 
 def plan_services(
-    old: Release | None, new: Release, reload: Mapping[str, str] = NO_RELOAD, labels: Labels = NO_LABELS
+    old: Release | None,
+    new: Release,
+    reload: Mapping[str, str] = NO_RELOAD,
+    labels: Labels = NO_LABELS,
+    newer: Mapping[str, str] = NO_NEWER,
 ) -> tuple[ServicePlan, ...]:
     """What happens to each service and why: what is depended on first, removed services last.
 
-    old: the live release, None when there is none. labels: service → the label `towline.inputs` of its containers.
+    old: the live release, None when there is none. labels: service → the label `towline.inputs` of its containers. newer: image →
+    `old → new` digest, of those that are pulled anew.
     Reasons hold no value of any variable.
     """
     services, names = new.model.services, _in_order(new.model.services)
@@ -35,9 +42,18 @@ def plan_services(
         return tuple(ServicePlan(name, "create") for name in names)
     comparison, live = Comparison(old, new, reload, labels), old.model.services
     plans = {name: comparison.plan(name) if name in live else ServicePlan(name, "create") for name in names}
+    plans = {name: _with_newer_image(plan, services[name], newer) for name, plan in plans.items()}
     plans = _with_followers(plans, services)
     removed = (ServicePlan(name, "remove") for name in sorted(live.keys() - services.keys()))
     return (*(replace(plan, reasons=_shortened(plan.reasons)) for plan in plans.values()), *removed)
+
+
+def _with_newer_image(plan: ServicePlan, service: Service, newer: Mapping[str, str]) -> ServicePlan:
+    image = str(service.get("image"))
+    if image not in newer or service.get("build") or plan.action in ("create", "rebuild"):
+        return plan
+    reasons = (*plan.reasons, f"{image}: {newer[image]}")
+    return replace(plan, action="recreate", reasons=reasons, signal="", after="")
 
 
 def replace_containers(running: Iterable[str], plans: Iterable[ServicePlan]) -> tuple[ServicePlan, ...]:

@@ -53,6 +53,7 @@ class CurrentState:
     """What one session reads on the host before a deploy. disk: None when its free space is not known.
 
     running: the project, when it runs without a release; `stack` then has its model and manifest.
+    newer: image → `old → new` digest, where the registry has another one under the same tag, and was asked.
     token: a random text of this client's, which makes the run's id its own.
     """
 
@@ -62,6 +63,7 @@ class CurrentState:
     disk: DiskFact | None = None
     token: str = ""
     running: RunningProject | None = None
+    newer: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def zero_interrupted(self) -> bool:

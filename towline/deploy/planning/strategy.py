@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from towline.deploy.planning.comparison import ServicePlan
@@ -68,10 +68,11 @@ def rest_of(rolled: Iterable[str], services: Iterable[ServicePlan], model: Model
     return tuple(sorted(model.services.keys() - done)) if model and done else ()
 
 
-def pulled_anew(model: Model) -> tuple[str, ...]:
-    """The services whose `pull_policy` asks for their image though it is there."""
-    asks = {name: str(keys.get("pull_policy") or "") for name, keys in model.services.items() if not keys.get("build")}
-    return tuple(sorted(name for name, policy in asks.items() if policy.startswith(_ASKING)))
+def pulled_anew(model: Model, newer: Collection[str] = ()) -> tuple[str, ...]:
+    """The services whose image is pulled though it is there: their `pull_policy` asks for that, or it is one of `newer`."""
+    pulled = {name: keys for name, keys in model.services.items() if not keys.get("build")}
+    asks = (name for name, keys in pulled.items() if str(keys.get("pull_policy") or "").startswith(_ASKING))
+    return tuple(sorted({*asks, *(name for name, keys in pulled.items() if keys.get("image") in newer)}))
 
 
 _ASKING = ("always", "daily", "weekly", "every_")
