@@ -28,7 +28,7 @@ OVERRIDE_FILES = tuple(f"{stem}.override.{end}" for stem in ("compose", "docker-
 class Service:
     """One service of a compose file. image None: it is built, or comes from `extends`. builds: has a `build`.
 
-    variables: those that it uses and that have no default.
+    variables: those that it uses and that have no default. labelled: has a label_file.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Service:
     builds: bool = False
     profiles: tuple[str, ...] = ()
     variables: frozenset[str] = frozenset()
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _parse_service(name: object, raw: object, place: Place) -> Service:
     builds = keys.get("build") is not None
     if not (image or builds or keys.get("extends") or keys.get("provider")):
         raise place.wrong("has neither image nor build")
-    return Service(name, image, builds, tuple(map(str, profiles)), variables_in(keys))
+    return Service(name, image, builds, tuple(map(str, profiles)), variables_in(keys), bool(keys.get("label_file")))
 
 
 def parse_networks(keys: Mapping[str, Any], project: str, env_file: Path, place: Place) -> Networks:

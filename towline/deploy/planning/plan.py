@@ -208,9 +208,12 @@ def _lists(desired: DesiredState, unlabelled: frozenset[str]) -> dict[str, str]:
     """The files beside a release's own: the names of its compose files, the override with the labels, the files in place
     and the container data."""
     stack, release = desired.stack, desired.release
+    labelled = "".join(f"{service.name}\n" for service in stack.services if service.labelled)
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
         **({"env_files": desired.env_file + "\n"} if desired.env_file else {}),
+        # Compose (2.40) gives their containers another hash than it tells by `config --hash`
+        **({"unhashed": labelled} if labelled else {}),
         **({"data": "".join(f"{path}\n" for path in sorted(desired.data))} if desired.data else {}),
         **({"profiles": ",".join(stack.profiles) + "\n"} if stack.profiles else {}),
         "override.json": override(release, stack.reload, unlabelled),

@@ -1,12 +1,13 @@
 #!/bin/sh
 # drift.sh ROOT STACK PROJECT: what differs on the server from what the last deploy left there. Changes nothing.
 # Sent with current.sh, containers.sh, live_files.sh and comparison.sh in front. Reads ROOT/STACK, current,
-# live.manifest, live.stat and releases/ID/{manifest,images,compose_files,override.json} in ROOT/.towline/STACK, and
+# live.manifest, live.stat and releases/ID/{manifest,images,unhashed,…} in ROOT/.towline/STACK, and
 # Docker.
 # Prints rows, their columns separated by tabs; nothing for a stack without a current release:
 #   edited PATH, missing PATH       a file of the current release whose content is another, or that is gone
 #   data PATH                       container data of the release that is no longer what was sent
 #   hash SERVICE HASH               the config hash that Compose would label a container with that it made now
+#   borrows SERVICE                 the hash of the service tells nothing
 #   kept SERVICE IMAGE-ID           the image that the current release was healthy with
 #   once SERVICE                    its container exited with 0 by itself and is not started again
 #   stale SERVICE CONTAINER PATH    the container still sees what PATH in the live folder was when it started
@@ -48,6 +49,7 @@ awk -F"$tab" '
     FILENAME == ARGV[1] { borrowing[$2]; next }
     split($0, word, " ") == 2 && !(word[1] in borrowing) { print "hash\t" word[1] "\t" word[2] }
 ' "$scratch/borrowing" "$scratch/hashes"
+[ ! -s "$release/unhashed" ] || sed "s/^/borrows$tab/" "$release/unhashed"
 awk -F"$tab" '$3 ~ /^sha256:/ { print "kept\t" $1 "\t" $3 }' "$release/images" 2>/dev/null
 find_completed
 find_stale_mounts
