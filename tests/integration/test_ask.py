@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.integration.conftest import Client, client_of, running_box
+from tests.integration.conftest import Client
 from towline.checks.ask import dial_from_this_machine
-from towline.errors import ConnectionLost, ForwardingForbidden
+from towline.errors import ConnectionLost
 from towline.facts import probe
 from towline.facts.probe import Answer, Probe, send, send_all
 from towline.sandbox import Sandbox
@@ -319,14 +319,3 @@ def forbid_forwarding(box: Sandbox) -> None:
     seen = box.log.read_text().count("Server listening")
     os.kill(box.pid, signal.SIGHUP)
     assert wait_until(lambda: box.log.read_text().count("Server listening") > seen, 5)
-
-
-def test_forwarding_that_sshd_forbids_is_told_as_that(tmp_path: Path, home: Path) -> None:
-    with running_box(tmp_path / "box") as box:
-        forbid_forwarding(box)
-        client = client_of(box)
-        with server(answering(OK)) as port, pytest.raises(ForwardingForbidden, match="AllowTcpForwarding no") as caught:
-            client.connection.dial("127.0.0.1", port, 2)
-        assert caught.value.exit_code == 3
-        assert client.connection.run(("echo", "still there")).out == "still there\n"
-        client.connection.close()

@@ -116,6 +116,7 @@ def send(dial: Dial, probe: Probe) -> Answer:
         return Answer(problem=error.message, forbidden=True)
     except OSError as error:
         return Answer(problem=_why(error, probe), seconds=time.perf_counter() - begun)
+    begun = max(begun, getattr(sock, "begun", 0.0))  # a relayed one may have waited for a session
     served: Certificate | None = None
     try:
         with contextlib.closing(sock):

@@ -12,18 +12,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import paramiko
 from fabric import Connection as FabricConnection
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
+from towline.commands.relay import relay
 from towline.commands.shell import Command, for_login_shell, limited
-from towline.errors import ConnectionFailed, ConnectionLost, ForwardingForbidden, SessionRefused
+from towline.errors import ConnectionFailed, ConnectionLost, SessionRefused
 from towline.project.settings import Host
 from towline.ssh import batch as batches
 from towline.ssh.ledger import Ledger
 from towline.ssh.login import WINDOW, log_in, log_out
+from towline.ssh.relay import RelayedSocket
 from towline.ssh.session import TIMED_OUT, Result, Session
 
 SESSION_WAIT = 30  # seconds for which a refused session is retried
@@ -48,6 +50,9 @@ class Connection:
         self._unreachable: ConnectionFailed | None = None  # raised again at each use: many stacks try only once
         self._login_lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(host.max_sessions)
+        self._first_dial = threading.Lock()
+        self._forwards: bool | None = None  # whether sshd forwards TCP, None before it was asked
+        self._relay_told = False
         self._slot_may_be_taken = False  # a session was closed, and sshd may not have freed its slot yet
 
     @property
@@ -217,29 +222,55 @@ class Connection:
             raise ConnectionLost(f"{self.host.name}: the batch {name!r} ended early (code {code}) {' '.join(last)}")
         return results
 
-    def dial(self, address: str, port: int, timeout: float) -> paramiko.Channel:
+    def dial(self, address: str, port: int, timeout: float) -> paramiko.Channel | RelayedSocket:
         """A TCP connection that the host opens, to one of its own addresses or another; close it when done.
 
         It is forwarded by sshd (`direct-tcpip`): needs no program on the host and is not a session, so MaxSessions does
-        not count it. Raises ForwardingForbidden where sshd_config has AllowTcpForwarding no, OSError when the address
-        does not answer within `timeout` seconds.
+        not count it. Where sshd_config has AllowTcpForwarding no, a program on the host opens it, in a session: python3, perl,
+        bash or nc. Raises ForwardingForbidden where there is none, OSError when the address does not answer within `timeout`
+        seconds.
         """
+        if self._forwards is None:
+            with self._first_dial:  # paramiko mixes up the errors of channels that are refused at the same time
+                return self._dial(address, port, timeout)
+        return self._dial(address, port, timeout)
+
+    def _dial(self, address: str, port: int, timeout: float, tries: int = 3) -> paramiko.Channel | RelayedSocket:
+        if self._forwards is False:
+            return self._dial_by_program(address, port, timeout)
+        begun = time.monotonic()
         try:
             channel = self.transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
         except paramiko.ChannelException as error:
             if error.code == ADMINISTRATIVELY_PROHIBITED:
-                raise ForwardingForbidden(
-                    f"{self.host.name}: sshd forbids TCP forwarding (AllowTcpForwarding no)",
-                    "local forwarding is enough: AllowTcpForwarding local",
-                ) from None
+                self._forwards = False
+                return self._dial_by_program(address, port, timeout)
+            self._forwards = True
             raise ConnectionRefusedError(error.text) from error
         except (paramiko.SSHException, EOFError) as error:
             if not self.transport.is_active():
                 raise ConnectionLost(f"{self.host.name}: the connection was lost") from error
+            if tries and time.monotonic() - begun < timeout:  # the thread of another channel has taken the error
+                return self._dial(address, port, timeout, tries - 1)
             raise TimeoutError(f"no answer from {address}:{port} within {timeout:g} s") from error
+        self._forwards = True
         self.ledger.dialled()
         channel.settimeout(timeout)
         return channel
+
+    def _dial_by_program(self, address: str, port: int, timeout: float) -> RelayedSocket:
+        with ExitStack() as closing:
+            session = closing.enter_context(self.session(relay(address, port, timeout), "relay"))
+            sock = RelayedSocket(session, timeout)
+            program = sock.connect(self.host.name, timeout)
+            with self._login_lock:
+                if not self._relay_told:
+                    self._note(
+                        f"{self.host.name}: sshd forbids TCP forwarding; {program} there connects to ports and routes"
+                    )
+                self._relay_told = True
+            sock.close_with(closing.pop_all().close)
+            return sock
 
     def round_trip(self) -> float:
         """Seconds that a message takes to the host's sshd and back; needs no session."""
