@@ -43,11 +43,18 @@ hosts:
     root: /srv/stacks/
     max_sessions: 2
     engine: swarm
+    docker_host: unix:///run/user/1000/docker.sock
   lab:
     ssh: lab
 default_host: prod
 defaults: {strategy: update, timeout: 60, keep_releases: 3}
 """
+
+
+@pytest.mark.parametrize("text", ["ssh://prod", "/var/run/docker.sock", "unix://x", "unix:///a b"])
+def test_docker_host_is_a_socket_or_tcp(tmp_path: Path, text: str) -> None:
+    top = project(tmp_path, f"hosts: {{prod: {{ssh: a@b, docker_host: '{text}'}}}}")
+    assert line_of(top).startswith(f"towline.yaml: hosts.prod.docker_host: {text!r}: expected a socket on the host")
 
 
 def test_every_key_arrives(tmp_path: Path) -> None:
@@ -69,6 +76,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
                 root="/srv/stacks",
                 max_sessions=2,
                 engine="swarm",
+                docker_host="unix:///run/user/1000/docker.sock",
             ),
             "lab": Host(name="lab", address="lab"),
         },
@@ -223,7 +231,7 @@ BAD_SETTINGS = [
     (prod("rot: x"), "towline.yaml: hosts.prod: unknown key 'rot'; did you mean root?"),
     (
         prod("1: x"),
-        "towline.yaml: hosts.prod: unknown key 1; known: engine, identity, known_hosts, max_sessions, root, ssh",
+        "towline.yaml: hosts.prod: unknown key 1; known: docker_host, engine, identity, known_hosts, max_sessions, root, ssh",
     ),
     (prod("max_sessions: two"), "towline.yaml: hosts.prod.max_sessions: expected int, got 'two'"),
     (prod("max_sessions: true"), "towline.yaml: hosts.prod.max_sessions: expected int, got True"),

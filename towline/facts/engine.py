@@ -35,7 +35,8 @@ class Engine:
 
 
 _SOCKET = """
-socket=/var/run/docker.sock
+socket=${DOCKER_HOST:-/var/run/docker.sock}
+socket=${socket#unix://}
 if [ ! -S "$socket" ]; then echo absent; elif [ -w "$socket" ]; then echo open; else echo denied; fi
 """
 

@@ -29,7 +29,10 @@ Engine = Literal["compose", "swarm"]
 
 @dataclass(frozen=True)
 class Host:
-    """One server of the settings. user, port, identity None: as `ssh` has them. identity: a public key is one of the agent's."""
+    """One server of the settings. user, port, identity None: as `ssh` has them. identity: a public key is one of the agent's.
+
+    docker_host: of its engine, as DOCKER_HOST; '' for the one that the login's own settings lead to.
+    """
 
     name: str
     address: str
@@ -40,6 +43,7 @@ class Host:
     root: str = "stacks"
     max_sessions: int = 1
     engine: str = "compose"
+    docker_host: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class _HostKeys(msgspec.Struct):
     root: str = "stacks"
     max_sessions: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     engine: Engine = "compose"
+    docker_host: str = ""
 
 
 class _DefaultsKeys(msgspec.Struct):
@@ -207,6 +212,7 @@ def _parse_host(name: str, keys: _HostKeys, place: Place, folder: Path, top: Pat
         root=_parse_root(keys.root, place.at("root")),
         max_sessions=keys.max_sessions,
         engine=keys.engine,
+        docker_host=_parse_docker_host(keys.docker_host, place.at("docker_host")),
     )
 
 
@@ -261,6 +267,14 @@ def _parse_file(text: str, folder: Path, place: Place) -> Path:
 
 def _parse_identity(text: str | None, folder: Path, place: Place) -> Path | None:
     return None if text is None else _parse_file(text, folder, place)
+
+
+def _parse_docker_host(text: str, place: Place) -> str:
+    if text and not re.fullmatch(r"(unix:///|tcp://)[!-~]+", text):
+        raise place.wrong(
+            f"{text!r}: expected a socket on the host, such as unix:///run/user/1000/docker.sock, or tcp://"
+        )
+    return text
 
 
 def _parse_root(text: str, place: Place) -> str:

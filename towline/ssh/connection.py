@@ -45,6 +45,7 @@ class Connection:
     def __init__(self, host: Host, note: Callable[[str], None]) -> None:
         self.host = host
         self.ledger = Ledger(host.name)
+        self._environment = ("env", f"DOCKER_HOST={host.docker_host}") if host.docker_host else ()
         self._note = note
         self._fabric: FabricConnection | None = None
         self._unreachable: ConnectionFailed | None = None  # raised again at each use: many stacks try only once
@@ -112,7 +113,7 @@ class Connection:
         channel = self._open_channel(name)
         self.ledger.session_opened(name)
         try:
-            channel.exec_command(for_login_shell(command))
+            channel.exec_command(for_login_shell((*self._environment, *command)))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
             raise ConnectionLost(
@@ -225,10 +226,9 @@ class Connection:
     def dial(self, address: str, port: int, timeout: float) -> paramiko.Channel | RelayedSocket:
         """A TCP connection that the host opens, to one of its own addresses or another; close it when done.
 
-        It is forwarded by sshd (`direct-tcpip`): needs no program on the host and is not a session, so MaxSessions does
-        not count it. Where sshd_config has AllowTcpForwarding no, a program on the host opens it, in a session: python3, perl,
-        bash or nc. Raises ForwardingForbidden where there is none, OSError when the address does not answer within `timeout`
-        seconds.
+        It is forwarded by sshd (`direct-tcpip`), and no session, so MaxSessions does not count it. Where sshd forbids that, a
+        program on the host opens it, in a session: python3, perl, bash or nc. Raises ForwardingForbidden where there is none,
+        OSError when the address does not answer within `timeout` seconds.
         """
         if self._forwards is None:
             with self._first_dial:  # paramiko mixes up the errors of channels that are refused at the same time
@@ -250,7 +250,7 @@ class Connection:
         except (paramiko.SSHException, EOFError) as error:
             if not self.transport.is_active():
                 raise ConnectionLost(f"{self.host.name}: the connection was lost") from error
-            if tries and time.monotonic() - begun < timeout:  # the thread of another channel has taken the error
+            if tries and time.monotonic() - begun < timeout:  # another channel's thread has taken the error
                 return self._dial(address, port, timeout, tries - 1)
             raise TimeoutError(f"no answer from {address}:{port} within {timeout:g} s") from error
         self._forwards = True

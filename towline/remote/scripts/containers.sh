@@ -17,6 +17,8 @@ config_hash_of='{{index .Config.Labels "com.docker.compose.config-hash"}}'
 health_of='{{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}}'
 restart_policy_of='{{or .HostConfig.RestartPolicy.Name "no"}}'
 
+engine_socket=${DOCKER_HOST:-/var/run/docker.sock}
+engine_socket=${engine_socket#unix://}
 answer_within=30        # seconds for what Docker is only asked
 timeout_option=--foreground     # what is asked in a step goes with the step
 docker_program=$(command -v docker 2>/dev/null)      # '' without it: `limit docker` would start the function below

@@ -201,7 +201,7 @@ engine_came_back() { # whether it was away while the step was at work, and answe
     before=$engine
     read_engine
     # shellcheck disable=SC3013  # every sh of today has -nt
-    [ "$engine" != "$before" ] || [ "${DOCKER_HOST:-/var/run/docker.sock}" -nt "$scratch/step" ]
+    [ "$engine" != "$before" ] || [ "$engine_socket" -nt "$scratch/step" ]
 }
 
 # --- the sequence -----------------------------------------------------------------------------------------------------

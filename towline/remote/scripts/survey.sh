@@ -247,8 +247,8 @@ find_compose() {
 
 docker_socket() {
     if [ -z "$docker_program" ]; then echo none
-    elif [ ! -S /var/run/docker.sock ]; then echo absent
-    elif [ -w /var/run/docker.sock ]; then echo open
+    elif [ ! -S "$engine_socket" ]; then echo absent
+    elif [ -w "$engine_socket" ]; then echo open
     else echo denied; fi
 }
 
