@@ -71,6 +71,11 @@ class WorkingTree:
         """The paths that are sent although they are container data, as far as the host has none of its own."""
         return frozenset(entry.path for entry in self.manifest.entries if self.is_data(entry.path))
 
+    @property
+    def unsettled(self) -> frozenset[str]:
+        """The paths that may differ on the host although all is as it should be: container data, and the repository's .env."""
+        return self.data | {".env"} if self.stack.root_env else self.data
+
     @cached_property
     def variables(self) -> Mapping[str, str] | None:
         """The variables of its .env, nothing interpolated; None when it is not UTF-8."""

@@ -15,7 +15,7 @@ EXAMPLE = ".env.example"
 
 @dataclass(frozen=True)
 class Baseline:
-    """digest: of the stack's files without container data. variables: service → those it uses that have no default.
+    """digest: of the stack's files, but for those that may differ. variables: service → those it uses that have no default.
 
     example: the names in .env.example that the compose files do not mention: containers get them by their env_file.
     texts: path → text of the small YAML and TOML files; Traefik's own configuration is among them.
@@ -31,7 +31,7 @@ def baseline_of(tree: WorkingTree) -> Baseline:
     """Raises StackError for a .env.example that is no text."""
     configuration = [path for path in tree.kept if path.endswith((".yml", ".yaml", ".toml"))]
     return Baseline(
-        digest=tree.manifest.without(tree.data).digest,
+        digest=tree.manifest.without(tree.unsettled).digest,
         variables={service.name: service.variables for service in tree.stack.services if service.variables},
         example=_example_names(tree) - frozenset(_mentioned(tree)),
         texts={path: tree.text(path) for path in configuration},

@@ -24,6 +24,7 @@ from towline.deploy.planning.plan import (
     plan_rollback,
 )
 from towline.deploy.planning.risks import find_risks
+from towline.deploy.planning.root_env import with_env_of_before
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Situation
 from towline.deploy.prune import prune
 from towline.deploy.runner import ProgressView
@@ -95,6 +96,9 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     if options.pull:
         current = replace(current, newer=_newer(connection, rendered.model))
     tree, not_sent = _without_own_data(connection, tree, current, options)
+    labels = current.inventory.inputs_by_service(stack.project)
+    live = current.release if current.stack.current else None
+    tree = with_env_of_before(tree, live, _release(tree, rendered.model), labels)
     release = _release(tree, rendered.model)
     desired = DesiredState(
         stack,

@@ -72,7 +72,7 @@ def release_stream(stack: Stack, manifest: Manifest, plan: Plan) -> Iterator[byt
 def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, object]:
     """Who sent the release, from which machine, repository and commit (`+dirty`: the stack's folder differed from it).
 
-    digest: of its manifest; settled: the same without container data, which may differ from what is here.
+    digest: of its manifest; settled: the same without what may differ from what is here (`WorkingTree.unsettled`).
     """
     return {
         "id": plan.release,
@@ -83,9 +83,14 @@ def release_meta(stack: Stack, manifest: Manifest, plan: Plan) -> dict[str, obje
         "repository": repository_ids(stack.top),
         "strategy": plan.strategy,
         "digest": manifest.digest,
-        "settled": manifest.without(frozenset(plan.lists.get("data", "").splitlines())).digest,
+        "settled": manifest.without(_unsettled(stack, plan)).digest,
         "bytes": manifest.size,
     }
+
+
+def _unsettled(stack: Stack, plan: Plan) -> frozenset[str]:
+    data = frozenset(plan.lists.get("data", "").splitlines())
+    return data | {".env"} if stack.root_env else data
 
 
 def sender() -> str:
