@@ -18,6 +18,7 @@ import atexit
 import copy
 import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,9 @@ class Workspace:
         """The files of the stack, read and hashed now. Raises StackError."""
         from towline.bundle.working_tree import load_working_tree
 
-        return load_working_tree(stack, self.catalog.missing_networks(stack))
+        return replace(
+            load_working_tree(stack, self.catalog.missing_networks(stack)), makers=self.catalog.makers(stack)
+        )
 
     def host(self, stack: Stack | None = None) -> Host:
         """The host that was chosen, else the stack's own, else the default one; the sandbox where no host is configured.

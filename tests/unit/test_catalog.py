@@ -343,6 +343,7 @@ networks: {proxy: {external: true}, lan: {external: true}, host: {external: true
 """
     loaded = catalog(tmp_path, {"stacks/web/compose.yaml": text, "stacks/a/compose.yaml": net("{name: proxy}")})
     assert loaded.missing_networks(loaded.stack("web")) == {"lan"}
+    assert loaded.makers(loaded.stack("web")) == {"proxy": "a"}
     assert loaded.needs_of(loaded.stack("web")) == {"a"}
 
 

@@ -300,6 +300,15 @@ def test_external_network_that_nobody_makes_stops() -> None:
     )
 
 
+def test_external_network_that_another_stack_makes_is_not_to_be_made_by_hand() -> None:
+    situation = Given().situation(joined("edge", external=True), Inventory())
+    desired = replace(situation.desired, makers={"edge": "traefik"})
+    (risk,) = find_risks(replace(situation, desired=desired))
+    assert risk.sentence == (
+        "the external network edge does not exist on the server; the stack traefik makes it: inv deploy --stack=traefik"
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "around", "made"),
     [

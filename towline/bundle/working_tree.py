@@ -28,7 +28,8 @@ _TEXT_NAMES = r"(.*/)?(\.env[^/]*|[^/]*\.(env|ya?ml|toml|dockerignore)|[^/]*(doc
 class WorkingTree:
     """What is deployed, and what a host is compared with.
 
-    networks: external ones that no stack creates, made on the host before the stack. kept: path → content of the files that may
+    networks: external ones that no stack creates, made on the host before the stack. makers: other external network → the stack
+    that creates it. kept: path → content of the files that may
     be needed as text. secrets: what must not be shown. tracked, links_out, unreadable: see `Listing`.
     """
 
@@ -40,6 +41,7 @@ class WorkingTree:
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    makers: Mapping[str, str] = field(default_factory=dict)
 
     def content(self, path: str) -> bytes:
         """The content that was hashed of the file that `path` comes to, symlinks followed; b"" when there is none.

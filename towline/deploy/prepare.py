@@ -108,6 +108,7 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         rendered.env_file,
         (*_links_out(tree), *not_sent),
         tree.data,
+        tree.makers,
     )
     plan = plan_deploy(desired, current, options)
     problem = disk_problem(plan, current, connection.host.name)

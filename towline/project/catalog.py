@@ -55,6 +55,11 @@ class Catalog:
         created = frozenset[str]().union(*(s.creates for s in self.stacks))
         return stack.external - created - BUILTIN_NETWORKS
 
+    def makers(self, stack: Stack) -> dict[str, str]:
+        """The external networks of `stack` that other stacks make → the stack that makes it."""
+        others = [other for other in self.stacks if other is not stack]
+        return {name: other.name for other in others for name in sorted(stack.external & other.creates)}
+
     def order(self, names: Iterable[str] | None = None) -> tuple[Stack, ...]:
         """The stacks, or those in `names`, in the order to deploy them in.
 

@@ -100,8 +100,15 @@ def _missing_networks(situation: Situation) -> Iterator[Risk]:
         network = networks[key] or {}
         name = str(network.get("name") or key)
         if network.get("external") and name not in known:
-            sentence = f"the external network {name} does not exist on the server and no stack makes it"
-            yield Risk("network-missing", f"{sentence}; make it there: docker network create {name}", stops=True)
+            sentence, maker = (
+                f"the external network {name} does not exist on the server",
+                situation.desired.makers.get(name),
+            )
+            if maker:  # one that is made by hand is none that its stack takes for its own
+                sentence += f"; the stack {maker} makes it: inv deploy --stack={maker}"
+            else:
+                sentence += f" and no stack makes it; make it there: docker network create {name}"
+            yield Risk("network-missing", sentence, stops=True)
 
 
 def _missing_volumes(situation: Situation) -> Iterator[Risk]:

@@ -36,7 +36,7 @@ class DesiredState:
     """What a deploy is to bring about. networks: external ones that no stack creates. repository: see bundle/repository.py.
 
     env_file: the .env in the live folder, when it is used because there is none here. not_sent: sentences about what is left here.
-    data: the paths of its container data.
+    data: the paths of its container data. makers: external network → another stack that makes it.
     """
 
     stack: Stack
@@ -46,6 +46,7 @@ class DesiredState:
     env_file: str = ""
     not_sent: tuple[str, ...] = ()
     data: frozenset[str] = frozenset()
+    makers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
