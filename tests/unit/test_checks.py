@@ -360,3 +360,10 @@ def test_forwarding_that_is_forbidden_is_the_reason_for_what_was_not_asked() -> 
     del reasons[f"{WEB_IS}.healthy"]
     assert set(reasons) >= {f"{SHOP}.route.shop.web.answers", f"{DB_IS}.port.127.0.0.1:6379/tcp"}
     assert {it for it in reasons.values() if not it.startswith("see ")} == {"sshd forbids TCP forwarding"}
+
+
+def test_image_that_an_updater_may_move_is_a_warning() -> None:
+    moved = GOOD.container("shop-db-1", image_id=OTHER)
+    assert moved.told()[f"{DB_IS}.image"] == "fail"
+    allowed = replace(moved, stacks=tuple(replace(stack, images_may_move=True) for stack in moved.stacks))
+    assert allowed.told()[f"{DB_IS}.image"] == "warn"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from towline.deploy.planning.drift import Drift, find_drift
+from towline.deploy.planning.drift import Drift, find_drift, moved_images
 from towline.errors import RemoteFailed
 from towline.facts.container import Container
 from towline.facts.drift import DriftFact, StaleMount, command, parse
@@ -117,6 +117,16 @@ def test_container_that_was_made_by_hand(digest: str) -> None:
 
 def test_without_a_hash_nothing_is_said_of_settings() -> None:
     assert sentences(replace(AS_LEFT, hashes={}), replace(WEB, config_hash="0" * 64)) == []
+
+
+def test_image_that_may_move_is_told_and_is_no_drift() -> None:
+    moved = replace(WEB, image_id=OTHER)
+    around = Inventory(containers=(moved,), images={"busybox:1": OTHER})
+    assert find_drift("shop", ("web",), AS_LEFT, around, images_may_move=True) == ()
+    assert moved_images("shop", AS_LEFT, around) == (
+        f"web: shop-web-1 runs {OTHER[7:19]}, and the release was deployed with {IMAGE[7:19]}",
+    )
+    assert moved_images("shop", AS_LEFT, replace(around, containers=(WEB,))) == ()
 
 
 def test_image_that_was_retagged() -> None:

@@ -244,12 +244,14 @@ def _healthy(subject: Subject, facts: _ServiceFacts) -> Finding:
 
 def _image(subject: Subject, facts: _ServiceFacts) -> Finding:
     kept = facts.deployed.drift.kept.get(facts.name, "")
+    moves = facts.stack.images_may_move
+    tell, hint = (subject.warn, "x-towline.images: may-move") if moves else (subject.fail, facts.deploy)
     for container in facts.containers:
         if kept and container.image_id != kept:
             sentence = "it runs another image than the release was deployed with"
-            return subject.fail(
-                "image", sentence, f"{container.name}: {container.image_id[:19]}, released: {kept[:19]}", facts.deploy
-            )
+            evidence = f"{container.name}: {container.image_id[:19]}, released: {kept[:19]}"
+            updater = "" if moves else "; if an updater did it, allow that: x-towline: {images: may-move}"
+            return tell("image", sentence, evidence, hint + updater)
         name = (
             container.image
             if ":" in container.image.rpartition("/")[2] or "@" in container.image
@@ -258,7 +260,7 @@ def _image(subject: Subject, facts: _ServiceFacts) -> Finding:
         now = facts.survey.engine.images.get(name, "")
         if now and now != container.image_id:
             sentence = f"{name} is another image now than the one that runs"
-            return subject.fail("image", sentence, f"runs: {container.image_id[:19]}, {name}: {now[:19]}", facts.deploy)
+            return tell("image", sentence, f"runs: {container.image_id[:19]}, {name}: {now[:19]}", hint)
     return subject.ok("image", "it runs the release's image", facts.containers[0].image)
 
 

@@ -13,7 +13,7 @@ from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
 from towline.deploy.planning.container_data import known_entries, question_of, without_own_data
 from towline.deploy.planning.disk_space import disk_problem
-from towline.deploy.planning.drift import Drift, find_drift
+from towline.deploy.planning.drift import Drift, find_drift, moved_images
 from towline.deploy.planning.inputs import build_texts
 from towline.deploy.planning.plan import (
     Options,
@@ -131,7 +131,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         plan,
         additions=find_additions(rendered.model, current.inventory, tree.networks),
         risks=find_risks(situation),
-        drift=_drift(plan, current),
+        drift=_drift(plan, current, stack),
+        notes=(*plan.notes, *_moved(current, stack)),
     )
 
 
@@ -207,12 +208,18 @@ def _release(tree: WorkingTree, model: Model) -> Release:
     return Release(model, tree.manifest, texts, tree.variables)
 
 
-def _drift(plan: Plan, current: CurrentState) -> tuple[Drift, ...]:
+def _moved(current: CurrentState, stack: Stack) -> tuple[str, ...]:
+    return moved_images(stack.project, current.drift, current.inventory) if stack.images_may_move else ()
+
+
+def _drift(plan: Plan, current: CurrentState, stack: Stack) -> tuple[Drift, ...]:
     """What was changed there since the live release was deployed; nothing after an interrupted deploy, which is told as such."""
     model, last = current.stack.model, current.stack.last_run
     if model is None or not current.stack.current or (last and last.outcome in ("cut", "running")):
         return ()
-    return find_drift(model.project or plan.project, model.services, current.drift, current.inventory)
+    project = model.project or plan.project
+    may_move = stack.images_may_move
+    return find_drift(project, model.services, current.drift, current.inventory, images_may_move=may_move)
 
 
 def prepare_rollback(connection: Connection, stack: Stack, to: str, options: Options, view: ProgressView) -> Plan:

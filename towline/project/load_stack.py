@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ class _TowlineKeys(msgspec.Struct):
     modes: dict[str, Any] = {}
     seed: list[str] = []
     base: str | None = None
+    images: Literal["fixed", "may-move"] = "fixed"
 
 
 def load_stack(folder: Path, settings: Settings) -> Stack | None:
@@ -130,6 +131,7 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
         contexts=tuple(sorted(named.contexts)),
         modes=parse_modes(own.modes, own_place.at("modes")),
         seed=parse_patterns(own.seed, own_place.at("seed")),
+        images_may_move=own.images == "may-move",
         own_folder=source.folder if source.base else None,
         part=bool(source.base) or source.folder == settings.top,
     )

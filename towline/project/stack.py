@@ -29,6 +29,7 @@ class Stack:
     .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of what is done to all stacks.
     mounts: path → whether a service may write there; contexts: (folder, Dockerfile) of builds. modes: pattern → mode of the files
     that match it, the last one counts. seed: patterns of container data that is sent where the host has none.
+    images_may_move: an updater on the host takes newer images.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stack:
     contexts: tuple[tuple[str, str], ...] = ()
     modes: Mapping[str, int] = field(default_factory=dict, hash=False)
     seed: tuple[str, ...] = ()
+    images_may_move: bool = False
     own_folder: Path | None = None
     part: bool = False
 

@@ -21,7 +21,19 @@ class Drift:
     sentence: str
 
 
-def find_drift(project: str, services: Iterable[str], live: DriftFact, inventory: Inventory) -> tuple[Drift, ...]:
+def moved_images(project: str, live: DriftFact, inventory: Inventory) -> tuple[str, ...]:
+    """A sentence for each container that runs another image than the release was deployed with, with both ids."""
+    own = [container for container in inventory.containers if container.project == project and not container.oneoff]
+    return tuple(
+        f"{container.service}: {container.name} runs {container.image_id[7:19]}, and the release was deployed with {kept[7:19]}"
+        for container in own
+        if (kept := live.kept.get(container.service, "")) and container.image_id != kept
+    )
+
+
+def find_drift(
+    project: str, services: Iterable[str], live: DriftFact, inventory: Inventory, *, images_may_move: bool = False
+) -> tuple[Drift, ...]:
     """Everything that is not as the live release's deploy left it: the stack's files first, then service by service.
 
     services: of the live release's model. An image whose name `inventory` knows nothing of is not compared with its name.
@@ -31,7 +43,8 @@ def find_drift(project: str, services: Iterable[str], live: DriftFact, inventory
     for service in sorted(services):
         containers = [container for container in own if container.service == service]
         drift += (Drift(service, sentence) for sentence in _service(service, containers, live))
-        drift += (Drift(service, sentence) for sentence in _images(containers, inventory, live.kept.get(service, "")))
+        images = () if images_may_move else _images(containers, inventory, live.kept.get(service, ""))
+        drift += (Drift(service, sentence) for sentence in images)
         drift += (
             Drift(service, f"its container {mount.container} still sees the {mount.path} of before")
             for mount in live.stale
