@@ -14,6 +14,7 @@ from towline.cli.options import (
     CommitFlags,
     PlanFlags,
     RunFlags,
+    ServiceFlags,
     is_here,
     required_stack,
     selected_stacks,
@@ -70,8 +71,8 @@ def outdated(workspace: Workspace, stack: str = "", format: str = "table", check
 # --- deploying --------------------------------------------------------------------------------------------------------
 
 
-@towline_task("deploy-via-ssh", flags=CommitFlags)
-def deploy(workspace: Workspace, flags: CommitFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
+@towline_task("deploy-via-ssh", flags=ServiceFlags)
+def deploy(workspace: Workspace, flags: ServiceFlags, stack: str = "", max_downtime: str = "", *, dry: bool) -> None:
     """Deploy one stack: upload its files, rehearse the build, then down, build, up, and wait until it is healthy."""
     from towline.cli import deploying
     from towline.cli.at_commit import at_commit

@@ -16,6 +16,12 @@ def container_data(stack: Stack, tracked: Collection[str]) -> Belongs:
     folders = tuple("" if mount == "." else f"{mount}/" for mount, writable in stack.mounts.items() if writable)
     if not folders:
         return lambda _: False
+    is_read = read_by_compose(stack)
+    return lambda path: path.startswith(folders) and path not in tracked and not is_read(path)
+
+
+def read_by_compose(stack: Stack) -> Belongs:
+    """Whether Compose itself reads a path: compose files, .env and env files, configs and secrets, label files, Dockerfiles."""
     names = (".env", *stack.compose_files, *stack.env_files, *stack.secret_files, *stack.text_files)
-    read_by_compose = re.compile("|".join(translate(pattern_of(name)) for name in names)).match
-    return lambda path: path.startswith(folders) and path not in tracked and not read_by_compose(path)
+    pattern = re.compile("|".join(translate(pattern_of(name)) for name in names))
+    return lambda path: pattern.match(path) is not None

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 
 from towline.bundle.secret_texts import SecretTexts, pick_secret_texts, read_secret_texts
 from towline.bundle.working_tree import WorkingTree
-from towline.cli.options import CommitFlags, DeployFlags, PlanFlags, RunFlags, deploy_options, required_stack
+from towline.cli.options import (
+    CommitFlags,
+    DeployFlags,
+    PlanFlags,
+    RunFlags,
+    ServiceFlags,
+    chosen_services,
+    deploy_options,
+    required_stack,
+)
 from towline.cli.output import hide, say, show_json
 from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
@@ -63,11 +72,12 @@ def view_of(secrets: SecretTexts, flags: RunFlags, *, yes: bool = False) -> Depl
     return DeployView(hide(redactor(secrets)), verbose=flags.verbose, yes=yes)
 
 
-def deploy_one(workspace: Workspace, stack: str, flags: CommitFlags, *, max_downtime: str, dry: bool) -> None:
+def deploy_one(workspace: Workspace, stack: str, flags: ServiceFlags, *, max_downtime: str, dry: bool) -> None:
     """Deploy the stack of that name. Options and working tree are checked before any connection: raises UsageError, StackError."""
     options = deploy_options(flags, workspace.settings.defaults, cache=flags.cache, max_downtime=max_downtime)
-    options = replace(options, pull=flags.pull)
-    tree = workspace.working_tree(required_stack(workspace, stack))
+    found = required_stack(workspace, stack)
+    options = replace(options, pull=flags.pull, services=chosen_services(found, flags.service))
+    tree = workspace.working_tree(found)
     Deployer(workspace, options, flags, dry).deploy(tree)
 
 

@@ -49,6 +49,13 @@ class CommitFlags(DeployFlags):
 
 
 @dataclass(frozen=True)
+class ServiceFlags(CommitFlags):
+    """Options of deploy, as typed. service: those that are deployed, () for all."""
+
+    service: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class PlanFlags:
     """Options of plan, as typed. ref: a commit, '' for the working tree."""
 
@@ -106,6 +113,15 @@ def required_stack(workspace: Workspace, name: str) -> Stack:
         known = closest("", (stack.name for stack in workspace.catalog.stacks))
         raise UsageError(f"--stack=NAME is missing; {known}")
     return workspace.stack(name)
+
+
+def chosen_services(stack: Stack, names: Sequence[str]) -> tuple[str, ...]:
+    """The services that --service names. Raises UsageError for an unknown one."""
+    known = [service.name for service in stack.services]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--service={name}: {stack.name} has no such service; {closest(name, known)}")
+    return tuple(dict.fromkeys(names))
 
 
 def selected_stacks(workspace: Workspace, name: str) -> Sequence[Stack]:

@@ -23,6 +23,7 @@ from towline.workspace import Workspace, shared_connections
 
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
+    "service": "deploy only this service of the stack; may be given several times",
     "pull": "take newer images under the same tags",
     "ref": "commit, branch or tag to take the stacks from, in place of the working tree",
     "host": "host of towline.yaml; default: the stack's own, else default_host",
@@ -101,6 +102,7 @@ def towline_task(
             run,
             aliases=aliases,
             positional=[],
+            iterable=[option.name for option in options if option.default == []],
             auto_shortflags=False,
             help={name: text for name, text in (HELP | dict(help)).items() if name in names},
         )
@@ -109,10 +111,13 @@ def towline_task(
 
 
 def _options(body: Callable[..., None], flags: type[Any] | None) -> list[inspect.Parameter]:
-    """The function's own options, then the dataclass's."""
+    """The function's own options, then the dataclass's. One whose default is a list may be given several times."""
     own = [option for option in inspect.signature(body).parameters.values() if option.default is not option.empty]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    shared = [inspect.Parameter(field.name, kind, default=field.default) for field in fields(flags)] if flags else []
+    defaults: dict[str, Any] = (
+        {field.name: [] if field.default == () else field.default for field in fields(flags)} if flags else {}
+    )
+    shared = [inspect.Parameter(name, kind, default=default) for name, default in defaults.items()]
     return [*own, *shared]
 
 

@@ -16,9 +16,13 @@ def compose(project: str, *words: str) -> Command:
     return ("docker", "compose", "--project-name", project, *words)
 
 
-def build(project: str, *, cache: bool = True, pull: bool = False) -> Command:
-    """Build the images of all services that have a `build`. pull: from the newest images that their Dockerfiles name."""
-    return compose(project, "build", *(() if cache else ("--no-cache",)), *(("--pull",) if pull else ()))
+def build(project: str, services: Sequence[str] = (), *, cache: bool = True, pull: bool = False) -> Command:
+    """Build the images of all services that have a `build`, or of those in `services`.
+
+    pull: from the newest images that their Dockerfiles name.
+    """
+    options = (*(() if cache else ("--no-cache",)), *(("--pull",) if pull else ()))
+    return compose(project, "build", *options, *services)
 
 
 def down(project: str) -> Command:
@@ -26,9 +30,10 @@ def down(project: str) -> Command:
     return compose(project, "down", "--remove-orphans")
 
 
-def up(project: str, services: Sequence[str] = ()) -> Command:
+def up(project: str, services: Sequence[str] = (), *, orphans: bool = False) -> Command:
     """Start the containers in the background, with the images that are there; remove those of services that are no longer in
-    the compose files. services: only these, without what they depend on.
+    the compose files. services: only these, without what they depend on. orphans: those containers stay.
     """
     chosen = ("--no-deps", *services) if services else ()
-    return compose(project, "up", "--detach", "--remove-orphans", "--no-build", "--pull", "never", *chosen)
+    removing = () if orphans else ("--remove-orphans",)
+    return compose(project, "up", "--detach", *removing, "--no-build", "--pull", "never", *chosen)

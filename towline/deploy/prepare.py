@@ -11,6 +11,7 @@ from towline.bundle.repository import repository_ids
 from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
+from towline.deploy.planning.chosen_services import tree_of_chosen
 from towline.deploy.planning.container_data import known_entries, question_of, without_own_data
 from towline.deploy.planning.disk_space import disk_problem
 from towline.deploy.planning.drift import Drift, find_drift, moved_images
@@ -99,6 +100,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
     labels = current.inventory.inputs_by_service(stack.project)
     live = current.release if current.stack.current else None
     tree = with_env_of_before(tree, live, _release(tree, rendered.model), labels)
+    if options.services:
+        tree = _tree_of_chosen(tree, live, rendered.model, options)
     release = _release(tree, rendered.model)
     desired = DesiredState(
         stack,
@@ -134,6 +137,15 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         drift=_drift(plan, current, stack),
         notes=(*plan.notes, *_moved(current, stack)),
     )
+
+
+def _tree_of_chosen(tree: WorkingTree, live: Release | None, model: Model, options: Options) -> WorkingTree:
+    if live is None:
+        name = tree.stack.name
+        raise TowlineError(
+            f"{name}: no release is live, so no service can be deployed alone", f"inv deploy --stack={name}"
+        )
+    return tree_of_chosen(tree, live, _release(tree, model), options.services)
 
 
 def _newer(connection: Connection, model: Model) -> dict[str, str]:

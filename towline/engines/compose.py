@@ -23,6 +23,7 @@ class Sequence:
     may use the build cache. zero: where what runs without a release was started, as keep_release_zero takes it; () when it was kept
     by an earlier run, None when a release runs, or nothing. data: what bring_data takes, () for none. from_zero: a rollback to what
     ran before is undone. gone: the services that no longer run, where no `down` removes them.
+    chosen: nothing happens to other services, () for all; builds: those of them that are built.
     """
 
     project: str
@@ -43,6 +44,8 @@ class Sequence:
     data: Command = ()
     from_zero: bool = False
     gone: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
+    builds: tuple[str, ...] = ()
 
 
 def recreate(sequence: Sequence) -> tuple[Step, ...]:
@@ -74,7 +77,7 @@ def update(sequence: Sequence) -> tuple[Step, ...]:
     return (
         *_keep_zero(sequence),
         *_networks(sequence),
-        Step("build", ("in_release", *compose.build(sequence.project, pull=sequence.pull_bases))),
+        Step("build", ("in_release", *compose.build(sequence.project, sequence.builds, pull=sequence.pull_bases))),
         Step("pull", ("pull", *sequence.pull)),
         *_before(sequence),
         Step("stage", ("stage", sequence.release)),
@@ -118,7 +121,8 @@ def _rolls(sequence: Sequence) -> tuple[Step, ...]:
 
 def _up(sequence: Sequence) -> tuple[Step, ...]:
     """It keeps to limits of its own: health.sh knows what each service may take."""
-    up = Step("up", ("start_services", *compose.up(sequence.project, sequence.rest)))
+    rest = sequence.chosen or sequence.rest
+    up = Step("up", ("start_services", *compose.up(sequence.project, rest, orphans=bool(sequence.chosen))))
     return (up, *(_release_commands(sequence) if sequence.nothing_runs else ()))
 
 

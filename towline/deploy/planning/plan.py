@@ -9,6 +9,7 @@ from posixpath import dirname
 from towline.bundle.manifest import Changes, Entry, Manifest, diff, folders_of, renames
 from towline.commands.shell import quote
 from towline.deploy.planning.additions import Additions
+from towline.deploy.planning.chosen_services import left_notes, only_chosen
 from towline.deploy.planning.comparison import ServicePlan
 from towline.deploy.planning.drift import Drift
 from towline.deploy.planning.inputs import inputs_of, override
@@ -42,7 +43,7 @@ from towline.text.amounts import comma_list
 class Options:
     """What the caller may choose for one deploy. timeout, lock_wait, max_downtime: seconds; max_downtime None: no limit.
 
-    pull: newer images under the same tags are taken.
+    pull: newer images under the same tags are taken. services: nothing happens to others; () for all.
     timeout_given: a person typed it, so it counts more than the stack's own.
     """
 
@@ -55,6 +56,7 @@ class Options:
     max_downtime: float | None = None
     adopt: str = ""
     pull: bool = False
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,14 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
     services = plan_services(live, new, stack.reload, labels, current.newer)
     if current.running and live is None:
         services = replace_containers(current.running.services, services)
+    due, chosen = services, options.services
+    if chosen:
+        services = only_chosen(services, chosen)
     run = run_id(fact, current.token)
     # a release of its own, so that going back gives back the images of before
     release = run if changes or current.newer or not fact.current else fact.current
     strategy = stack.strategy or options.strategy
+    strategy = "update" if chosen and strategy == "recreate" else strategy
     rolling, live_model = strategy == "rolling", live.model if live else None
     rolled = rolling_services(services, live_model, new.model) if rolling else {}
     sequence = Sequence(
@@ -144,6 +150,8 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         zero=capture_words(current),
         data=data_words(current, options.adopt),
         gone=_names(services, "remove") if strategy != "recreate" else (),
+        chosen=tuple(name for name in chosen if name in new.model.services),
+        builds=tuple(name for name in chosen if new.model.services.get(name, {}).get("build")),
     )
     return Plan(
         stack=stack.name,
@@ -170,6 +178,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
             *volume_notes(services, new, changes, current.inventory.volumes),
             *_before_notes(sequence),
             *_pull_notes(sequence, new),
+            *(left_notes(due, chosen) if chosen else ()),
             *(rolling_notes(services, live_model, new.model) if rolling else ()),
         ),
         timeout=_timeout(stack, options),
@@ -312,6 +321,7 @@ def _undo(
         first=first_services(rolled, services, model),
         rest=rest_of(rolled, services, model),
         from_zero=sequence.release == RELEASE_ZERO,
+        chosen=tuple(name for name in sequence.chosen if model and name in model.services),
         gone=_names(services, "create") if model and strategy != "recreate" else (),
     )
     return compose.restore(restored, down=strategy == "recreate")
