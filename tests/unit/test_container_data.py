@@ -58,6 +58,14 @@ def test_only_what_no_release_brought_is_asked_for() -> None:
     assert question_of(here, Manifest()) == Question(["data/a", "data/b/c", "data/b/d"], ["data", "data/b"], [])
 
 
+def test_without_a_release_only_git_tells_data_from_files() -> None:
+    here = tree("data/a")
+    assert question_of(here, Manifest(), released=False) is None
+    assert without_own_data(here, Manifest(), None, DriftFact(), ("data",)) == (here, ())
+    tracked = tree("data/a", tracked=frozenset({"compose.yaml"}))
+    assert question_of(tracked, Manifest(), released=False) == Question(["data/a"], ["data"], [])
+
+
 def test_folder_of_the_mount_itself_is_asked_for() -> None:
     question = question_of(tree("data/a"), manifest(file("data/z/y")))
     assert question == Question(["data/a"], ["data"], ["data/z"])

@@ -34,7 +34,7 @@ from towline.errors import TowlineError
 from towline.facts import disk, drift, engine, interrupted, inventory
 from towline.facts import stack as stacks
 from towline.facts.compose_model import Model, read_model
-from towline.facts.container_data import DataFact, read_container_data
+from towline.facts.container_data import read_container_data
 from towline.facts.image_digests import pulled_images, read_image_digests
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
@@ -96,7 +96,8 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         raise _nothing_to_adopt(stack, current, connection.host.name)
     if options.pull:
         current = replace(current, newer=_newer(connection, rendered.model))
-    tree, not_sent = _without_own_data(connection, tree, current, options)
+    whole, (tree, not_sent) = tree, _without_own_data(connection, tree, current, options)
+    current = _without(current, whole.data - tree.data)
     labels = current.inventory.inputs_by_service(stack.project)
     live = current.release if current.stack.current else None
     tree = with_env_of_before(tree, live, _release(tree, rendered.model), labels)
@@ -161,12 +162,21 @@ def _without_own_data(
     connection: Connection, tree: WorkingTree, current: CurrentState, options: Options
 ) -> tuple[WorkingTree, tuple[str, ...]]:
     """The tree without the container data that the host has of its own, asked for in another session where there may be such."""
-    known = known_entries(tree, current.stack.manifest, released=bool(current.stack.current))
-    question, fact = question_of(tree, known), DataFact()
+    released = bool(current.stack.current)
+    known = known_entries(tree, current.stack.manifest, released=released)
+    question, fact = question_of(tree, known, released=released), None
     if question:
         fact = read_container_data(connection, StackPaths(connection.host.root, tree.stack.name).live, question)
     data = current.running.data if current.running and options.adopt else ()
     return without_own_data(tree, known, fact, current.drift, [path for _, path in data])
+
+
+def _without(current: CurrentState, paths: frozenset[str]) -> CurrentState:
+    """The state of what runs without a release without those of its files that are container data: none of the release's."""
+    fact = current.stack
+    if fact.current or not fact.manifest:
+        return current
+    return replace(current, stack=replace(fact, manifest=fact.manifest.without(paths)))
 
 
 def _links_out(tree: WorkingTree) -> tuple[str, ...]:

@@ -28,10 +28,14 @@ def _same(one: Entry, other: Entry | None) -> bool:
     return other is not None and (one.kind, one.sha256, one.target) == (other.kind, other.sha256, other.target)
 
 
-def question_of(tree: WorkingTree, known: Manifest) -> Question | None:
-    """What has to be looked at; None when no data would be sent that no release brought."""
+def question_of(tree: WorkingTree, known: Manifest, *, released: bool = True) -> Question | None:
+    """What has to be looked at; None when no data would be sent that no release brought.
+
+    Without a release and without git nothing tells data from the files of the project that runs there: all is sent, and release 0
+    keeps what was there.
+    """
     paths = sorted(tree.data - known.by_path.keys())
-    if not paths:
+    if not paths or not (released or tree.tracked):
         return None
     folders = {folder for path in paths for folder in folders_of(path) if tree.is_data(f"{folder}/")}
     brought = {step for path in known.by_path for step in (path, *folders_of(path))}
@@ -39,22 +43,25 @@ def question_of(tree: WorkingTree, known: Manifest) -> Question | None:
 
 
 def without_own_data(
-    tree: WorkingTree, known: Manifest, fact: DataFact, drift: DriftFact, brought: Collection[str] = ()
+    tree: WorkingTree, known: Manifest, fact: DataFact | None, drift: DriftFact, brought: Collection[str] = ()
 ) -> tuple[WorkingTree, tuple[str, ...]]:
     """The tree as it is to be deployed, and sentences about what is left here.
 
-    known: what a release brought. What a service has changed of it stays as it is in that release, and so does what cannot be
-    read here. brought: paths that `adopt` brings data to.
+    fact: the answer to the question, None when there was none. known: what a release brought. What a service has changed of it
+    stays as it is in that release, and so does what cannot be read here. brought: paths that `adopt` brings data to.
     """
     seeded = matched_by(tree.stack.seed)
     kept = {path for path in (*drift.edited, *drift.data) if tree.is_data(path) and path in known.by_path}
     hidden = {path for path in known.by_path if any(_is_in(path, folder) for folder in tree.unreadable)}
     own = {
         path
-        for path in tree.data - known.by_path.keys()
-        if path in fact.there
-        or any(_is_in(path, place) for place in brought)
-        or (not seeded(path) and _lies_in_used(path, fact))
+        for path in (tree.data - known.by_path.keys() if fact else ())
+        if fact
+        and (
+            path in fact.there
+            or any(_is_in(path, place) for place in brought)
+            or (not seeded(path) and _lies_in_used(path, fact))
+        )
     }
     entries = [entry for entry in tree.manifest.entries if entry.path not in own | kept]
     entries += [known.by_path[path] for path in kept | hidden if path in tree.manifest.by_path or path in hidden]

@@ -21,17 +21,19 @@
 #                               that leads to what the release has is left alone
 # A file that neither a release brought (OURS is its manifest) nor is wanted is somebody's data: set aside, never lost.
 # IN_PLACE lists the files that are rewritten. On the way back, with GOING_BACK, a symlink is set aside, too.
-# Container data is brought where there is none; what services have made of it stays.
+# Container data is brought where there is none; what services have made of it stays. Not of what ran before the first
+# release: that is set aside, and comes back with release 0.
 # The .env that a release reads in the live folder, since it brings none, is its owner's again: release 0 had it, too.
 plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
     list_paths "$1" "$2" || return 1
     recorded=$home/live.stat
     [ -f "$recorded" ] || recorded=/dev/null
     read_live_files "$recorded" /dev/null "$2" || return 1
-    theirs=''
+    theirs='' data_stays=yes
+    [ "${2%/*}" != "$home/releases/0" ] && [ -s "$1" ] || data_stays=''
     [ "${2%/*}" = "$home/releases/0" ] || [ ! -s "${2%/*}/env_files" ] || theirs=.env
     list_data "$2" | cat >"$scratch/data" || return 1
-    awk -F"$tab" -v going_back="${4:-}" -v theirs="$theirs" "$leading_link"'
+    awk -F"$tab" -v going_back="${4:-}" -v theirs="$theirs" -v data_stays="$data_stays" "$leading_link"'
         function number(digits, base,  i, n) {
             for (i = 1; i <= length(digits); i++) n = n * base + index("0123456789abcdef", substr(digits, i, 1)) - 1
             return n
@@ -62,7 +64,7 @@ plan_changes() { # OURS WANTED IN_PLACE [GOING_BACK]
                 else if (has_mode[path] != number(mode[path], 8)) row("chmod", path, mode[path])
                 return
             }
-            if (is_own(path)) return
+            if (data_stays && is_own(path)) return
             if (live[path] == "dir") { row("vacate", path); row("add", path) }
             else if (!((path, live[path]) in ours) || type[path] == "d") { clear(path); row("add", path) }
             else if ((path in in_place) && live[path] !~ /^link:/ && type[path] == "f" && inodes[inode[path]] == 1) {
