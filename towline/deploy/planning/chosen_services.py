@@ -24,7 +24,7 @@ def tree_of_chosen(tree: WorkingTree, live: Release, new: Release, chosen: Seque
         counts += [_seen_by(name, release) for name in chosen if name in release.model.services]
 
     def concerns(entry: Entry) -> bool:
-        return any(belongs(entry.path) for belongs in counts)
+        return entry.path.endswith(".dockerignore") or any(belongs(entry.path) for belongs in counts)
 
     changes = diff(live.manifest, tree.manifest)
     here = tree.manifest.by_path  # they know where their files are
