@@ -166,7 +166,7 @@ def _parts(one: Mapping[str, Any]) -> dict[str, Any]:
     config["Env"] = sorted(config["Env"] or [])
     if config["Hostname"] == one["Id"][:12]:
         del config["Hostname"]
-    for key in ("Binds", "Mounts", "VolumesFrom", "Ulimits"):
+    for key in ("Binds", "Mounts", "VolumesFrom", "Ulimits", "ExtraHosts"):
         host[key] = sorted(host.get(key) or [], key=str)
     networks = {
         name: {

@@ -156,7 +156,10 @@ def test_mode_of_what_git_tracks_is_gits_whatever_the_umask(tmp_path: Path) -> N
     for name, mode in {"app.conf": 0o600, "run.sh": 0o700, ".env": 0o644, "key.pem": 0o640, "sub/x": 0o777}.items():
         (tmp_path / "web" / name).chmod(mode)
     (tmp_path / "web/sub").chmod(0o700)
-    modes = {path: entry.mode for path, entry in load_working_tree(what).manifest.by_path.items()}
+    (tmp_path / "web/app.conf").chmod(0o755)
+    tree = load_working_tree(what)
+    assert tree.not_executable == ("app.conf",)  # not sub/x: some file systems say so of every file
+    modes = {path: entry.mode for path, entry in tree.manifest.by_path.items()}
     assert modes == {
         "app.conf": 0o644, "run.sh": 0o755, ".env": 0o600, "key.pem": 0o640, "sub/x": 0o644, "compose.yaml": 0o644
     }  # fmt: skip

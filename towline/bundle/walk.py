@@ -37,13 +37,14 @@ class Listing:
     """What is uploaded of a stack. entries: in no order, files without their sha256. tracked: the files that git tracks.
 
     Not sent — links_out: symlinks that lead out of the folder and that nothing needs; unreadable: files and folders that cannot be
-    read, below folders that services write to: their data.
+    read, below folders that services write to: their data. not_executable: files that may be executed here, and not for git.
     """
 
     entries: tuple[Entry, ...]
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    not_executable: tuple[str, ...] = ()
 
 
 def list_files(stack: Stack) -> Listing:
@@ -62,7 +63,8 @@ def list_files(stack: Stack) -> Listing:
         selection.roots |= led_to  # what is needed may lead to what is needed, too
     if stack.root_env and not walk.is_ignored(".env"):
         entries.append(walk.file(".env", stack.root_env, stack.root_env.stat()))
-    return Listing(tuple(entries), frozenset(walk.tracked), tuple(walk.links_out), tuple(walk.unreadable))
+    left = (tuple(walk.links_out), tuple(walk.unreadable), tuple(walk.not_executable))
+    return Listing(tuple(entries), frozenset(walk.tracked), *left)
 
 
 class _Walk:
@@ -78,6 +80,7 @@ class _Walk:
         self.is_data = container_data(stack, self.tracked)
         self.links_out: list[str] = []
         self.unreadable: list[str] = []
+        self.not_executable: list[str] = []
 
     def entries(self, folder: str, prefix: str, reach: int = 0o777) -> Iterator[Entry]:
         """The entries under `folder`, whose path in the manifest is `prefix` (empty, or ending in /).
@@ -158,6 +161,9 @@ class _Walk:
     def file(self, path: str, source: Path, status: os.stat_result, reach: int = 0o777) -> Entry:
         mode = file_mode(path, status.st_mode & (reach | 0o700), self.tracked.get(path))
         chosen = None if path == ".env" else self.chosen_mode(path)
+        everybody = stat.S_IMODE(status.st_mode) == 0o777  # as file systems without modes have all files
+        if chosen is None and status.st_mode & stat.S_IXUSR and not mode & 0o100 and not everybody:
+            self.not_executable.append(path)
         return Entry("f", mode if chosen is None else chosen, status.st_size, "", path, "", source)
 
     def _leads_out(self, link: str, path: str, target: str) -> bool:

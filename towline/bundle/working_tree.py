@@ -30,7 +30,7 @@ class WorkingTree:
 
     networks: external ones that no stack creates, made on the host before the stack. makers: other external network → the stack
     that creates it. kept: path → content of the files that may
-    be needed as text. secrets: what must not be shown. tracked, links_out, unreadable: see `Listing`.
+    be needed as text. secrets: what must not be shown. tracked, links_out, unreadable, not_executable: see `Listing`.
     """
 
     stack: Stack
@@ -41,6 +41,7 @@ class WorkingTree:
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    not_executable: tuple[str, ...] = ()
     makers: Mapping[str, str] = field(default_factory=dict)
 
     def content(self, path: str) -> bytes:
@@ -110,7 +111,7 @@ def load_working_tree(stack: Stack, networks: frozenset[str] = frozenset()) -> W
             kept[entry.path] = content
     manifest = Manifest(tuple(sorted(entries, key=path_order)))
     tree = WorkingTree(stack, manifest, networks, kept, tracked=listing.tracked, links_out=listing.links_out)
-    tree = replace(tree, unreadable=listing.unreadable)
+    tree = replace(tree, unreadable=listing.unreadable, not_executable=listing.not_executable)
     return replace(tree, secrets=read_secret_texts(stack, _reader(tree)))
 
 

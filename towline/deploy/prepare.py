@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from towline.bundle.manifest import Manifest
@@ -110,7 +110,7 @@ def prepare(connection: Connection, tree: WorkingTree, options: Options, view: P
         tree.networks,
         repository_ids(stack.top),
         rendered.env_file,
-        (*_links_out(tree), *not_sent),
+        (*_left_here(tree), *not_sent),
         tree.data,
         tree.makers,
     )
@@ -179,14 +179,14 @@ def _without(current: CurrentState, paths: frozenset[str]) -> CurrentState:
     return replace(current, stack=replace(fact, manifest=fact.manifest.without(paths)))
 
 
-def _links_out(tree: WorkingTree) -> tuple[str, ...]:
-    if not tree.links_out:
-        return ()
-    which = count_text(len(tree.links_out), "symlink")
-    listed = comma_list(tree.links_out, MOST_NAMED)
-    return (
-        f"not sent: {which} that lead out of the folder and that nothing needs: {listed} ({IGNORE_FILE} can list them)",
-    )
+def _left_here(tree: WorkingTree) -> Iterator[str]:
+    """Sentences about what of the folder does not come as it is here."""
+    if tree.not_executable:
+        listed = comma_list(tree.not_executable, MOST_NAMED)
+        yield f"sent as git has it, not to be executed: {listed} (`git add --chmod=+x` changes that)"
+    if tree.links_out:
+        which, listed = count_text(len(tree.links_out), "symlink"), comma_list(tree.links_out, MOST_NAMED)
+        yield f"not sent: {which} that lead out of the folder and that nothing needs: {listed} ({IGNORE_FILE} can list them)"
 
 
 def _dollars(tree: WorkingTree) -> tuple[tuple[str, str, str], ...]:
