@@ -188,16 +188,21 @@ def test_a_file_changed_there_by_hand_is_said_and_kept_beside(project: Project) 
     assert (project.live() / "index.html").read_text() == "one\n"
 
 
-def test_a_file_that_a_container_wrote_where_a_release_wants_one_is_kept_beside(project: Project) -> None:
+def test_a_file_that_is_there_where_a_release_wants_one_is_kept_beside_or_stays_as_data(project: Project) -> None:
     folder = write(project, "one\n")
     deploy(project)
     (project.live() / "data" / "seed").write_text("the container's\n")
+    (project.live() / "notes").write_text("somebody's\n")
     (folder / "data").mkdir()
-    (folder / "data" / "seed").write_text("the release's\n")
-    assert "data/seed was changed on the server" in deploy(project)
-    (kept,) = (project.live() / "data").glob("seed.before-*")
-    assert kept.read_text() == "the container's\n"
-    assert (project.live() / "data" / "seed").read_text() == "the release's\n"
+    for path in ("data/seed", "notes"):
+        (folder / path).write_text("the release's\n")
+    said = deploy(project)
+    assert "notes was changed on the server" in said
+    assert "not sent: data/seed: services keep their data there, and the server has its own" in said
+    (kept,) = project.live().glob("notes.before-*")
+    assert (kept.read_text(), (project.live() / "notes").read_text()) == ("somebody's\n", "the release's\n")
+    assert [path.name for path in project.live().glob("data/seed*")] == ["seed"]
+    assert (project.live() / "data" / "seed").read_text() == "the container's\n"
 
 
 def test_a_full_disk_touches_nothing(project: Project) -> None:
