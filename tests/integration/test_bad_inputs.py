@@ -55,6 +55,13 @@ def settings(name: str, text: str, *says: str, words: str = DEPLOY) -> Bad:
     return Bad(name, ("towline.yaml", *says), {"towline.yaml": text}, words)
 
 
+def mounted(web: Path, target: str) -> None:
+    """A symlink to `target` in a folder that a service mounts."""
+    (web / "compose.yaml").write_text("services: {web: {image: x, volumes: ['./conf:/conf:ro']}}\n")
+    (web / "conf").mkdir()
+    (web / "conf" / "link").symlink_to(target)
+
+
 def folder(name: str, arrange: Callable[[Path], object], *says: str) -> Bad:
     """Something in the stack's folder that cannot be sent; the line has to name it."""
     return Bad(name, ("stacks/web", *says), arrange=arrange)
@@ -199,8 +206,8 @@ FOLDERS = [
         lambda web: (web.parent / "shop").mkdir()),
     Bad("folder without a compose file", ("stacks/web has no compose file", "compose.yaml"),
         {"stacks/web/compose.yaml": None, "stacks/web/README": "none here\n"}),
-    folder("symlink that leaves", lambda web: (web / "up").symlink_to("../../x"), "/up: the symlink leaves"),
-    folder("absolute symlink", lambda web: (web / "etc").symlink_to("/etc"), "/etc: the symlink leaves"),
+    folder("symlink that leaves", lambda web: mounted(web, "../../../x"), "/conf/link: the symlink leaves"),
+    folder("absolute symlink", lambda web: mounted(web, "/etc"), "/conf/link: the symlink leaves"),
     folder("fifo", lambda web: os.mkfifo(web / "pipe"), "/pipe: is a fifo"),
     folder("socket", make_socket, "/run.sock: is a socket"),
     folder("control character", lambda web: (web / "a\nb").touch(), "has control characters"),

@@ -110,7 +110,7 @@ def test_server_without_docker_is_told_as_that(real_shell: Shell, tmp_path: Path
 
 def test_engine_that_does_not_answer_is_told_and_the_rest_too(real_shell: Shell, tmp_path: Path) -> None:
     found = look(real_shell, tmp_path / "none", make_stack("a.b-c_d"), make_stack("shop"), DOCKER_HOST=DEAD_SOCKET)
-    assert found.engine.socket == "open"
+    assert found.engine.socket == "absent"
     assert "/nowhere/docker.sock" in found.engine.problem
     assert set(found.stacks) == {"a.b-c_d", "shop"}
     assert found.disks != ()
