@@ -204,7 +204,7 @@ def test_project_of_the_scripts_own_folder_is_found(
     import __main__
 
     (tmp_path / "scripts").mkdir()
-    monkeypatch.setattr(__main__, "__file__", str(tmp_path / "scripts" / "old.py"))
+    monkeypatch.setattr(__main__, "__file__", str(tmp_path / "scripts" / "old.py"), raising=False)
     monkeypatch.chdir("/")
     assert manager.run_ssh_command("echo there").stdout == "there\n"
 
