@@ -10,15 +10,8 @@ import pytest
 
 from towline.bundle.manifest import Entry, Manifest
 from towline.deploy.planning.comparison import ServicePlan
-from towline.deploy.planning.plan import (
-    Options,
-    Plan,
-    RollbackTarget,
-    find_rollback_release,
-    plan_deploy,
-    plan_rollback,
-    run_id,
-)
+from towline.deploy.planning.plan import Options, Plan, plan_deploy, run_id
+from towline.deploy.planning.rollback import RollbackTarget, find_rollback_release, plan_rollback
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release
 from towline.engines.steps import Step
 from towline.errors import TowlineError

@@ -22,6 +22,5 @@ def container_data(stack: Stack, tracked: Collection[str]) -> Belongs:
 
 def read_by_compose(stack: Stack) -> Belongs:
     """Whether Compose itself reads a path: compose files, .env and env files, configs and secrets, label files, Dockerfiles."""
-    names = (".env", *stack.compose_files, *stack.env_files, *stack.secret_files, *stack.text_files)
-    pattern = re.compile("|".join(translate(pattern_of(name)) for name in names))
+    pattern = re.compile("|".join(translate(pattern_of(name)) for name in stack.read_by_compose))
     return lambda path: pattern.match(path) is not None

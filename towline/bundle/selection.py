@@ -71,8 +71,7 @@ def select(stack: Stack) -> Selection:
     """What of the stack's folder it needs. Raises nothing: what is named and not there has been refused before."""
     ignore_files = [f"{dockerfile}.dockerignore" for _, dockerfile in stack.contexts if dockerfile]
     dockerfiles = [dockerfile for _, dockerfile in stack.contexts if dockerfile]
-    named = (*stack.compose_files, *stack.env_files, *stack.secret_files, *stack.text_files)
-    patterns = [pattern_of(name) for name in (".env", ".env.example", *named, *dockerfiles, *ignore_files)]
+    patterns = [pattern_of(name) for name in (*stack.read_by_compose, ".env.example", *dockerfiles, *ignore_files)]
     return Selection(
         set(stack.mounts),
         re.compile("|".join(translate(pattern) for pattern in patterns)),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from towline.workspace import Workspace
 def at_commit(workspace: Workspace, ref: str) -> Iterator[Workspace]:
     """The workspace with the stacks of the commit; '' for the workspace itself. Hosts are those of the settings here.
 
-    An .env, an env file or a secret that the commit has not, and that is here, is taken from here. Raises UsageError for what is no
-    commit.
+    An .env, an env file or a secret that the commit has not, and that is here, is taken from here. Raises UsageError for what is
+    no commit.
     """
     if not ref:
         yield workspace
@@ -34,18 +34,8 @@ def at_commit(workspace: Workspace, ref: str) -> Iterator[Workspace]:
     repository, commit = _find(settings.top, ref)
     with tempfile.TemporaryDirectory(prefix="towline-ref-") as folder:
         place = Path(folder) / repository.name
-        _git(
-            repository,
-            ref,
-            "-c",
-            "core.hooksPath=/dev/null",
-            "worktree",
-            "add",
-            "--detach",
-            "--quiet",
-            str(place),
-            commit,
-        )
+        add = ("-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", "--quiet")
+        _git(repository, ref, *add, str(place), commit)
         try:
             top = place / settings.top.relative_to(repository)
             taken = list(_take_private_files(workspace, top))
@@ -55,7 +45,8 @@ def at_commit(workspace: Workspace, ref: str) -> Iterator[Workspace]:
             there.settings = replace(settings, top=top)
             yield there
         finally:
-            run_git(repository, "worktree", "remove", "--force", str(place))
+            with suppress(OSError, subprocess.CalledProcessError):  # git forgets one whose folder is gone
+                run_git(repository, "worktree", "remove", "--force", str(place))
 
 
 def _find(top: Path, ref: str) -> tuple[Path, str]:

@@ -16,15 +16,9 @@ from towline.deploy.planning.container_data import known_entries, question_of, w
 from towline.deploy.planning.disk_space import disk_problem
 from towline.deploy.planning.drift import Drift, find_drift, moved_images
 from towline.deploy.planning.inputs import build_texts
-from towline.deploy.planning.plan import (
-    Options,
-    Plan,
-    RollbackTarget,
-    find_rollback_release,
-    plan_deploy,
-    plan_rollback,
-)
+from towline.deploy.planning.plan import Options, Plan, plan_deploy
 from towline.deploy.planning.risks import find_risks
+from towline.deploy.planning.rollback import RollbackTarget, find_rollback_release, plan_rollback
 from towline.deploy.planning.root_env import with_env_of_before
 from towline.deploy.planning.situation import CurrentState, DesiredState, Release, Situation
 from towline.deploy.prune import prune

@@ -75,6 +75,11 @@ class Stack:
         return display_path(self.own_folder or self.folder, self.top)
 
     @property
+    def read_by_compose(self) -> tuple[str, ...]:
+        """The files that Compose and its builds read, relative to the folder; variables as in env_files."""
+        return (".env", *self.compose_files, *self.env_files, *self.secret_files, *self.text_files)
+
+    @property
     def dotenv(self) -> Path:
         """The .env that Compose interpolates with, which may not exist: the repository's, else the stack's own."""
         return self.root_env or self.folder / ".env"

@@ -31,7 +31,6 @@ from towline.deploy.planning.waits import service_rows
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import RELEASE_ZERO, Step
-from towline.errors import TowlineError
 from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.stack import Stack
@@ -149,7 +148,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         max_downtime=options.max_downtime,
         zero=capture_words(current),
         data=data_words(current, options.adopt),
-        gone=_names(services, "remove") if strategy != "recreate" else (),
+        gone=names_of(services, "remove") if strategy != "recreate" else (),
         chosen=tuple(name for name in chosen if name in new.model.services),
         builds=tuple(name for name in chosen if new.model.services.get(name, {}).get("build")),
     )
@@ -170,31 +169,36 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         links=_links(fact, new.manifest, sent) if fact.current else {},
         drop=_paths_to_drop(fact.manifest, sent) if fact.current else (),
         steps=compose.recreate(sequence) if strategy == "recreate" else compose.update(sequence),
-        undo=_undo(sequence, current, strategy, services),
+        undo=undo_of(sequence, current, strategy, services),
         notes=(
-            *_env_notes(desired),
-            *desired.not_sent,
-            *data_notes(sequence.data),
+            *_notes(desired, sequence),
             *volume_notes(services, new, changes, current.inventory.volumes),
-            *_before_notes(sequence),
-            *_pull_notes(sequence, new),
             *(left_notes(due, chosen) if chosen else ()),
             *(rolling_notes(services, live_model, new.model) if rolling else ()),
         ),
-        timeout=_timeout(stack, options),
+        timeout=timeout_of(stack, options),
         service_rows=service_rows(stack.waits, (new.model, live_model), services),
         before=stack.before,
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )
 
 
-def _names(services: tuple[ServicePlan, ...], action: str) -> tuple[str, ...]:
+def names_of(services: tuple[ServicePlan, ...], action: str) -> tuple[str, ...]:
     return tuple(service.name for service in services if service.action == action)
 
 
-def _timeout(stack: Stack, options: Options) -> int:
+def timeout_of(stack: Stack, options: Options) -> int:
     """Typed, else the stack's own, else the settings'."""
     return options.timeout if options.timeout_given or stack.waits.timeout is None else stack.waits.timeout
+
+
+def _notes(desired: DesiredState, sequence: Sequence) -> Iterator[str]:
+    """What comes with the plan whatever the strategy is."""
+    yield from _env_notes(desired)
+    yield from desired.not_sent
+    yield from data_notes(sequence.data)
+    yield from _before_notes(sequence)
+    yield from _pull_notes(sequence, desired.release)
 
 
 def _env_notes(desired: DesiredState) -> Iterator[str]:
@@ -237,74 +241,7 @@ def _in_place(stack: Stack, release: Release) -> list[str]:
     return sorted(mounts & set(release.manifest.by_path))
 
 
-@dataclass(frozen=True)
-class RollbackTarget:
-    """The release that a rollback runs again. release: what it holds, None when the host did not keep that."""
-
-    id: str
-    release: Release | None = None
-
-
-def find_rollback_release(stack: Stack, fact: StackFact, to: str) -> str:
-    """The release of that id, '' for the good one before the live one.
-
-    Raises TowlineError when there is no such release or it never was a good one.
-    """
-    release = to or _release_before(fact, stack.name)
-    known = {release.id: release for release in fact.releases}
-    if release not in known:
-        listed = ", ".join(sorted(known)) or "none"
-        raise TowlineError(f"{stack.name}: no release {release} on the server", f"there are: {listed}")
-    if known[release].outcome != "good":
-        raise TowlineError(f"{stack.name}: release {release} never ran healthy, so there is nothing to go back to")
-    return release
-
-
-def plan_rollback(stack: Stack, current: CurrentState, target: RollbackTarget, options: Options) -> Plan:
-    """The plan for running a release again that is on the server."""
-    strategy, live, new, fact = stack.strategy or options.strategy, current.release, target.release, current.stack
-    services: tuple[ServicePlan, ...] = ()
-    if live and new:
-        labels = current.inventory.inputs_by_service(stack.project)
-        services = plan_services(live, new, stack.reload, labels)
-        services = tuple(
-            replace(service, action=_WITHOUT_BUILD.get(service.action, service.action)) for service in services
-        )
-    live_model = live.model if live else None
-    rolling = new.model if new and strategy == "rolling" and target.id != RELEASE_ZERO else None
-    rolled = rolling_services(services, live_model, rolling) if rolling else {}
-    sequence = Sequence(
-        project=stack.project,
-        release=target.id,
-        # which files changed is only known of an upload: a signal too many does no harm
-        signals=tuple(sorted(stack.reload.items())),
-        zero=None if target.id == RELEASE_ZERO else capture_words(current),
-        roll=rolled,
-        first=first_services(rolled, services, rolling),
-        rest=rest_of(rolled, services, rolling),
-        max_downtime=options.max_downtime,
-        gone=_names(services, "remove") if strategy != "recreate" else (),
-    )
-    return Plan(
-        stack=stack.name,
-        project=stack.project,
-        run=run_id(fact, current.token),
-        release=target.id,
-        previous=current.previous,
-        strategy="rollback",
-        services=services,
-        notes=rolling_notes(services, live_model, rolling) if rolling else (),
-        steps=compose.rollback(sequence, down=strategy == "recreate"),
-        undo=_undo(sequence, current, strategy, services),
-        timeout=_timeout(stack, options),
-        service_rows=service_rows(stack.waits, (new.model if new else None, live_model), services),
-    )
-
-
-_WITHOUT_BUILD = {"rebuild": "recreate"}  # the release has its images
-
-
-def _undo(
+def undo_of(
     sequence: Sequence, current: CurrentState, strategy: str, services: tuple[ServicePlan, ...]
 ) -> tuple[Step, ...]:
     if not current.previous:
@@ -322,18 +259,9 @@ def _undo(
         rest=rest_of(rolled, services, model),
         from_zero=sequence.release == RELEASE_ZERO,
         chosen=tuple(name for name in sequence.chosen if model and name in model.services),
-        gone=_names(services, "create") if model and strategy != "recreate" else (),
+        gone=names_of(services, "create") if model and strategy != "recreate" else (),
     )
     return compose.restore(restored, down=strategy == "recreate")
-
-
-def _release_before(fact: StackFact, name: str) -> str:
-    good = [release.id for release in fact.releases if release.outcome == "good" and release.id != fact.current]
-    if fact.before in good:
-        return fact.before
-    if not good:
-        raise TowlineError(f"{name}: there is no good release before the live one to go back to")
-    return max(good)
 
 
 def run_id(fact: StackFact, token: str = "") -> str:
