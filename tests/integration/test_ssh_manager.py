@@ -172,14 +172,18 @@ def test_overdue_command_is_ended_there_and_told(manager: ModuleType, many: bool
     assert wait_until(lambda: f"sleep {nap}" not in commands_running(), 5)
 
 
+def variables(box: Sandbox) -> dict[str, str]:
+    """The host as SSH_… variables name it."""
+    return {"SSH_HOST": "127.0.0.1", "SSH_USER": box.user, "SSH_PORT": str(box.port), "SSH_KEY": str(box.identity)}
+
+
 def test_a_lone_env_file_is_enough(
     manager: ModuleType, tight: Sandbox, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "only-env"
     folder.mkdir()
     (home / ".ssh" / "known_hosts").write_text(tight.known_hosts.read_text())
-    lines = {"SSH_HOST": "127.0.0.1", "SSH_USER": tight.user, "SSH_PORT": tight.port, "SSH_KEY": tight.identity}
-    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables(tight).items()))
     monkeypatch.chdir(folder)
     assert manager.run_ssh_command("echo there").stdout == "there\n"
 
@@ -192,9 +196,8 @@ def test_host_of_the_environment_counts_before_that_of_the_env_file(
     (home / ".ssh" / "known_hosts").write_text(tight.known_hosts.read_text())
     monkeypatch.chdir(folder)
     (tmp_path / "towline.yaml").unlink()
-    values = {"SSH_HOST": "127.0.0.1", "SSH_USER": tight.user, "SSH_PORT": tight.port, "SSH_KEY": tight.identity}
-    for name, value in values.items():
-        monkeypatch.setenv(name, str(value))
+    for name, value in variables(tight).items():
+        monkeypatch.setenv(name, value)
     assert manager.run_ssh_command("echo there").stdout == "there\n"
 
 

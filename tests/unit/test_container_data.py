@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -110,11 +111,11 @@ def test_what_a_service_changed_stays_as_its_release_has_it_and_the_rest_is_sent
 
 
 def test_data_that_cannot_be_read_here_stays_as_it_was_sent() -> None:
-    here = dataclasses.replace(tree("compose.yaml"), unreadable=("data/db",))
+    here = dataclasses.replace(tree("compose.yaml"), unsendable=("data/db",))
     known = manifest(file("compose.yaml"), file("data/db/x"), file("data/dbs"))
     made, said = without_own_data(here, known, DataFact(), DriftFact())
     assert made.manifest == manifest(file("compose.yaml", "here"), file("data/db/x"))
-    assert said == ("not sent: data/db: cannot be read here, and services keep their data there",)
+    assert said == ("not sent: data/db: cannot be sent from here, and services keep their data there",)
 
 
 def test_without_a_release_what_is_there_as_it_is_here_counts_as_sent() -> None:
@@ -139,7 +140,7 @@ def test_what_cannot_be_read_is_data_or_refused(tmp_path: Path, monkeypatch: pyt
     unreadable(monkeypatch, tmp_path, closed)
     found = load_working_tree(what)
     assert sent(found) == ["compose.yaml", "data/open", "other/x"]
-    assert sorted(found.unreadable) == ["data/db", "data/file"]
+    assert sorted(found.unsendable) == ["data/db", "data/file"]
     closed.add("other")
     with pytest.raises(Exception, match="other/: cannot be read"):
         load_working_tree(what)
@@ -157,7 +158,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, folder: Path, closed: set[str]) 
     def is_closed(path: object) -> bool:
         return str(path).removeprefix(f"{folder}/") in closed
 
-    scan, access, read = walk.os.scandir, walk.os.access, hashing._hash_file
+    scan, read = walk.os.scandir, hashing._hash_file
 
     def scandir(path: str) -> object:
         if is_closed(path):
@@ -170,5 +171,17 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, folder: Path, closed: set[str]) 
         return read(path, size)
 
     monkeypatch.setattr(walk.os, "scandir", scandir)
-    monkeypatch.setattr(walk.os, "access", lambda path, mode: not is_closed(path) and access(path, mode))
     monkeypatch.setattr(hashing, "_hash_file", hash_file)
+
+
+def test_what_can_never_be_sent_stops_nothing_where_services_keep_their_data(tmp_path: Path) -> None:
+    what = dataclasses.replace(stack(tmp_path), mounts={"data": True})
+    write(tmp_path, "data/open", "data/a\\b")
+    os.mkfifo(tmp_path / "data/pipe")
+    (tmp_path / "data/link").symlink_to("/var/lib")
+    found = load_working_tree(what)
+    assert sent(found) == ["compose.yaml", "data/open"]
+    assert found.unsendable == ("data/a\\b", "data/link", "data/pipe")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Exception, match="pipe: is a fifo"):
+        load_working_tree(what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +15,17 @@ from towline.errors import StackError
 BIG_FILE = 1024 * 1024
 
 
-def hash_files(entries: Sequence[Entry], label: str) -> Iterator[tuple[Entry, bytes]]:
+def hash_files(
+    entries: Sequence[Entry], label: str, may_fail: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[Entry, bytes | None]]:
     """`entries`, the files with their sha256, and the content that was hashed; b"" for files of BIG_FILE bytes or more.
 
     Big files are hashed on all cores while small ones go on this one. No content is kept: memory stays flat. Raises
-    StackError, naming the path below `label`, for a file that cannot be read or changes meanwhile.
+    StackError, naming the path below `label`, for a file that cannot be read or changes meanwhile; None comes for the content of
+    such a one whose path may_fail.
     """
     big = [entry for entry in entries if entry.size >= BIG_FILE]
-    hashed = partial(_hash, label=label)
+    hashed = partial(_hash_if_possible, label=label, may_fail=may_fail)
     if not big:
         yield from map(hashed, entries)
         return
@@ -43,6 +46,15 @@ def read_unchanged(entry: Entry, label: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise _changed(entry, label)
     return content
+
+
+def _hash_if_possible(entry: Entry, label: str, may_fail: Callable[[str], bool]) -> tuple[Entry, bytes | None]:
+    try:
+        return _hash(entry, label)
+    except StackError:
+        if not may_fail(entry.path):
+            raise
+        return entry, None
 
 
 def _hash(entry: Entry, label: str) -> tuple[Entry, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
@@ -80,7 +81,8 @@ def select(stack: Stack) -> Selection:
     )
 
 
-def is_below_any(path: str, roots: set[str]) -> bool:
+def is_below_any(path: str, roots: Collection[str]) -> bool:
+    """Whether a path is one of the roots or below it; `.` is everything."""
     return "." in roots or path in roots or any(path.startswith(f"{root}/") for root in roots)
 
 

@@ -5,7 +5,6 @@ The same files give the same entries, whoever lists them and when.
 
 from __future__ import annotations
 
-import errno
 import os
 import posixpath
 import stat
@@ -18,7 +17,7 @@ from towline.bundle.container_data import container_data
 from towline.bundle.dockerignore import Belongs, ignored_by
 from towline.bundle.manifest import Entry
 from towline.bundle.repository import tracked_files
-from towline.bundle.selection import Selection, read_ignores, select
+from towline.bundle.selection import Selection, is_below_any, read_ignores, select
 from towline.errors import StackError
 from towline.project.file_modes import mode_chooser
 from towline.project.ignore_file import IGNORE_FILE, read_ignore_file
@@ -36,14 +35,14 @@ RESERVED = ".towline"
 class Listing:
     """What is uploaded of a stack. entries: in no order, files without their sha256. tracked: the files that git tracks.
 
-    Not sent — links_out: symlinks that lead out of the folder and that nothing needs; unreadable: files and folders that cannot be
-    read, below folders that services write to: their data. not_executable: files that may be executed here, and not for git.
+    Not sent — links_out: symlinks that lead out of the folder and that nothing needs; unsendable: container data that cannot be
+    read or sent, such as a socket. not_executable: files that may be executed here, and not for git.
     """
 
     entries: tuple[Entry, ...]
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    unsendable: tuple[str, ...] = ()
     not_executable: tuple[str, ...] = ()
 
 
@@ -51,7 +50,7 @@ def list_files(stack: Stack) -> Listing:
     """Everything that is uploaded of `stack`.
 
     Raises StackError, naming the path, for what cannot be uploaded: a symlink that leaves the folder and that a service needs, a
-    device, a socket, a name with control characters, a folder that cannot be read.
+    device, a socket, a name with control characters, a folder that cannot be read. Not for container data, which is left out.
     """
     selection = select(stack) if stack.part else None
     while True:
@@ -63,7 +62,7 @@ def list_files(stack: Stack) -> Listing:
         selection.roots |= led_to  # what is needed may lead to what is needed, too
     if stack.root_env and not walk.is_ignored(".env"):
         entries.append(walk.file(".env", stack.root_env, stack.root_env.stat()))
-    left = (tuple(walk.links_out), tuple(walk.unreadable), tuple(walk.not_executable))
+    left = (tuple(walk.links_out), tuple(walk.unsendable), tuple(walk.not_executable))
     return Listing(tuple(entries), frozenset(walk.tracked), *left)
 
 
@@ -79,7 +78,7 @@ class _Walk:
         self.chosen_mode = mode_chooser(stack.modes)
         self.is_data = container_data(stack, self.tracked)
         self.links_out: list[str] = []
-        self.unreadable: list[str] = []
+        self.unsendable: list[str] = []
         self.not_executable: list[str] = []
 
     def entries(self, folder: str, prefix: str, reach: int = 0o777) -> Iterator[Entry]:
@@ -94,14 +93,19 @@ class _Walk:
             if self.ignored(item.name, path, directory) or not self._is_selected(path, directory):
                 continue
             empty = False
-            if path == "-" or "\\" in item.name or not item.name.isprintable():
-                self._check_name(path)
+            try:
+                if path == "-" or "\\" in item.name or not item.name.isprintable():
+                    self._check_name(path)
+                entry = None if directory else self._entry(item, path, reach)
+            except StackError as error:
+                self._leave_out(path, error)
+                continue
             if directory:
                 yield from self.entries(item.path, path + "/", reach & _entered_by(item))
-            elif entry := self._entry(item, path, reach):
+            elif entry:
                 yield entry
         needed = self.selection is None or self.selection.needs(prefix[:-1])
-        if empty and prefix and needed and prefix[:-1] not in self.unreadable:
+        if empty and prefix and needed and prefix[:-1] not in self.unsendable:
             mode = 0o700 | (Path(folder).stat().st_mode & reach & 0o755)
             yield Entry("d", mode, 0, "-", prefix[:-1], "", Path(folder))
 
@@ -126,24 +130,21 @@ class _Walk:
             with os.scandir(folder) as items:
                 return list(items)
         except OSError as e:
-            self._cannot_read(prefix, e)
+            self._leave_out(prefix, StackError(f"{self.label}/{prefix}: cannot be read: {e.strerror}"))
             return []
 
-    def _cannot_read(self, path: str, error: OSError) -> None:
-        """Raises StackError, but for container data."""
+    def _leave_out(self, path: str, error: StackError) -> None:
+        """Leave out container data that cannot be sent. Raises the error for anything else."""
         if not self.is_data(path):
-            raise StackError(f"{self.label}/{path}: cannot be read: {error.strerror}") from None
-        self.unreadable.append(path.rstrip("/"))
+            raise error from None
+        self.unsendable.append(path.rstrip("/"))
 
     def _entry(self, item: os.DirEntry[str], path: str, reach: int) -> Entry | None:
-        """None for a symlink that leads out and that nothing needs, and for container data that cannot be read."""
+        """None for a symlink that leads out and that nothing needs. Raises StackError."""
         try:
             status = item.stat(follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode) and self.is_data(path) and not os.access(item.path, os.R_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as e:
-            self._cannot_read(path, e)
-            return None
+            raise StackError(f"{self.label}/{path}: cannot be read: {e.strerror}") from None
         if stat.S_ISREG(status.st_mode):
             return self.file(path, Path(item.path), status, reach)
         if not stat.S_ISLNK(status.st_mode):
@@ -181,7 +182,7 @@ class _Walk:
 
     def _refuse_needed(self, path: str, target: str) -> None:
         """Raises StackError for a symlink that leads out and lies in what a service mounts or is built from."""
-        mounted = any(_is_below(path, mount) for mount in self.stack.mounts)
+        mounted = is_below_any(path, self.stack.mounts)
         if mounted or any(not ignores(path) for ignores in self._contexts()):
             why = "a service mounts it" if mounted else "it lies in a build context"
             way = f"list it in {IGNORE_FILE}" if mounted else f"list it in {IGNORE_FILE} or .dockerignore"
@@ -221,13 +222,9 @@ def _special(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "special file")
 
 
-def _is_below(path: str, folder: str) -> bool:
-    return folder in (".", path) or path.startswith(f"{folder}/")
-
-
 def _left_out_of(context: str, ignored: Belongs) -> Belongs:
     start = 0 if context == "." else len(context) + 1
-    return lambda path: not _is_below(path, context) or ignored(path[start:])
+    return lambda path: not is_below_any(path, (context,)) or ignored(path[start:])
 
 
 def _entered_by(folder: os.DirEntry[str]) -> int:

@@ -30,7 +30,7 @@ class WorkingTree:
 
     networks: external ones that no stack creates, made on the host before the stack. makers: other external network → the stack
     that creates it. kept: path → content of the files that may
-    be needed as text. secrets: what must not be shown. tracked, links_out, unreadable, not_executable: see `Listing`.
+    be needed as text. secrets: what must not be shown. tracked, links_out, unsendable, not_executable: see `Listing`.
     """
 
     stack: Stack
@@ -40,7 +40,7 @@ class WorkingTree:
     secrets: SecretTexts = field(default_factory=SecretTexts)
     tracked: frozenset[str] = frozenset()
     links_out: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    unsendable: tuple[str, ...] = ()
     not_executable: tuple[str, ...] = ()
     makers: Mapping[str, str] = field(default_factory=dict)
 
@@ -105,13 +105,17 @@ def load_working_tree(stack: Stack, networks: frozenset[str] = frozenset()) -> W
     is_kept, listing = _kept_files(stack), list_files(stack)
     entries: list[Entry] = []
     kept: dict[str, bytes] = {}
-    for entry, content in hash_files(listing.entries, stack.label):
+    unsendable = list(listing.unsendable)
+    for entry, content in hash_files(listing.entries, stack.label, container_data(stack, listing.tracked)):
+        if content is None:
+            unsendable.append(entry.path)
+            continue
         entries.append(entry)
         if entry.kind == "f" and entry.size <= MOST_TEXT and is_kept(entry.path):
             kept[entry.path] = content
     manifest = Manifest(tuple(sorted(entries, key=path_order)))
     tree = WorkingTree(stack, manifest, networks, kept, tracked=listing.tracked, links_out=listing.links_out)
-    tree = replace(tree, unreadable=listing.unreadable, not_executable=listing.not_executable)
+    tree = replace(tree, unsendable=tuple(sorted(unsendable)), not_executable=listing.not_executable)
     return replace(tree, secrets=read_secret_texts(stack, _reader(tree)))
 
 

@@ -12,7 +12,7 @@ from towline.bundle.working_tree import WorkingTree
 from towline.deploy.outcome import locked
 from towline.deploy.planning.additions import find_additions
 from towline.deploy.planning.chosen_services import tree_of_chosen
-from towline.deploy.planning.container_data import known_entries, question_of, without_own_data
+from towline.deploy.planning.container_data import MOST_NAMED, known_entries, question_of, without_own_data
 from towline.deploy.planning.disk_space import disk_problem
 from towline.deploy.planning.drift import Drift, find_drift, moved_images
 from towline.deploy.planning.inputs import build_texts
@@ -41,8 +41,6 @@ from towline.project.variables import used_variables
 from towline.remote.paths import StackPaths
 from towline.ssh.connection import ANSWER_WITHIN, Connection
 from towline.text.amounts import comma_list, count_text, size_text
-
-MOST_NAMED = 3
 
 
 def read_current_state(connection: Connection, stack: Stack, images: tuple[str, ...] = ()) -> CurrentState:

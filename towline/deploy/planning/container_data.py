@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from towline.bundle.manifest import Entry, Manifest, folders_of, path_order
+from towline.bundle.selection import is_below_any
 from towline.bundle.working_tree import WorkingTree
 from towline.facts.container_data import DataFact, Question
 from towline.facts.drift import DriftFact
@@ -48,20 +49,16 @@ def without_own_data(
     """The tree as it is to be deployed, and sentences about what is left here.
 
     fact: the answer to the question, None when there was none. known: what a release brought. What a service has changed of it
-    stays as it is in that release, and so does what cannot be read here. brought: paths that `adopt` brings data to.
+    stays as it is in that release, and so does what cannot be sent from here. brought: paths that `adopt` brings data to.
     """
     seeded = matched_by(tree.stack.seed)
     kept = {path for path in (*drift.edited, *drift.data) if tree.is_data(path) and path in known.by_path}
-    hidden = {path for path in known.by_path if any(_is_in(path, folder) for folder in tree.unreadable)}
+    hidden = {path for path in known.by_path if is_below_any(path, tree.unsendable)}
     own = {
         path
         for path in (tree.data - known.by_path.keys() if fact else ())
         if fact
-        and (
-            path in fact.there
-            or any(_is_in(path, place) for place in brought)
-            or (not seeded(path) and _lies_in_used(path, fact))
-        )
+        and (path in fact.there or is_below_any(path, brought) or (not seeded(path) and _lies_in_used(path, fact)))
     }
     entries = [entry for entry in tree.manifest.entries if entry.path not in own | kept]
     entries += [known.by_path[path] for path in kept | hidden if path in tree.manifest.by_path or path in hidden]
@@ -75,14 +72,10 @@ def _lies_in_used(path: str, fact: DataFact) -> bool:
     return next((fact.folders[folder] for folder in folders_of(path) if folder in fact.folders), False)
 
 
-def _is_in(path: str, place: str) -> bool:
-    return path == place or path.startswith(f"{place}/")
-
-
 def _sentences(own: Sequence[str], changed: Sequence[str], tree: WorkingTree) -> Iterator[str]:
     if own:
         yield f"not sent: {comma_list(own, MOST_NAMED)}: services keep their data there, and the server has its own"
     if changed:
         yield f"not sent: {comma_list(changed, MOST_NAMED)}: a service has changed what was sent, and it stays"
-    if tree.unreadable:
-        yield f"not sent: {comma_list(tree.unreadable, MOST_NAMED)}: cannot be read here, and services keep their data there"
+    if tree.unsendable:
+        yield f"not sent: {comma_list(tree.unsendable, MOST_NAMED)}: cannot be sent from here, and services keep their data there"
