@@ -141,10 +141,14 @@ class Project:
     def state(self, short: str = "web") -> Path:
         return self.root / ".towline" / self.name(short)
 
+    def docker(self, *words: str) -> str:
+        """`docker WORDS` on the host's engine."""
+        return docker(*words)
+
     def containers(self, short: str = "web") -> dict[str, str]:
         """Service → id of its container."""
         form = '{{.Label "com.docker.compose.service"}} {{.ID}}'
-        lines = docker("ps", "-a", "--no-trunc", *self._label(short), "--format", form).splitlines()
+        lines = self.docker("ps", "-a", "--no-trunc", *self._label(short), "--format", form).splitlines()
         return dict(line.split(" ") for line in lines)
 
     def _label(self, short: str) -> tuple[str, str]:
@@ -277,6 +281,10 @@ class OwnProject(Project):
     """A project on an engine of the test's own: its pages are asked for in that engine's network namespace."""
 
     space: str = ""
+    address: str = ""
+
+    def docker(self, *words: str) -> str:
+        return docker("-H", self.address, *words)
 
     def page(self, short: str = "web", path: str = "/") -> str:
         words = ["ip", "netns", "exec", self.space, "busybox", "wget", "-q", "-O", "-"]
@@ -303,7 +311,7 @@ def own_project(own_engine: OwnEngine, tmp_path: Path) -> Iterator[OwnProject]:
     """A project whose host's engine is the test's own."""
     with running_box(tmp_path / "box", docker_host=own_engine.address) as box:
         made = new_project(box, tmp_path, OwnProject)
-        made.space = own_engine.space
+        made.space, made.address = own_engine.space, own_engine.address
         yield made
         for container in own_engine.docker("ps", "-aq").split():
             own_engine.docker("rm", "-f", "-v", container)

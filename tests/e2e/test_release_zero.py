@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,20 +36,19 @@ def start_by_hand(project: Project, folder: Path, files: dict[str, str]) -> None
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    words = ("docker", "compose", "--project-name", project.name("web"), "up", "--detach", "--wait")
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    words = ("--project-directory", str(folder), "--project-name", project.name("web"), "up", "--detach", "--wait")
+    project.docker("compose", *words)
 
 
 def running(project: Project) -> list[str]:
     """`SERVICE FOLDER` of each container that runs."""
     label = f"label=com.docker.compose.project={project.name('web')}"
     form = '{{.Label "com.docker.compose.service"}} {{.Label "com.docker.compose.project.working_dir"}}'
-    return sorted(docker("ps", "--filter", label, "--format", form).splitlines())
+    return sorted(project.docker("ps", "--filter", label, "--format", form).splitlines())
 
 
 def environment(project: Project) -> str:
-    return docker("inspect", "--format", "{{.Config.Env}}", project.containers()["web"])
+    return project.docker("inspect", "--format", "{{.Config.Env}}", project.containers()["web"])
 
 
 def texts(folder: Path) -> dict[str, str]:
