@@ -39,6 +39,8 @@ def test_only_the_chosen_services_and_their_files_change(project: Project) -> No
     before = project.containers()
 
     write(project, "v2", without="old")
+    ran = project.tow("plan", stack, "--service=one", "--service=own")
+    assert (ran.code, "left for another deploy: two (recreate), old (remove)" in ran.err) == (0, True), ran.err
     ran = project.tow("deploy", stack, "--service=one", "--service=own")
     assert ran.code == 0, ran.err
     assert "left for another deploy: two (recreate), old (remove)" in ran.err

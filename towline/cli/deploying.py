@@ -21,7 +21,7 @@ from towline.cli.output import hide, say, show_json
 from towline.deploy.deploy import attach, deploy, deploy_in_order, rollback
 from towline.deploy.planning.plan import Options, Plan
 from towline.deploy.prepare import prepare, prepare_rollback
-from towline.errors import ChangesPending, ComposeRejected, DeployedInPart
+from towline.errors import ChangesPending, ComposeRejected, DeployedInPart, UsageError
 from towline.facts.file_texts import read_texts
 from towline.project.stack import Stack
 from towline.remote.paths import StackPaths
@@ -118,6 +118,10 @@ def plan_stacks(workspace: Workspace, stacks: Sequence[Stack], flags: PlanFlags)
     after the plans of the others.
     """
     options = replace(deploy_options(RunFlags(), workspace.settings.defaults), pull=flags.pull)
+    if flags.service:
+        if len(stacks) != 1:
+            raise UsageError("--service needs --stack=NAME: its services are meant")
+        options = replace(options, services=chosen_services(stacks[0], flags.service))
     made: dict[Stack, tuple[Plan, Redact]] = {}
     rejected: list[ComposeRejected] = []
     for stack in stacks:

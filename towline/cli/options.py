@@ -57,13 +57,14 @@ class ServiceFlags(CommitFlags):
 
 @dataclass(frozen=True)
 class PlanFlags:
-    """Options of plan, as typed. ref: a commit, '' for the working tree."""
+    """Options of plan, as typed. ref: a commit, '' for the working tree. service: as `deploy --service`."""
 
     ref: str = ""
     format: str = "table"
     check: bool = False
     diff: bool = False
     pull: bool = False
+    service: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

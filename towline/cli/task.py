@@ -23,7 +23,7 @@ from towline.workspace import Workspace, shared_connections
 
 HELP = {
     "stack": "name of the stack, as `inv list-stacks` shows it",
-    "service": "deploy only this service of the stack; may be given several times",
+    "service": "only this service of the stack; may be given several times",
     "pull": "take newer images under the same tags",
     "ref": "commit, branch or tag to take the stacks from, in place of the working tree",
     "host": "host of towline.yaml; default: the stack's own, else default_host",
