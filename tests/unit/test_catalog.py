@@ -101,8 +101,11 @@ def test_modes_are_texts_of_octal_digits(tmp_path: Path) -> None:
         "*.sh": 0o755,
         "conf/": 0o640,
     }
+    stack = load_stack(tmp_path, WEB + 'x-towline: {modes: {a: "0640 999:998", b: "10:10"}}')
+    assert (stack.modes, stack.owners) == ({"a": 0o640}, {"a": "999:998", "b": "10:10"})
     for modes, says in {
-        "{a: 640}": """modes.a: expected a mode in quotes, such as "0640", got 640""",
+        "{a: 640}": """modes.a: expected a mode in quotes, such as "0640", or with an owner, such as "0640 999:999", got 640""",
+        '{a: "0640 www"}': "modes.a: expected a mode in quotes",
         '{a: "0888"}': "modes.a: expected a mode in quotes",
         '{a: "0200"}': "modes.a: '0200': its owner could not read it",
         '{"!": "0600"}': "modes.!: is not a gitignore pattern",

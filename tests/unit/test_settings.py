@@ -231,7 +231,8 @@ BAD_SETTINGS = [
     (prod("rot: x"), "towline.yaml: hosts.prod: unknown key 'rot'; did you mean root?"),
     (
         prod("1: x"),
-        "towline.yaml: hosts.prod: unknown key 1; known: docker_host, engine, identity, known_hosts, max_sessions, root, ssh",
+        "towline.yaml: hosts.prod: unknown key 1; known: docker, docker_host, engine, identity, known_hosts, max_sessions, root,"
+        " ssh",
     ),
     (prod("max_sessions: two"), "towline.yaml: hosts.prod.max_sessions: expected int, got 'two'"),
     (prod("max_sessions: true"), "towline.yaml: hosts.prod.max_sessions: expected int, got True"),

@@ -19,7 +19,7 @@ from towline.bundle.manifest import Entry
 from towline.bundle.repository import tracked_files
 from towline.bundle.selection import Selection, is_below_any, read_ignores, select
 from towline.errors import StackError
-from towline.project.file_modes import mode_chooser
+from towline.project.file_modes import chooser
 from towline.project.ignore_file import IGNORE_FILE, read_ignore_file
 from towline.project.stack import Stack
 
@@ -75,7 +75,7 @@ class _Walk:
         self.real = os.path.realpath(stack.folder)
         self.is_ignored = read_ignore_file(stack.folder, stack.label)
         self.tracked = tracked_files(stack.folder)
-        self.chosen_mode = mode_chooser(stack.modes)
+        self.chosen_mode = chooser(stack.modes)
         self.is_data = container_data(stack, self.tracked)
         self.links_out: list[str] = []
         self.unsendable: list[str] = []

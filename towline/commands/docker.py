@@ -65,8 +65,9 @@ exec docker exec "$id" "$@"
 
 
 def engine_version() -> Command:
-    """Print the engine's version."""
-    return ("docker", "version", "--format", "{{.Server.Version}}")
+    """Print the engine's version; with ` (Podman)` behind it where that answers in Docker's place."""
+    podman = '{{range .Server.Components}}{{if eq .Name "Podman Engine"}} (Podman){{end}}{{end}}'
+    return ("docker", "version", "--format", f"{{{{.Server.Version}}}}{podman}")
 
 
 def compose_version() -> Command:

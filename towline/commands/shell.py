@@ -85,11 +85,9 @@ def whole_seconds(seconds: float) -> str:
     return str(max(1, round(seconds)))
 
 
-# Defines `limit SECONDS COMMAND…`. GNU's timeout ends a command with what it started; busybox's leaves that behind, and some
-# servers have none: there the processes are found in /proc. -k: a command that does not exit on TERM is killed 5 s later.
-# timeout_option may hold --foreground: then the command stays in its process group, and its children are not ended.
-LIMIT = """
-end_tree() { # SIGNAL PID: it, then its descendants, as one look at all processes finds them
+# Defines `end_tree SIGNAL PID`: it, then its descendants, as one look at all processes finds them.
+END_TREE = """
+end_tree() {
     kill -"$1" $(cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\\([0-9]*\\) (.*) [A-Z] \\([0-9]*\\) .*/\\1 \\2/p' |
         awk -v top="$2" '
             { parent[$1] = $2 }
@@ -101,6 +99,13 @@ end_tree() { # SIGNAL PID: it, then its descendants, as one look at all processe
                 }
             }') 2>/dev/null
 }
+"""
+# Defines `limit SECONDS COMMAND…`. GNU's timeout ends a command with what it started; busybox's leaves that behind, and some
+# servers have none: there the processes are found in /proc. -k: a command that does not exit on TERM is killed 5 s later.
+# timeout_option may hold --foreground: then the command stays in its process group, and its children are not ended.
+LIMIT = (
+    END_TREE
+    + """
 if timeout --foreground -k 1 1 true 2>/dev/null; then       # GNU
     limit() { timeout ${timeout_option:-} -k 5 "$@"; }
 else
@@ -123,6 +128,7 @@ else
     }
 fi
 """
+)
 
 
 def assignments(values: dict[str, str]) -> str:

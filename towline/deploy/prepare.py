@@ -61,7 +61,8 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
     engine_results, (free,), stack_results, inventory_results, (live,) = (
         [results.pop(0) for _ in part] for part in parts
     )
-    problem = engine.unusable(engine.parse(engine_results), connection.host.name)
+    there = engine.parse(engine_results)
+    problem = engine.unusable(there, connection.host.name)
     if problem:
         raise problem
     return CurrentState(
@@ -70,6 +71,7 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
         drift.parse(live),
         disk.parse(free),
         token=secrets.token_hex(3),
+        untried=engine.untried(there),
     )
 
 
@@ -264,6 +266,8 @@ def _read_unlocked(
     """The current state of a stack that nobody has locked. Raises LockHeld."""
     current = read_current_state(connection, stack, images)
     fact = current.stack
+    if current.untried:
+        view.note(f"{connection.host.name}: {current.untried}")
     note_interrupted(fact, stack.name, view.note)
     if fact.held:
         raise locked(stack.name, fact.held)

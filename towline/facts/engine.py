@@ -64,6 +64,13 @@ def parse(results: list[Result]) -> Engine:
     )
 
 
+def untried(engine: Engine) -> str:
+    """A sentence about an engine that is none of Docker's; '' for Docker's own."""
+    if not engine.version.endswith("(Podman)"):
+        return ""
+    return f"the engine there is Podman ({engine.version.split()[0]}), with which towline has not been tried"
+
+
 def unusable(engine: Engine, host: str) -> TowlineError | None:
     """What keeps this login from deploying with the engine, with a hint how to change it; None when nothing does."""
     if engine.socket == "none":
@@ -73,6 +80,9 @@ def unusable(engine: Engine, host: str) -> TowlineError | None:
             f"{host}: docker does not answer there within {ANSWER_WITHIN} s; it hangs",
             "on the server: is the disk full, the machine out of memory? systemctl restart docker",
         )
+    if engine.problem.startswith("sudo: "):
+        hint = f"on the server, in /etc/sudoers.d: {engine.user} ALL=(root) NOPASSWD:SETENV: /usr/bin/docker, /usr/bin/kill"
+        return TowlineError(f"{host}: {engine.problem}", hint)
     if not engine.version and engine.socket == "denied":
         return TowlineError(
             f"{host}: {engine.user} may not use Docker",

@@ -97,6 +97,7 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
     services = parse_services(keys.get("services"), place.at("services"))
     project = _project_name(source, keys.get("name"), env_file, settings.top)
     networks = parse_networks(keys, project, env_file, place)
+    modes, owners = parse_modes(own.modes, own_place.at("modes"))
     return Stack(
         name=project if source.folder == settings.top else source.folder.name,
         project=project,
@@ -129,7 +130,8 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
         skip=own.skip,
         mounts=named.mounts,
         contexts=tuple(sorted(named.contexts)),
-        modes=parse_modes(own.modes, own_place.at("modes")),
+        modes=modes,
+        owners=owners,
         seed=parse_patterns(own.seed, own_place.at("seed")),
         images_may_move=own.images == "may-move",
         own_folder=source.folder if source.base else None,

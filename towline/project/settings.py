@@ -31,7 +31,8 @@ Engine = Literal["compose", "swarm"]
 class Host:
     """One server of the settings. user, port, identity None: as `ssh` has them. identity: a public key is one of the agent's.
 
-    docker_host: of its engine, as DOCKER_HOST; '' for the one that the login's own settings lead to.
+    docker: what is run as `docker` there. docker_host: of its engine, as DOCKER_HOST; '' for the one that the login's own settings
+    lead to.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Host:
     root: str = "stacks"
     max_sessions: int = 1
     engine: str = "compose"
+    docker: tuple[str, ...] = ("docker",)
     docker_host: str = ""
 
 
@@ -87,6 +89,7 @@ class _HostKeys(msgspec.Struct):
     root: str = "stacks"
     max_sessions: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     engine: Engine = "compose"
+    docker: str | list[str] = "docker"
     docker_host: str = ""
 
 
@@ -212,6 +215,7 @@ def _parse_host(name: str, keys: _HostKeys, place: Place, folder: Path, top: Pat
         root=_parse_root(keys.root, place.at("root")),
         max_sessions=keys.max_sessions,
         engine=keys.engine,
+        docker=_parse_docker(keys.docker, place.at("docker")),
         docker_host=_parse_docker_host(keys.docker_host, place.at("docker_host")),
     )
 
@@ -267,6 +271,15 @@ def _parse_file(text: str, folder: Path, place: Place) -> Path:
 
 def _parse_identity(text: str | None, folder: Path, place: Place) -> Path | None:
     return None if text is None else _parse_file(text, folder, place)
+
+
+def _parse_docker(value: str | list[str], place: Place) -> tuple[str, ...]:
+    words = tuple(value.split() if isinstance(value, str) else value)
+    if not words or any(not word or not word.isprintable() for word in words):
+        raise place.wrong(f"{value!r}: expected words that run docker, such as [sudo, -n, docker]")
+    if PurePosixPath(words[0]).name == "sudo" and "-n" not in words:
+        raise place.wrong(f"{value!r}: nobody is there to type a password; expected [sudo, -n, docker]")
+    return words
 
 
 def _parse_docker_host(text: str, place: Place) -> str:

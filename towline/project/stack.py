@@ -27,8 +27,8 @@ class Stack:
     env_files, secret_files: the files that hold secrets; text_files: other files that Compose and builds read, such as
     Dockerfiles. All relative to the folder; a variable in a path is one that only the server knows. profiles: of x-towline and the
     .env together; () when x-towline has none: Compose reads the .env itself. skip: left out of what is done to all stacks.
-    mounts: path → whether a service may write there; contexts: (folder, Dockerfile) of builds. modes: pattern → mode of the files
-    that match it, the last one counts. seed: patterns of container data that is sent where the host has none.
+    mounts: path → whether a service may write there; contexts: (folder, Dockerfile) of builds. modes, owners: pattern → mode and
+    `UID:GID` of the files that match it, the last one counts. seed: patterns of container data that is sent where there is none.
     images_may_move: an updater on the host takes newer images.
     """
 
@@ -59,6 +59,7 @@ class Stack:
     mounts: Mapping[str, bool] = field(default_factory=dict, hash=False)
     contexts: tuple[tuple[str, str], ...] = ()
     modes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    owners: Mapping[str, str] = field(default_factory=dict, hash=False)
     seed: tuple[str, ...] = ()
     images_may_move: bool = False
     own_folder: Path | None = None

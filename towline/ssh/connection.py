@@ -18,6 +18,7 @@ import paramiko
 from fabric import Connection as FabricConnection
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
+from towline.commands.docker_program import on_engine
 from towline.commands.relay import relay
 from towline.commands.shell import Command, for_login_shell, limited
 from towline.errors import ConnectionFailed, ConnectionLost, SessionRefused
@@ -45,7 +46,6 @@ class Connection:
     def __init__(self, host: Host, note: Callable[[str], None]) -> None:
         self.host = host
         self.ledger = Ledger(host.name)
-        self._environment = ("env", f"DOCKER_HOST={host.docker_host}") if host.docker_host else ()
         self._note = note
         self._fabric: FabricConnection | None = None
         self._unreachable: ConnectionFailed | None = None  # raised again at each use: many stacks try only once
@@ -110,10 +110,10 @@ class Connection:
                 self.ledger.session_closed(name, code, session.bytes_up, session.bytes_down)
 
     def _start(self, command: Command, name: str) -> Session:
-        channel = self._open_channel(name)
+        channel, host = self._open_channel(name), self.host
         self.ledger.session_opened(name)
         try:
-            channel.exec_command(for_login_shell((*self._environment, *command)))
+            channel.exec_command(for_login_shell(on_engine(command, host.docker, host.docker_host, host.root)))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
             raise ConnectionLost(

@@ -33,6 +33,7 @@ from towline.engines.compose import Sequence
 from towline.engines.steps import RELEASE_ZERO, Step
 from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
+from towline.project.file_modes import chooser
 from towline.project.stack import Stack
 from towline.project.waits import ReleaseCommand
 from towline.text.amounts import comma_list
@@ -218,9 +219,10 @@ def _pull_notes(sequence: Sequence, release: Release) -> Iterator[str]:
 
 
 def _lists(desired: DesiredState, unlabelled: frozenset[str]) -> dict[str, str]:
-    """The files beside a release's own: the names of its compose files, the override with the labels, the files in place
-    and the container data."""
+    """The files beside a release's own: the names of its compose files, the override with the labels, the files in place,
+    the container data and the owners."""
     stack, release = desired.stack, desired.release
+    owners = _owners(stack, release)
     labelled = "".join(f"{service.name}\n" for service in stack.services if service.labelled)
     return {
         "compose_files": ":".join(stack.compose_files) + "\n",
@@ -231,6 +233,7 @@ def _lists(desired: DesiredState, unlabelled: frozenset[str]) -> dict[str, str]:
         **({"profiles": ",".join(stack.profiles) + "\n"} if stack.profiles else {}),
         "override.json": override(release, stack.reload, unlabelled),
         "in_place": "".join(f"{path}\n" for path in _in_place(stack, release)),
+        **({"owners": "".join(f"{owner}\t{path}\n" for path, owner in owners.items())} if owners else {}),
     }
 
 
@@ -238,7 +241,14 @@ def _in_place(stack: Stack, release: Release) -> list[str]:
     """Single files that services mount and read again on a signal: were one replaced, they would still see the old file."""
     services = [release.model.services[name] for name in stack.reload if name in release.model.services]
     mounts = {path for service in services for path in inputs_of(service, release.model).mounts}
-    return sorted(mounts & set(release.manifest.by_path))
+    return sorted(mounts & set(release.manifest.by_path) - _owners(stack, release).keys())
+
+
+def _owners(stack: Stack, release: Release) -> dict[str, str]:
+    """Path → owner of the files that get one; the login itself has to read the .env."""
+    owner_of = chooser(stack.owners)
+    paths = [path for path in release.manifest.by_path if path != ".env"] if stack.owners else []
+    return {path: owner for path in paths if (owner := owner_of(path))}
 
 
 def undo_of(

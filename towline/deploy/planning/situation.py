@@ -55,7 +55,7 @@ class CurrentState:
 
     running: the project, when it runs without a release; `stack` then has its model and manifest.
     newer: image → `old → new` digest, where the registry has another one under the same tag, and was asked.
-    token: a random text of this client's, which makes the run's id its own.
+    token: a random text of this client's, which makes the run's id its own. untried: see facts.engine.
     """
 
     stack: StackFact
@@ -65,6 +65,7 @@ class CurrentState:
     token: str = ""
     running: RunningProject | None = None
     newer: Mapping[str, str] = field(default_factory=dict)
+    untried: str = ""
 
     @property
     def zero_interrupted(self) -> bool:

@@ -273,7 +273,7 @@ apply() { # RELEASE, '' for none: the live folder holds its files, and whatever 
         [ $? -eq 2 ] && [ "$attempt" -lt 3 ] && stage_changes "$1" || return 1
         attempt=$((attempt + 1))
     done
-    return_asides "$wanted" || return 1
+    return_asides "$wanted" && set_owners "$1" || return 1
     sync_disk "$live"
     printf '%s\n' "$1" | save "$run/applied" && save "$home/live.manifest" <"$wanted" || return 1
     record_states || rm -f "$home/live.stat"
@@ -293,10 +293,14 @@ record_states() {
     recorded=$home/live.stat
     [ -f "$recorded" ] || recorded=/dev/null
     list_paths "$home/live.manifest" && read_live_files "$recorded" /dev/null "$home/live.manifest" || return 1
-    # A file changed within this very second could change again and look the same: leave it to be read next time.
+    owned=$home/releases/$(cat "$run/applied" 2>/dev/null)/owners
+    [ -f "$owned" ] || owned=/dev/null
+    # A file changed within this very second could change again and look the same: leave it to be read next time. Not one
+    # that got another owner: this login may not be able to read it.
     awk -F"$tab" -v now="$(date +%s)" '
         FILENAME == ARGV[1] { wanted[$5] = $1 == "l" ? "link:" $6 : $4; next }
         FILENAME == ARGV[2] { if ($1 != wanted[$2]) differs[$2]; next }
-        ($5 in wanted) && $3 < now - 1 && !($5 in differs)
-    ' "$home/live.manifest" "$scratch/contents" "$scratch/states" | save "$home/live.stat"
+        FILENAME == ARGV[3] { owned[$2]; next }
+        ($5 in wanted) && ($3 < now - 1 || ($5 in owned)) && !($5 in differs)
+    ' "$home/live.manifest" "$scratch/contents" "$owned" "$scratch/states" | save "$home/live.stat"
 }

@@ -93,7 +93,51 @@ change_modes() {
     done <"$scratch/different"
 }
 
-change_mode() { for name; do [ ! -L "$name" ] || return 1; done; chmod "$mode" "$@"; }
+change_mode() { # PATH…
+    for name; do [ ! -L "$name" ] || return 1; done
+    chmod "$mode" "$@" 2>/dev/null || by_container chmod "$mode" "$@"
+}
+
+# --- owners -----------------------------------------------------------------------------------------------------------
+
+set_owners() { # RELEASE: those that x-towline.modes gives, in its file `owners`: rows `UID:GID PATH`
+    [ -s "$home/releases/$1/owners" ] || return 0
+    cut -f2 "$home/releases/$1/owners" | tr '\n' '\0' |
+        (cd "$live" && xargs -0 stat -c "%u:%g$tab%n" -- 2>/dev/null) | awk -F"$tab" '
+            FILENAME == ARGV[1] { wanted[$2] = $1; next }
+            wanted[$2] != $1 {
+                name = $2
+                sub(/^.*\//, "", name)
+                folder = substr($2, 1, length($2) - length(name) - 1)
+                print (folder == "" ? "." : "./" folder) "\t" name "\t" wanted[$2]
+            }' "$home/releases/$1/owners" - | LC_ALL=C sort | cat >"$scratch/owners" || return 1
+    cut -f3 "$scratch/owners" | sort -u | cat >"$scratch/different" || return 1
+    while read -r owner; do
+        awk -F"$tab" -v owner="$owner" '$3 == owner { print $1 "\t" $2 }' "$scratch/owners" |
+            cat >"$scratch/rows" && in_each_folder ./ change_owner || return 1
+    done <"$scratch/different"
+}
+
+change_owner() { # PATH…: a symlink itself
+    chown -h "$owner" "$@" 2>/dev/null || by_container chown -h "$owner" "$@"
+}
+
+# What the login may not do, root in a container may, which sees nothing but the live folder. Of the stack's images the
+# first is used that has the command.
+by_container() { # COMMAND [WORD]…: in this folder, which is one of the live folder
+    command=$1
+    shift
+    cat "$scratch/images" "$home/releases/$release/images" "$home/releases/$previous/images" 2>/dev/null |
+        awk -F"$tab" '{ image = NF > 1 ? $3 : $1 } !seen[image]++ { print image }' | {
+            while read -r image; do
+                docker run --rm --pull never --network none --user 0:0 --log-driver none --entrypoint "$command" \
+                    --volume "$live:/live" --workdir "/live${PWD#"$real"}" "$image" "$@" </dev/null && exit 0
+            done
+            exit 1
+        } && return
+    printf 'neither this login nor an image of the stack could %s %s\n' "$command" "$*"
+    return 1
+}
 
 # --- what is set aside ------------------------------------------------------------------------------------------------
 
