@@ -295,7 +295,7 @@ record_states() {
     list_paths "$home/live.manifest" && read_live_files "$recorded" /dev/null "$home/live.manifest" || return 1
     owned=$home/releases/$(cat "$run/applied" 2>/dev/null)/owners
     [ -f "$owned" ] || owned=/dev/null
-    # A file changed within this very second could change again and look the same: leave it to be read next time; not one
+    # A file changed within this very second could change again and look the same: it is read next time; not one
     # that got another owner: this login may not be able to read it.
     awk -F"$tab" -v now="$(date +%s)" '
         FILENAME == ARGV[1] { wanted[$5] = $1 == "l" ? "link:" $6 : $4; next }
