@@ -31,13 +31,13 @@ services:
 STRATEGIES = ["recreate", "update"]
 
 
-def start_by_hand(project: Project, folder: Path, files: dict[str, str]) -> None:
-    """The project of the stack `web`, as a person starts it in a folder of the server."""
+def start_by_hand(project: Project, folder: Path, files: dict[str, str], *, wait: bool = True) -> None:
+    """The project of the stack `web`, as a person starts it in a folder of the server. wait: until it is healthy."""
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    words = ("--project-directory", str(folder), "--project-name", project.name("web"), "up", "--detach", "--wait")
-    project.docker("compose", *words)
+    words = ("--project-directory", str(folder), "--project-name", project.name("web"), "up", "--detach")
+    project.docker("compose", *words, *(["--wait"] if wait else []))
 
 
 def running(project: Project) -> list[str]:
