@@ -63,7 +63,9 @@ def on_engine(command: Command, docker: Command, docker_host: str, root: str) ->
 
 def _program(words: Command) -> str:
     """The text of a program that does what `words` and its own arguments say."""
-    head = "#!/bin/sh\n# What towline runs as `docker` here, by its settings. It is written anew when they change."
+    head = """#!/bin/sh
+# What towline runs as `docker` here, by its settings. It is written anew when they change.
+PATH=${PATH#"${0%/*}:"}     # it does not start itself"""
     if basename(words[0]) != "sudo":
         return f'{head}\nexec {quote(words)} "$@"'
     sudo = quote((words[0], "-n"))
