@@ -119,6 +119,7 @@ def run_archive(plan: Plan, options: Options) -> bytes:
         "drift.sh": script(*DRIFT),
         "settings": shell.assignments(dict(settings)),
         "services": plan.service_rows,
+        "images": "".join(f"{image}\n" for image in plan.images),
         "steps": "".join(step.line() for step in plan.steps),
         "undo": "".join(step.line() for step in plan.undo),
     }

@@ -85,6 +85,12 @@ def parse_model(text: str) -> Model:
     return Model(**relative, project=str(raw.get("name") or ""))
 
 
+def images_of(model: Model) -> tuple[str, ...]:
+    """The images that containers are made from; one that is built has the name that Compose gives it."""
+    made = {name: keys for name, keys in model.services.items() if keys.get("image") or keys.get("build")}
+    return tuple(sorted({keys.get("image") or f"{model.project}-{name}" for name, keys in made.items()}))
+
+
 def replicas_of(service: Mapping[str, Any]) -> int:
     """How many containers compose makes of it."""
     replicas = (service.get("deploy") or {}).get("replicas", service.get("scale"))

@@ -39,6 +39,8 @@ def read_connectivity(connection: Connection) -> ConnectivityFact:
         server=transport.remote_version.removeprefix("SSH-2.0-"),
         cipher=str(getattr(transport, "remote_cipher", "unknown")),  # paramiko has it, its stubs do not
         round_trip=min(connection.round_trip() for _ in range(PINGS)),
-        engine=engine.parse(connection.batch(engine.commands(), parallel=True, timeout=ANSWER_WITHIN, name="engine")),
+        engine=engine.parse(
+            connection.batch(engine.commands(versions=True), parallel=True, timeout=ANSWER_WITHIN, name="engine")
+        ),
         sessions=connection.count_sessions(MOST_SESSIONS),
     )

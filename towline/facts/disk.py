@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from towline.commands.shell import Command, script
+from towline.facts import engine_api
 from towline.ssh.session import Result
 
-# $1 the root, or the nearest parent of it that exists: the line of `df -Pk` for it, and that for the engine's own folder
+# $1 the root, or the nearest parent of it that exists: the line of `df -Pk` for it, and that for the engine's own folder. $2…: asks
+# the engine for that
 _FREE = """
 folder=$1
+shift
 while [ ! -d "$folder" ]; do
     case $folder in */*) folder=${folder%/*} ;; *) folder=. ;; esac
     [ -n "$folder" ] || folder=/
 done
 df -Pk "$folder" | tail -n 1
-engine=$(docker info --format '{{.DockerRootDir}}')
+engine=$("$@" | sed -n 's/.*"DockerRootDir":"\\([^"\\]*\\)".*/\\1/p')
 [ -d "$engine" ] || engine=/
 df -Pk "$engine" | tail -n 1
 """
@@ -31,7 +34,7 @@ class DiskFact:
 
 
 def command(root: str) -> Command:
-    return script(_FREE, root)
+    return script(_FREE, root, *engine_api.command("/info"))
 
 
 def parse(result: Result) -> DiskFact | None:

@@ -41,12 +41,24 @@ if [ ! -S "$socket" ]; then echo absent; elif [ -w "$socket" ]; then echo open; 
 """
 
 
-def commands() -> tuple[Command, ...]:
+# Where the CLI looks for its plugins; to start the plugin for its version takes more than all other questions together.
+_COMPOSE = """
+for folder in "${HOME:-}/.docker" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker \\
+    /usr/libexec/docker; do
+    [ ! -x "$folder/cli-plugins/docker-compose" ] || { printf '%s\\n' "$folder"; exit; }
+done
+exec "$@"
+"""
+
+
+def commands(*, versions: bool = False) -> tuple[Command, ...]:
+    """versions: that of Compose is asked for, too; else where it is will do."""
+    compose = docker.compose_version()
     return (
         ("id", "-un"),
         script("command -v docker"),
         docker.engine_version(),
-        docker.compose_version(),
+        compose if versions else script(_COMPOSE, *compose),
         script(_SOCKET),
     )
 

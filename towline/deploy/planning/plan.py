@@ -31,6 +31,7 @@ from towline.deploy.planning.waits import service_rows
 from towline.engines import compose
 from towline.engines.compose import Sequence
 from towline.engines.steps import RELEASE_ZERO, Step
+from towline.facts.compose_model import images_of
 from towline.facts.running_project import RunningProject
 from towline.facts.stack import StackFact
 from towline.project.file_modes import chooser
@@ -68,7 +69,8 @@ class Plan:
     release does not take over from the previous one. manifest: of the release. lists: further files of the release, name → text.
     services, additions, risks, drift, notes, last_seconds (what the live release took) and running (the project, when it runs
     without a release) are for people.
-    timeout: seconds to become healthy; service_rows: the runner's file `services`. before: the release commands.
+    timeout: seconds to become healthy; service_rows: the runner's file `services`. images: of all services. before: the release
+    commands.
     """
 
     stack: str
@@ -95,6 +97,7 @@ class Plan:
     undo: tuple[Step, ...] = ()
     timeout: int = 120
     service_rows: str = ""
+    images: tuple[str, ...] = ()
     before: tuple[ReleaseCommand, ...] = ()
 
     @property
@@ -179,6 +182,7 @@ def plan_deploy(desired: DesiredState, current: CurrentState, options: Options) 
         ),
         timeout=timeout_of(stack, options),
         service_rows=service_rows(stack.waits, (new.model, live_model), services),
+        images=images_of(new.model),
         before=stack.before,
         last_seconds=next((release.seconds for release in fact.releases if release.id == fact.current), 0.0),
     )

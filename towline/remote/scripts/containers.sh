@@ -70,10 +70,18 @@ inspect_project() { # FORMAT: of all containers, running or not. Exit code 1: Do
     inspect_containers "$1" $ids
 }
 
-# Prints `SERVICE HASH` of all services: the config hash that a container would get that Compose made now. Twice, since
-# `config --hash` by itself leaves out what an env_file resolves to (2.40), and a container's own hash has it.
+# Prints `SERVICE HASH` of all services: the config hash that a container would get that Compose made now. In two steps
+# where there may be an env_file: `config --hash` alone leaves out what that resolves to (2.40), and a container's own
+# hash has it. Reads the variable folder, that of the release.
 config_hashes() {
-    compose config </dev/null 2>/dev/null | compose --file - config --hash '*' 2>/dev/null
+    if has_env_files; then compose config </dev/null 2>/dev/null | compose --file - config --hash '*' 2>/dev/null
+    else compose config --hash '*' </dev/null 2>/dev/null; fi
+}
+
+has_env_files() { # whether one of the release's YAML files may name some, or leads to others
+    [ -d "$folder/files" ] || return 0
+    cut -f5 "$folder/manifest" | grep -iE '\.ya?ml$' | tr '\n' '\0' |
+        (cd "$folder/files" && xargs -0 grep -lsE 'env_file|include|extends' --) | grep -q .
 }
 
 # Makes Compose read the files that belong to a release: the stack's own, and the override with the labels by which

@@ -7,9 +7,9 @@
 # The run's file `serving` has rows `ID SERVICE` of the containers that served before anything happened.
 # shellcheck disable=SC2015,SC2154,SC2317  # runner.sh sets these; a step calls downtime by name
 
-record_serving() { # before anything happens; then listens
-    inspect_project "{{.ID}}$tab$service_of$tab{{.State.Status}}$tab$health_of" |
-        awk -F"$tab" '$3 == "running" && ($4 == "-" || $4 == "healthy") { print $1 "\t" $2 }' >"$run/serving"
+record_serving() { # before anything happens, of the states that were read for that; then listens
+    awk -F"$tab" '$2 == "running" && ($3 == "-" || $3 == "healthy") { print $9 "\t" $1 }' \
+        "$scratch/rows.all" >"$run/serving" 2>/dev/null
     clock_offset >"$scratch/offset"
     listen 9>&- </dev/null >/dev/null 2>&1 &
 }
@@ -39,6 +39,7 @@ downtime() { # SECONDS or ''
         tries=$((tries + 1))
         [ "$tries" -lt 20 ] || break        # what runs was not seen to come back
         sleep "$pause"
+        read_states_again
     done
     why=''
     [ "$tries" -lt 20 ] || why='the engine did not tell when a service came back'
@@ -61,9 +62,9 @@ downtime() { # SECONDS or ''
     ' "$scratch/downtime"
 }
 
-# 1: a service that runs has not come back yet, as far as the events go.
+# Of the states that were read last. 1: a service that runs has not come back yet, as far as the events go.
 measure_downtime() {
-    inspect_project "$service_of$tab{{.State.Status}}$tab$health_of" >"$scratch/served"
+    cut -f1-3 "$scratch/rows.all" >"$scratch/served"
     cp "$scratch/events" "$scratch/events.now" 2>/dev/null || : >"$scratch/events.now"
     awk -F"$tab" '
         function comes(id, service, at) {

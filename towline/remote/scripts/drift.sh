@@ -1,5 +1,6 @@
 #!/bin/sh
-# drift.sh ROOT STACK PROJECT: what differs on the server from what the last deploy left there. Changes nothing.
+# drift.sh ROOT STACK PROJECT [mounts]: what differs on the server from what the last deploy left there. Changes
+# nothing. With `mounts` only the rows `stale` are printed.
 # Sent with current.sh, containers.sh, live_files.sh and comparison.sh in front. Reads ROOT/STACK, current,
 # live.manifest, live.stat and releases/ID/{manifest,images,unhashed,…} in ROOT/.towline/STACK, and
 # Docker.
@@ -36,15 +37,16 @@ live_hashes() { # as Compose makes them of the live files
     config_hashes
 }
 
-live_hashes >"$scratch/hashes" &
+[ -n "${4:-}" ] || live_hashes >"$scratch/hashes" &
 inspect_project "$container_rows" >"$scratch/containers" || exit 1
 real=$(cd "$live" 2>/dev/null && pwd -P) || real=$live
-compare_files
+[ -n "${4:-}" ] || compare_files
 printf '1\t%s\t%s\t%s\t%s\t%s\t%s\n' "$2" "$project" "$home" "$live" "$real" "$current" >"$scratch/stacks"
 read_containers "$scratch"
 differing_mounts "$scratch/mounts" "$scratch/differing"
 read_mountinfo
 wait
+[ -z "${4:-}" ] || { find_stale_mounts; exit; }
 awk -F"$tab" '
     FILENAME == ARGV[1] { borrowing[$2]; next }
     split($0, word, " ") == 2 && !(word[1] in borrowing) { print "hash\t" word[1] "\t" word[2] }

@@ -20,22 +20,26 @@ need_network() { # NAME: makes it, unless it is there
 }
 
 # Pulled while the old containers still serve: images that are neither on the host nor built, and those of the SERVICEs,
-# which have a `pull_policy` that asks for it. `up` pulls nothing.
+# which have a `pull_policy` that asks for it. `up` pulls nothing. The run's file `images` names those of all services.
 pull() { # [SERVICE]…
     [ $# -eq 0 ] || (in_release compose pull --ignore-buildable "$@") || return 1
-    (in_release compose config --images) >"$scratch/images" || return 1
+    cp "$run/images" "$scratch/images" || return 1
+    ! are_there || return 0
     while read -r image; do
         docker image inspect "$image" >/dev/null 2>&1 || docker pull "$image" || return 1
     done <"$scratch/images"
 }
 
+are_there() { # all of $scratch/images
+    images=$(cat "$scratch/images")
+    # shellcheck disable=SC2086
+    [ -z "$images" ] || docker image inspect --format . $images >/dev/null 2>&1
+}
+
 # Between `down` and `up` nothing is built: the images have been since before, of the release's own files, without the
 # data that containers keep in the live folder. Only one that somebody has removed meanwhile is made again.
 use_built_images() {
-    images=$(sort -u "$scratch/images")
-    # shellcheck disable=SC2086
-    [ -z "$images" ] || docker image inspect --format . $images >/dev/null 2>&1 ||
-        (in_release compose build && compose pull --ignore-buildable --policy missing)
+    are_there || (in_release compose build && compose pull --ignore-buildable --policy missing)
 }
 
 # --- release commands -------------------------------------------------------------------------------------------------
@@ -120,8 +124,11 @@ signal_back() { # SERVICE SIGNAL
 # A file that was mounted by itself and then replaced keeps its old content in the container, and compose does not see
 # it. By now every container should see what the release has; one that does not is made anew.
 mounts() {
-    inspect_project '{{range .Mounts}}{{.Type}} {{.Source}}{{println}}{{end}}' | grep -qF "bind $live" || return 0
-    sh "$run/drift.sh" "$(pwd)" "$stack" "$project" >"$scratch/drift" || return 0
+    case $live in
+        *[!abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-]*) ;;     # JSON may have escapes for it
+        *) cut -f15 "$scratch/rows.all" | grep -qF "\"$live" || return 0 ;;
+    esac
+    sh "$run/drift.sh" "$(pwd)" "$stack" "$project" mounts >"$scratch/drift" || return 0
     stale=$(sed -n "s/^stale$tab\([^$tab]*\)$tab.*/\1/p" "$scratch/drift" | sort -u)
     [ -n "$stale" ] || return 0
     for service in $stale; do

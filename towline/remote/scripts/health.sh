@@ -13,13 +13,14 @@
 job_limit=1800 watch=5
 
 # A row for each container of the project: SERVICE STATE HEALTH CODE POLICY RESTARTS STARTED NAME ID IMAGE HASH TIMES
-# RESULT. TIMES: start period, interval, retries and timeout of its health check, in nanoseconds, `-` without one.
-# RESULT: the last result of that check, `"TIME"=CODE`.
+# RESULT IMAGE-NAME BINDS. TIMES: start period, interval, retries and timeout of its health check, in nanoseconds, `-`
+# without one. RESULT: the last result of that check, `"TIME"=CODE`. BINDS: what it has bind mounts of, as JSON.
 times_of='{{with .Config.Healthcheck}}{{printf "%d %d %d %d" .StartPeriod .Interval .Retries .Timeout}}{{else}}-{{end}}'
 result_of='{{if .State.Health}}{{range .State.Health.Log}}{{json .Start}}={{.ExitCode}} {{end}}{{end}}'
+binds_of='{{range .Mounts}}{{if eq .Type "bind"}}{{json .Source}} {{end}}{{end}}'
 container_state="$service_of$tab{{.State.Status}}$tab$health_of$tab{{.State.ExitCode}}$tab$restart_policy_of\
 $tab{{.RestartCount}}$tab{{.State.StartedAt}}$tab{{.Name}}$tab{{.ID}}$tab{{.Image}}$tab$config_hash_of\
-$tab$times_of$tab$result_of"
+$tab$times_of$tab$result_of$tab{{.Config.Image}}$tab$binds_of"
 
 whole_uptime() { read -r up _ </proc/uptime; printf '%s\n' "${up%.*}"; }
 
@@ -43,11 +44,23 @@ read_hundredths() { # sets hundredths: the uptime; /proc has two decimals, and 0
     hundredths=$((${up%.*} * 100 + 1${up#*.} - 100))
 }
 
-# Reads the rows into $scratch/containers, and into $scratch/seen when each was first seen with that start: `ID STARTED
-# UPTIME`. Exit code 1: Docker does not answer.
-read_states() { # [SERVICE]: its containers only
-    inspect_project "$container_state" >"$scratch/states.new" || return 1
-    awk -F"$tab" -v service="${1:-}" 'service == "" || $1 == service' "$scratch/states.new" >"$scratch/containers"
+# Reads the rows into $scratch/rows.all, those of the service $only (or of all) into $scratch/containers, and into
+# $scratch/seen when each was first seen with that start: `ID STARTED UPTIME`. Exit code 1: Docker does not answer.
+read_states() {
+    inspect_project "$container_state" >"$scratch/rows.new" || return 1
+    take_states
+}
+
+read_states_again() { # the same, without listing them: unless one of them is gone
+    ids=$(cut -f9 "$scratch/rows.all")
+    # shellcheck disable=SC2086
+    if [ -n "$ids" ] && docker inspect --type container --format "$container_state" $ids 2>/dev/null \
+        >"$scratch/rows.new"; then take_states; else read_states; fi
+}
+
+take_states() {
+    mv -f "$scratch/rows.new" "$scratch/rows.all"
+    awk -F"$tab" -v only="${only:-}" 'only == "" || $1 == only' "$scratch/rows.all" >"$scratch/containers"
     touch "$scratch/seen"
     awk -F"$tab" -v OFS="$tab" -v now="$(uptime_now)" '
         FILENAME == ARGV[1] { seen[$1, $2]; next }
@@ -190,15 +203,17 @@ health() { # [SERVICE]: waits until every container (of SERVICE) is good. 1: one
     began_at=$(whole_uptime)
     : >"$scratch/confirmed"
     : >"$scratch/tried"
-    [ -z "${1:-}" ] || : >"$scratch/expected"
-    read_states "$@" && awk -F"$tab" -v OFS="$tab" '{ n = split($13, result, " "); print $9, (n ? result[n] : "-") }' \
-        "$scratch/containers" >"$scratch/results"
+    only=${1:-} look=read_states
+    [ -z "$only" ] || : >"$scratch/expected"
     while :; do
-        if ! read_states "$@"; then
+        if ! "$look"; then
             [ $(($(whole_uptime) - began_at)) -lt "$timeout" ] || { echo "Docker does not answer"; return 1; }
             sleep 1
             continue
         fi
+        [ "$look" = read_states_again ] || awk -F"$tab" -v OFS="$tab" '
+            { n = split($13, result, " "); print $9, (n ? result[n] : "-") }' "$scratch/containers" >"$scratch/results"
+        look=read_states_again
         judge_states >"$scratch/verdicts" || return 1
         tell_jobs
         if grep -q '^bad' "$scratch/verdicts"; then report_unhealthy bad; return 1; fi

@@ -15,32 +15,42 @@
 # That tag is never moved: where the same release runs with another image later on, the tag with `.again` is for it.
 keep_images() {
     folder=$home/releases/$release
-    cut -f3 "$folder/images" >"$scratch/images.before" 2>/dev/null
-    inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u |
+    cut -f3 "$folder/images" 2>/dev/null | sort -u >"$scratch/images.before"
+    awk -F"$tab" -v OFS="$tab" '{ print $1, $14, $10, $11 }' "$scratch/rows.all" | sort -u |
         cat >"$scratch/images.now" || return 1
+    images=$(cut -f3 "$scratch/images.now" | sort -u)
+    [ -n "$images" ] || { : >"$scratch/image_rows"; }
+    # shellcheck disable=SC2086
+    [ -z "$images" ] || docker image inspect --format "$image_row" $images >"$scratch/image_rows" || return 1
     while IFS=$tab read -r service name image hash; do
         keep_image "$service" "$image" || return 1
-        digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image" |
-            grep -v '^towline/' | head -n 1)
+        digest=$(awk -F"$tab" -v image="$image" '$1 == image {
+            n = split($5, digest, " ")
+            for (i = 1; i <= n; i++) if (digest[i] !~ /^towline\//) { print digest[i]; exit }
+        }' "$scratch/image_rows")
         printf '%s\t%s\t%s\t%s\t%s\n' "$service" "$name" "$image" "$hash" "${digest:--}" || return 1
-    done <"$scratch/images.now" >"$scratch/images" || return 1
-    save "$folder/images" <"$scratch/images" || return 1
+    done <"$scratch/images.now" >"$scratch/images.kept" || return 1
+    save "$folder/images" <"$scratch/images.kept" || return 1
     # built again for the same release, and without any name now
-    while read -r image; do
+    printf '%s\n' "$images" | grep -vxFf - "$scratch/images.before" | while read -r image; do
         [ "$(docker image inspect --format '{{len .RepoTags}}' "$image" 2>/dev/null)" != 0 ] ||
             docker rmi "$image" >/dev/null 2>&1
-    done <"$scratch/images.before"
+    done
     # what the next build may need of the disk: the size of the images that were built (compose labels them)
-    cut -f3 "$folder/images" | sort -u |
-        xargs docker image inspect --format "{{if .Config.Labels}}$project_of {{.Size}}{{end}}" 2>/dev/null |
-        awk -v project="$project" '$1 == project { sum += $2 } END { printf "%d\n", sum }' | save "$folder/built"
+    awk -F"$tab" -v project="$project" '$2 == project { sum += $3 } END { printf "%d\n", sum }' "$scratch/image_rows" |
+        save "$folder/built"
 }
+
+# A row `ID PROJECT BYTES TAGS DIGESTS` for an image; PROJECT: that it was built for.
+image_row="{{.Id}}$tab{{if .Config.Labels}}$project_of{{end}}$tab{{.Size}}$tab{{range .RepoTags}}{{.}} {{end}}\
+$tab{{range .RepoDigests}}{{.}} {{end}}"
 
 keep_image() { # SERVICE IMAGE-ID
     kept=$(kept_image "$project" "$1" "$release")
-    has=$(docker image inspect --format '{{.Id}}' "$kept" 2>/dev/null)
-    [ "$has" != "$2" ] || return 0
-    [ -z "$has" ] || kept=$kept.again
+    ! awk -F"$tab" -v image="$2" -v kept="$kept" '
+        $1 == image && index(" " $4, " " kept " ") { found = 1 } END { exit !found }' "$scratch/image_rows" || return 0
+    # another image has it only where the release was kept before
+    [ ! -s "$scratch/images.before" ] || ! docker image inspect --format . "$kept" >/dev/null 2>&1 || kept=$kept.again
     docker tag "$2" "$kept"
 }
 
