@@ -52,6 +52,7 @@ CONFIGURATIONS = {
     "ProxyCommand through a jump host": f"Host shed\nProxyCommand ssh -F {{c}} -W %h:%p gate\n{BOX}{GATE}",
     "HostKeyAlias": f"Host shed\nHostKeyAlias pinned\nUserKnownHostsFile {{d}}/alias\n{BOX}",
     "GlobalKnownHostsFile": f"Host shed\nGlobalKnownHostsFile {{h}}\nUserKnownHostsFile none\n{BOX}",
+    "KnownHostsCommand": f"Host shed\nUserKnownHostsFile none\nKnownHostsCommand /bin/sh -c 'cat \"$1\"' %I {{h}}\n{BOX}",
     "several known_hosts files": f"Host shed\nUserKnownHostsFile {{d}}/none {{h}}\n{BOX}",
     "IdentityFile with a token": f"Host shed\nIdentityFile {{d}}/key-%p\nIdentitiesOnly yes\n{BOX}",
     "AddressFamily": f"Host shed\nAddressFamily inet\n{BOX}",

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -31,9 +32,10 @@ Options = Mapping[str, Sequence[str]]  # as `ssh -G` prints them: the names in l
 class ClientSettings:
     """Where and as whom to log in, and with what.
 
-    host_key_name: what known_hosts calls the host. identities: private keys, or public ones of keys that the agent has, in the
-    order to offer them. agent: its socket, '' for none. jumps: `[user@]host[:port]`, the nearest to this machine first.
-    proxy_command: for a shell; its stdin and stdout are the connection. methods: which ways to log in may be tried.
+    host_key_name: what known_hosts calls the host. known_hosts_command: see `KnownHosts`. identities: private keys, or public ones
+    of keys that the agent has, in the order to offer them. agent: its socket, '' for none. jumps: `[user@]host[:port]`, the nearest
+    to this machine first. proxy_command: for a shell; its stdin and stdout are the connection. methods: which ways to log in may be
+    tried.
     """
 
     address: str
@@ -41,6 +43,7 @@ class ClientSettings:
     user: str
     host_key_name: str
     known_hosts: tuple[Path, ...] = ()
+    known_hosts_command: tuple[str, ...] = ()
     revoked: Path | None = None
     identities: tuple[Path, ...] = ()
     certificates: tuple[Path, ...] = ()
@@ -207,6 +210,7 @@ def parse_options(options: Options, address: str) -> ClientSettings:
         user=tokens["r"],
         host_key_name=one("hostkeyalias") or (name if port == 22 else f"[{name}]:{port}"),
         known_hosts=files("userknownhostsfile", "globalknownhostsfile"),
+        known_hosts_command=tuple(expand(word, tokens) for word in shlex.split(one("knownhostscommand"))),
         revoked=next(iter(files("revokedhostkeys")), None),
         identities=files("identityfile"),
         certificates=files("certificatefile"),

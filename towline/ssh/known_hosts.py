@@ -32,6 +32,7 @@ _KINDS = (
     "rsa-sha2-512",
     "rsa-sha2-256",
 )
+_ANSWER_WITHIN = 30  # seconds for a KnownHostsCommand
 _RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 
 
@@ -58,12 +59,14 @@ class Line:
 class KnownHosts:
     """The lines of all files. unreadable: `FILE: why` of those that are there and cannot be read.
 
-    revoked: the file of RevokedHostKeys, public keys or a KRL.
+    revoked: the file of RevokedHostKeys, public keys or a KRL. command: that of KnownHostsCommand, which prints more lines for a
+    host and its key (`%H`, `%t`, `%K`, `%f`, `%I`); () for none.
     """
 
     lines: Sequence[Line] = ()
     unreadable: Sequence[str] = ()
     revoked: Path | None = None
+    command: Sequence[str] = ()
 
     def of(self, host: str) -> list[Line]:
         """The lines about a host. As with OpenSSH those of the name alone count for another port, where the port has none."""
@@ -74,13 +77,16 @@ class KnownHosts:
 
     def key_types(self, host: str) -> set[str]:
         """The algorithms of the keys that are pinned for it, and those of certificates where an authority is trusted for it."""
-        lines = self.of(host)
+        lines = (self.asked(host) if self.command else self).of(host)
         kinds = {line.kind for line in lines if line.marker == ""}
         certified = {f"{kind}{SUFFIX}" for kind in _KINDS if any(line.marker == AUTHORITY for line in lines)}
         return kinds | certified | (set(_RSA) if "ssh-rsa" in kinds else set())
 
     def check(self, host: str, key: paramiko.PKey) -> None:
         """Raises HostKeyRevoked, HostKeyUnknown or HostKeyChanged for a key that is not pinned, with what to do."""
+        if self.command:
+            self.asked(host, key).check(host, key)
+            return
         lines, told, certificate = self.of(host), key.asbytes(), certificate_of(key)
         withdrawn = (told, certificate and certificate.authority, None)
         revoked = [line for line in lines if line.marker == REVOKED and line.key in withdrawn]
@@ -99,6 +105,24 @@ class KnownHosts:
             raise self._unknown(host, key, lines, problem)
         if not any(line.key == told for line in pinned):
             raise _changed(host, key, pinned)
+
+    def asked(self, host: str, key: paramiko.PKey | None = None) -> KnownHosts:
+        """With what the command prints. key: that the host has shown; before that ssh asks for the order of algorithms, too."""
+        shown = (
+            ("HOSTNAME", key.get_name(), key.get_base64(), _digest(key.asbytes())) if key else ("ORDER", *["NONE"] * 3)
+        )
+        tokens = {"H": host, **dict(zip("ItKf", shown, strict=True))}
+        words = [sub("%([HItKf])", lambda found: tokens[found[1]], word) for word in self.command]
+        try:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER_WITHIN, check=False
+            )
+            problem = f"exit code {done.returncode}" if done.returncode else ""
+        except (OSError, subprocess.TimeoutExpired) as error:
+            done, problem = None, getattr(error, "strerror", None) or f"no end within {_ANSWER_WITHIN} s"
+        printed = parse(done.stdout, "KnownHostsCommand") if done else []
+        unreadable = [f"KnownHostsCommand {words[0]}: {problem}"] if problem else []
+        return KnownHosts((*self.lines, *printed), (*self.unreadable, *unreadable), self.revoked)
 
     def _unknown(self, host: str, key: paramiko.PKey, lines: Iterable[Line], problem: str) -> HostKeyUnknown:
         reasons = [f"{line.place}: its key cannot be read" for line in lines if line.key is None]
@@ -162,7 +186,7 @@ def _digest(key: bytes) -> str:
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def read_known_hosts(files: Iterable[Path], revoked: Path | None = None) -> KnownHosts:
+def read_known_hosts(files: Iterable[Path], revoked: Path | None = None, command: Sequence[str] = ()) -> KnownHosts:
     """The lines of the files that are there."""
     lines: list[Line] = []
     unreadable: list[str] = []
@@ -172,7 +196,7 @@ def read_known_hosts(files: Iterable[Path], revoked: Path | None = None) -> Know
                 lines += parse(file.read_bytes(), str(file))
         except OSError as error:
             unreadable.append(f"{file}: {error.strerror}")
-    return KnownHosts(lines, unreadable, revoked)
+    return KnownHosts(lines, unreadable, revoked, command)
 
 
 def parse(content: bytes, file: str) -> list[Line]:

@@ -135,7 +135,7 @@ def _gateway(jumps: Sequence[str], host: Host, passed: tuple[str, ...]) -> Conne
 
 
 def _connection(settings: ClientSettings, gateway: Connection | None) -> Connection:
-    known = read_known_hosts(settings.known_hosts, settings.revoked)
+    known = read_known_hosts(settings.known_hosts, settings.revoked, settings.known_hosts_command)
     options: dict[str, Any] = {
         "banner_timeout": CONNECT_TIMEOUT,
         "auth_timeout": CONNECT_TIMEOUT,
