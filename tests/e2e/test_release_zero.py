@@ -169,17 +169,6 @@ def test_a_failed_build_leaves_the_very_containers(project: Project) -> None:
     assert project.containers() == was
 
 
-def test_what_could_not_be_started_again_is_said_before_anything_is_touched(project: Project) -> None:
-    start_by_hand(project, project.live(), old_files(project))
-    write_stack(project)
-    (project.live() / ".env").write_text("MODE=edited\n")
-    ran = project.tow("plan", f"--stack={project.name('web')}")
-    assert "not-restorable: web: its compose files or .env were edited since it was started" in ran.err
-    (project.live() / "docker-compose.yml").unlink()
-    ran = project.tow("plan", f"--stack={project.name('web')}")
-    assert "not-restorable: what runs could not be started again if the deploy failed" in ran.err
-
-
 # --- adopt ----------------------------------------------------------------------------------------------------------------
 
 

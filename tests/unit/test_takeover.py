@@ -119,12 +119,11 @@ def test_data_elsewhere_stops_unless_it_is_adopted() -> None:
     assert risks(state(replace(RUNNING, in_place=True))) == []
 
 
-def test_services_that_would_go_and_what_could_not_come_back_are_asked_about() -> None:
+def test_services_and_containers_that_would_go_are_asked_about() -> None:
     other = replace(WEB, service="worker")
     here = replace(RUNNING, in_place=True)
     assert risks(state(replace(here, containers=(WEB, other)))) == [("service-removed", False)]
-    assert risks(state(replace(here, model=None, wrong="no such file"))) == [("not-restorable", False)]
-    assert risks(state(replace(here, hashes={"web": "edited"}))) == [("not-restorable", False)]
+    assert risks(state(replace(here, containers=(WEB, replace(WEB, name="shop-web-2"))))) == [("scaled-down", False)]
 
 
 def test_job_is_ended_by_recreate_only() -> None:
@@ -151,10 +150,24 @@ def test_release_of_another_repository_is_found(theirs: list[str], found: list[t
     assert risks(CurrentState(replace(NOTHING, current="1", releases=(release,)))) == found
 
 
-def test_mount_is_only_compared_where_the_service_mounts_there_again() -> None:
+def test_mounts_are_compared_by_their_target_and_by_their_path_in_the_folder() -> None:
     from towline.facts.running_project import _replaced_mounts
 
     now = {("web", "/data"): "/srv/shop/data", ("web", "/x"): "/etc/x"}
-    model = Model(services={"web": {"volumes": [{"type": "bind", "source": "./store", "target": "/data"}]}})
-    assert _replaced_mounts(now, model) == [("/srv/shop/data", "store")]
+    store = {"type": "bind", "source": "./store", "target": "/data"}
+    assert _replaced_mounts(now, "/srv/shop", Model(services={"web": {"volumes": [store]}})) == [
+        ("/srv/shop/data", "store")
+    ]
+    data = {"type": "bind", "source": "./data/db", "target": "/db"}
+    assert _replaced_mounts(now, "/srv/shop", Model(services={"app": {"volumes": [data]}})) == [
+        ("/srv/shop/data/db", "data/db")
+    ]
+    whole = {"type": "bind", "source": ".", "target": "/app"}
+    assert _replaced_mounts(now, "/srv/shop", Model(services={"app": {"volumes": [whole]}})) == [("/srv/shop", ".")]
+    volume = {"type": "volume", "source": "data", "target": "/data"}
+    assert _replaced_mounts(now, "/srv/shop", Model(services={"web": {"volumes": [volume]}})) == []
+    secret = Model(secrets={"s": {"file": "./s.txt"}})
+    assert _replaced_mounts({("web", "/run/secrets/s"): "/srv/shop/s.txt"}, "/srv/shop", secret) == [
+        ("/srv/shop/s.txt", "s.txt")
+    ]
     assert Manifest() == RUNNING.manifest

@@ -72,17 +72,37 @@ def _fetch(connection: Connection, folder: Path, project: str, origin: Origin) -
             f"the files of {project} cannot be fetched: {why}", f"copy them into {folder}, then adopt again"
         )
     paths = [file.removeprefix(f"{origin.folder}/") for file in origin.files]
-    wanted = [*paths, ".env"]
-    results = connection.batch([("cat", "--", f"{origin.folder}/{path}") for path in wanted], name="compose files")
-    missing = [path for path, result in zip(paths, results, strict=False) if not result.ok]
+    env_files = origin.env_files.split(",") if origin.env_files else [f"{origin.folder}/.env"]
+    wanted = [*(f"{origin.folder}/{path}" for path in paths), *env_files]
+    results = connection.batch([("cat", "--", path) for path in wanted], name="compose files")
+    needed = wanted if origin.env_files else wanted[: len(paths)]
+    missing = [path for path, result in zip(needed, results, strict=False) if not result.ok]
     if missing:
-        raise TowlineError(f"{project}: cannot read {comma_list(missing)} in {origin.folder} on {connection.host.name}")
-    texts = {path: result.stdout for path, result in zip(wanted, results, strict=True) if result.ok}
+        raise TowlineError(f"{project}: cannot read {comma_list(missing)} on {connection.host.name}")
+    texts = {path: result.stdout for path, result in zip(paths, results, strict=False)}
+    env = b"".join(_whole_lines(result.stdout) for result in results[len(paths) :] if result.ok)
+    if paths not in _FOUND_BY_NAME and b"COMPOSE_FILE=" not in env:
+        env = f"COMPOSE_FILE={':'.join(paths)}\n".encode() + env
+    if env:
+        texts[".env"] = env
     if project != folder.name and not any(line.startswith(b"name:") for line in texts[paths[0]].splitlines()):
         texts[paths[0]] = f"name: {project}\n".encode() + texts[paths[0]]
     for path, content in texts.items():
         _write_private(folder / path, content)
     say(f"fetched from {origin.folder}: {', '.join(texts)} → {folder.parent.name}/{folder.name}")
+
+
+# The compose files that Compose looks for by itself
+_FOUND_BY_NAME = [
+    [f"{name}.{ending}", *more]
+    for name in ("compose", "docker-compose")
+    for ending in ("yaml", "yml")
+    for more in ([], [f"{name}.override.yaml"], [f"{name}.override.yml"])
+]
+
+
+def _whole_lines(text: bytes) -> bytes:
+    return text if not text or text.endswith(b"\n") else text + b"\n"
 
 
 def _write_private(file: Path, content: bytes) -> None:

@@ -32,7 +32,7 @@ from towline.facts.container_data import read_container_data
 from towline.facts.image_digests import pulled_images, read_image_digests
 from towline.facts.registry import read_unpullable, to_be_pulled
 from towline.facts.release import ReleaseFiles, read_release
-from towline.facts.running_project import find_project, find_projects, read_kept_project, read_project
+from towline.facts.running_project import find_project, find_projects, made_by_hand, read_kept_project, read_project
 from towline.facts.stack import StackFact
 from towline.project.env_file import undefined_in_values
 from towline.project.ignore_file import IGNORE_FILE
@@ -65,13 +65,16 @@ def read_current_state(connection: Connection, stack: Stack, images: tuple[str, 
     problem = engine.unusable(there, connection.host.name)
     if problem:
         raise problem
+    fact, there_is = stacks.parse(stack_results), inventory.parse(inventory_results, images)
+    others = [container for container in there_is.containers if container.id not in fact.made]
     return CurrentState(
-        stacks.parse(stack_results),
-        inventory.parse(inventory_results, images),
+        fact,
+        there_is,
         drift.parse(live),
         disk.parse(free),
         token=secrets.token_hex(3),
         untried=engine.untried(there),
+        started_anew=any(made_by_hand(container, stack.project) for container in others),
     )
 
 

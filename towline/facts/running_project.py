@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,9 +68,18 @@ def find_project(containers: Iterable[Container], project: str) -> RunningProjec
     # Of several folders the one that most containers were started from: a service may have been started by itself elsewhere
     origins = Counter(_origin(container) for container in replicas)
     (origin, _), *_ = origins.most_common(1)
-    if any("/.towline/" in file for file in origin.files):
+    if _is_release(origin):
         return None
     return RunningProject(origin, replicas)
+
+
+def _is_release(origin: Origin) -> bool:
+    return any("/.towline/" in file for file in origin.files)
+
+
+def made_by_hand(container: Container, project: str) -> bool:
+    """Whether it is of the project's services, and no deploy has made it."""
+    return container.project == project and not container.oneoff and not _is_release(_origin(container))
 
 
 def find_projects(containers: Iterable[Container]) -> dict[str, RunningProject]:
@@ -134,8 +144,9 @@ def read_project(
         (container.service, mount.destination): mount.source
         for container in found.containers
         for mount in container.mounts
+        if mount.type == "bind"
     }
-    return _read(connection, (place, found, found.origin), paths, _replaced_mounts(now, model))
+    return _read(connection, (place, found, found.origin), paths, _replaced_mounts(now, found.origin.folder, model))
 
 
 def read_kept_project(
@@ -152,7 +163,7 @@ def read_kept_project(
         if str(mount.get("source")).startswith("/")
     }
     found = RunningProject(Origin(), model=kept)
-    read = _read(connection, (place, found, None), paths, _replaced_mounts(now, model))
+    read = _read(connection, (place, found, None), paths, _replaced_mounts(now, "", model))
     services = {name: keys for name, keys in kept.services.items() if name in read.kept}
     return replace(read, model=replace(kept, services=services))
 
@@ -170,13 +181,37 @@ def _read(
     return parse(result, found)
 
 
-def _replaced_mounts(now: Mapping[tuple[str, str], str], model: Model) -> list[tuple[str, str]]:
-    """What a service mounts at a target now, and the path below the live folder that it will mount there instead."""
-    return sorted(
-        {
-            (now[service, str(mount.get("target"))], str(mount["source"])[2:])
-            for service, keys in model.services.items()
-            for mount in keys.get("volumes") or ()
-            if str(mount.get("source")).startswith("./") and (service, str(mount.get("target"))) in now
-        }
-    )
+def _replaced_mounts(now: Mapping[tuple[str, str], str], folder: str, model: Model) -> list[tuple[str, str]]:
+    """What is mounted now, and the path in the live folder that will be mounted instead: at the same target of the same service, or
+    of the same path in the folder that the project was started from, whoever mounts it, and however much of it.
+    """
+    pairs = set()
+    for (service, target), path in _relative_mounts(model).items():
+        same = posixpath.normpath(posixpath.join(folder, path)) if folder else ""
+        if (service, target) in now:
+            pairs.add((now[service, target], path))
+        elif same and any(_overlap(same, source) for source in now.values()):
+            pairs.add((same, path))
+        elif not folder:
+            pairs |= {(source, path) for source in now.values() if source.endswith(f"/{path}")}
+    return sorted(pairs)
+
+
+def _relative_mounts(model: Model) -> dict[tuple[str, str], str]:
+    """(service, target) → path in the stack's folder that it mounts; of files of secrets and configs, too: (their name, '')."""
+    mounts = {
+        (service, str(mount.get("target"))): str(mount.get("source"))
+        for service, keys in model.services.items()
+        for mount in keys.get("volumes") or ()
+        if mount.get("type") == "bind"
+    }
+    for section in (model.secrets, model.configs):
+        mounts |= {(name, ""): str(keys.get("file")) for name, keys in section.items() if keys.get("file")}
+    return {
+        key: source[2:] or "." for key, source in mounts.items() if source in (".", "./") or source.startswith("./")
+    }
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one path is the other, or in it."""
+    return one == other or one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")

@@ -52,8 +52,9 @@ class ReleaseFact:
 class StackFact:
     """now: the server's clock, UTC, as a release's id begins. newest: the highest id of a release or a run.
 
-    current and before: the live good release and the good one before it; holder and held: who locks; '' for none. broken: a
-    sentence for each file of towline's own there that is empty or broken, and what is done without it.
+    current and before: the live good release and the good one before it; holder and held: who locks; '' for none. made: ids of the
+    containers that are kept as release 0. broken: a sentence for each file of towline's own there that is empty or broken, and what
+    is done without it.
     """
 
     now: str
@@ -67,6 +68,7 @@ class StackFact:
     manifest: Manifest | None = None
     model: Model | None = None
     newest: str = ""
+    made: frozenset[str] = frozenset()
     broken: tuple[str, ...] = ()
 
     @property
@@ -102,6 +104,7 @@ def parse(results: list[Result]) -> StackFact:
         last_run=RunFact(*(word or "-" for word in run[1:5])) if run else None,
         releases=tuple(fact for fact, _ in read),
         newest=newest if _TIME.match(newest) else "",
+        made=frozenset(row[1] for row in rows if row[0] == "made"),
         manifest=live.manifest,
         model=live.model,
         broken=(*_broken_live(first, current, live), *(sentence for _, sentence in read if sentence)),

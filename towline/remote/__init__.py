@@ -29,6 +29,7 @@ SOURCED = (
     "downtime",
     "roll",
     "releases",
+    "made_again",
     "release_zero",
     "bring_data",
 )

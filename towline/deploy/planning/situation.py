@@ -56,6 +56,7 @@ class CurrentState:
     running: the project, when it runs without a release; `stack` then has its model and manifest.
     newer: image → `old → new` digest, where the registry has another one under the same tag, and was asked.
     token: a random text of this client's, which makes the run's id its own. untried: see facts.engine.
+    started_anew: a container of the project runs that is neither one of release 0 nor made by a deploy.
     """
 
     stack: StackFact
@@ -66,13 +67,18 @@ class CurrentState:
     running: RunningProject | None = None
     newer: Mapping[str, str] = field(default_factory=dict)
     untried: str = ""
+    started_anew: bool = False
 
     @property
     def zero_interrupted(self) -> bool:
-        """Whether the first deploy, over what ran before it, was interrupted or could not be undone: that is still kept."""
+        """Whether the first deploy, over what ran before it, was interrupted or could not be undone: that is still kept.
+
+        Not when a person has started it anew since: then that is what runs.
+        """
         last, releases = self.stack.last_run, self.stack.releases
         unfinished = last is not None and last.outcome in ("cut", "partly", "down", "running")
-        return unfinished and not self.stack.current and any(release.id == RELEASE_ZERO for release in releases)
+        kept = not self.stack.current and any(release.id == RELEASE_ZERO for release in releases)
+        return unfinished and kept and not self.started_anew
 
     @property
     def previous(self) -> str:

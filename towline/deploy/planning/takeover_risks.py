@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from towline.deploy.planning.situation import Risk, Situation
+from towline.facts.compose_model import replicas_of
 from towline.facts.container import Container
 from towline.text.amounts import comma_list
 
@@ -14,7 +16,7 @@ def takeover_risks(situation: Situation) -> Iterator[Risk]:
     yield from _other_repository(situation)
     yield from _running_elsewhere(situation)
     yield from _removed_services(situation)
-    yield from _not_restorable(situation)
+    yield from _scaled_down(situation)
     yield from _running_jobs(situation)
 
 
@@ -61,19 +63,15 @@ def _removed_services(situation: Situation) -> Iterator[Risk]:
         yield Risk("service-removed", sentence, stops=False)
 
 
-def _not_restorable(situation: Situation) -> Iterator[Risk]:
+def _scaled_down(situation: Situation) -> Iterator[Risk]:
+    """Services that run more containers than the compose files make, as after `docker compose up --scale`."""
     running = situation.current.running
-    if running is None:
-        return
-    if running.model is None:
-        files = comma_list(running.origin.files) or "its compose files"
-        sentence = f"what runs could not be started again if the deploy failed: Compose does not read {files}"
-        yield Risk("not-restorable", f"{sentence} ({running.wrong})", stops=False)
-    elif running.edited:
-        sentence = f"{comma_list(running.edited)}: its compose files or .env were edited since it was started"
-        yield Risk(
-            "not-restorable", f"{sentence}; if the deploy failed, it would be started as they are now", stops=False
-        )
+    runs = Counter(container.service for container in running.containers if container.active) if running else Counter()
+    services = situation.model.services
+    more = [name for name, count in sorted(runs.items()) if name in services and count > replicas_of(services[name])]
+    if more:
+        listed = comma_list(f"{name} ({runs[name]} → {replicas_of(services[name])})" for name in more)
+        yield Risk("scaled-down", f"would run fewer containers than now: {listed}", stops=False)
 
 
 def _running_jobs(situation: Situation) -> Iterator[Risk]:

@@ -13,7 +13,10 @@ in_live() { # COMMAND [WORD]…: where the live release runs, with its Compose f
 
 in_release() { use_compose_files "$release"; cd "$home/releases/$release/files" && "$@"; }
 
-in_live_if_any() { [ ! -d "$live" ] || in_live "$@"; }
+in_live_if_any() { # `docker compose down`; of what ran before the first release its containers tell enough
+    if [ "$(cat "$run/applied" 2>/dev/null || printf '%s\n' "$previous")" = 0 ]; then down_zero; return; fi
+    [ ! -d "$live" ] || in_live "$@"
+}
 
 need_network() { # NAME: makes it, unless it is there
     docker network inspect "$1" >/dev/null 2>&1 || { docker network create "$1" && event network name "$1"; }

@@ -60,7 +60,11 @@ read_states_again() { # the same, without listing them: unless one of them is go
 
 take_states() {
     mv -f "$scratch/rows.new" "$scratch/rows.all"
-    awk -F"$tab" -v only="${only:-}" 'only == "" || $1 == only' "$scratch/rows.all" >"$scratch/containers"
+    [ -e "$scratch/resting" ] || : >"$scratch/resting"      # those that did not run before either
+    awk -F"$tab" -v only="${only:-}" '
+        FILENAME == ARGV[1] { resting[$1]; next }
+        (only == "" || $1 == only) && !($9 in resting)
+    ' "$scratch/resting" "$scratch/rows.all" >"$scratch/containers"
     touch "$scratch/seen"
     awk -F"$tab" -v OFS="$tab" -v now="$(uptime_now)" '
         FILENAME == ARGV[1] { seen[$1, $2]; next }

@@ -211,11 +211,13 @@ list_missing() { # into $scratch/missing, those of $scratch/wanted that $copies 
 }
 
 copy_first() {
+    case $copies in */0) TAR_OWNER=--numeric-owner ;; *) TAR_OWNER=-o ;; esac      # what was somebody's stays theirs
+    export TAR_OWNER
     sed -n "s/^first$tab/.\//p" "$scratch/copies" | tr '\n' '\0' | cat >"$scratch/names" || return 1
     # -m: these are new files of today; a web server tells them by that from yesterday's of the same size
     # xargs, since not every busybox tar has -T
     # shellcheck disable=SC2016
-    xargs -0 sh -c 'tar -cf - "$@" | (cd "$0" && tar -xpomf -)' "$copies" <"$scratch/names"
+    xargs -0 sh -c 'tar -cf - "$@" | (cd "$0" && tar "$TAR_OWNER" -xpmf -)' "$copies" <"$scratch/names"
 }
 
 copy_again() { # without tar, which makes a hard link of the second one
@@ -263,7 +265,7 @@ apply() { # RELEASE, '' for none: the live folder holds its files, and whatever 
     : >"$run/touched" || return 1
     rm -f "$scratch/room.apply" "$scratch/asides"
     [ -n "$1" ] || rm -f "$scratch/room.undo"
-    list_asides | cat >"$scratch/asides" || return 1
+    list_asides "$1" | cat >"$scratch/asides" || return 1
     wanted=$(manifest_of "$1")
     stage_changes "$1" || return 1
     rm -f "$home/live.stat"      # first: with two releases' files in the manifest, nothing is known by its state alone
@@ -279,7 +281,8 @@ apply() { # RELEASE, '' for none: the live folder holds its files, and whatever 
     record_states || rm -f "$home/live.stat"
 }
 
-list_asides() { # those of this run, and before them those of the last one, where it was killed
+list_asides() { # RELEASE: those of this run, and before them those of the last one, where it was killed; of 0 all
+    if [ "$1" = 0 ] && [ -s "$home/releases/0/asides" ]; then awk '!seen[$0]++' "$home/releases/0/asides"; return; fi
     for id in $(newest_first "$home/run"); do
         [ "$home/run/$id" != "$run" ] && ! grep -qx -e locked -e stale "$home/run/$id/result" 2>/dev/null || continue
         [ -s "$home/run/$id/result" ] || cat "$home/run/$id/asides" 2>/dev/null

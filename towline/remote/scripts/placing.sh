@@ -145,6 +145,9 @@ set_aside() { # FOLDER NAME: it stays there under another name, which nothing ha
     choose_name "$2"
     # nothing returns what the way back sets aside, so it does without the row on a full disk
     printf '%s\t%s\t%s\n' "$1" "$2" "$kept" >>"$run/asides" || [ -e "$scratch/going_back" ] || return 1
+    # what somebody had when the first release came is release 0's, whichever release took its place
+    [ -e "$scratch/going_back" ] || [ ! -d "$home/releases/0" ] ||
+        printf '%s\t%s\t%s\n' "$1" "$2" "$kept" >>"$home/releases/0/asides" || return 1
     mv -n -- "./$2" "./$kept"
     is_there "./$kept" || return 1
     event aside path "$(path_of "$1" "$2")" kept "$(path_of "$1" "$kept")" || :
@@ -172,10 +175,12 @@ shorten() { # NAME BYTES: at the end of a character of UTF-8
 }
 
 # What an apply of this run has set aside is a row of $scratch/asides now that another one goes back: it gets its name
-# again where the manifest WANTED does not bring that path. Where it brings the same content, it is of no use any more.
+# again where the manifest WANTED does not bring that path. Where it brings the same content, it is of no use any more;
+# to release 0 it goes back itself, with its owner. The last one goes first, to release 0 the first one.
 return_asides() { # WANTED
     [ -s "$scratch/asides" ] || return 0
-    awk -F"$tab" '
+    case $1 in "$home/releases/0/manifest") to_zero=yes ;; *) to_zero='' ;; esac
+    awk -F"$tab" -v to_zero="$to_zero" '
         FILENAME == ARGV[1] {
             for (path = $5; !(path in brings); path = substr(path, 1, RSTART - 1)) {
                 brings[path]
@@ -184,7 +189,10 @@ return_asides() { # WANTED
             next
         }
         { row[++rows] = (substr($1 "/" $2, 3) in brings ? "drop_aside" : "return_aside") "\t" $0 }
-        END { for (; rows > 0; rows--) print row[rows] }
+        END {
+            if (to_zero) for (n = 1; n <= rows; n++) print row[n]
+            else for (; rows > 0; rows--) print row[rows]
+        }
     ' "$1" "$scratch/asides" | cat >"$scratch/returns" || return 1
     while IFS=$tab read -r action in name kept; do
         # its folder may have gone with the files of a release
@@ -205,7 +213,7 @@ drop_aside() { # FOLDER NAME KEPT
     else
         [ -f "./$3" ] && [ -f "./$2" ] && [ ! -L "./$2" ] && cmp -s "./$2" "./$3" || return 0
     fi
-    rm -f -- "./$3"
+    if [ -n "$to_zero" ]; then mv -f -- "./$3" "./$2"; else rm -f -- "./$3"; fi
     tell_returned "$@"
 }
 

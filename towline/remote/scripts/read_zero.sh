@@ -41,11 +41,37 @@ left_behind() { # SOURCE PATH
     fi
     (cd "$1" && find . ! -type d 2>/dev/null || echo ./unreadable) >"$scratch/source"
     [ ! -d "$live/$2" ] || (cd "$live/$2" && find . ! -type d 2>/dev/null) >"$scratch/target"
-    awk -v top="$2/" '
+    case $2 in .) top='' ;; *) top=$2/ ;; esac
+    awk -v top="$top" '
         FILENAME == ARGV[1] { if (substr($0, 1, length(top)) == top) there["./" substr($0, length(top) + 1)]; next }
         FILENAME == ARGV[2] { there[$0]; next }
         !($0 in there) { print "yes"; exit }
     ' "$scratch/paths" "$scratch/target" "$scratch/source"
+}
+
+# What the project's env files hold is not told: Compose quotes what it cannot read.
+without_values() {
+    { printf '%s\n' "$zero_env" | tr , '\n'; printf '%s\n' "$zero_folder/.env"; } | while IFS= read -r file; do
+        [ ! -r "$file" ] || cat "$file"
+    done >"$scratch/values" 2>/dev/null
+    awk '
+        FILENAME == ARGV[1] {
+            value = substr($0, index($0, "=") + 1)
+            gsub(/^[ \t"\047]+|[ \t\r"\047]+$/, "", value)
+            if (length(value) > 3) secret[value]
+            next
+        }
+        {
+            for (value in secret) {
+                told = ""
+                while ((at = index($0, value))) {
+                    told = told substr($0, 1, at - 1) "[secret]"
+                    $0 = substr($0, at + length(value))
+                }
+                $0 = told $0
+            }
+            print
+        }' "$scratch/values" -
 }
 
 if runs_in_live; then printf 'place\tlive\n'; else printf 'place\telsewhere\n'; fi
@@ -70,5 +96,5 @@ if zero_model >"$scratch/model" 2>"$scratch/wrong"; then
     echo model
     cat "$scratch/model"
 else
-    printf 'wrong\t%s\n' "$(grep . "$scratch/wrong" | tail -n 1 | tr '\t' ' ')"
+    printf 'wrong\t%s\n' "$(grep . "$scratch/wrong" | tail -n 1 | tr '\t' ' ' | without_values)"
 fi

@@ -10,7 +10,7 @@
 # Beside what every release has (see releases.sh), releases/0 in ROOT/.towline/STACK holds
 #   folder          zero_folder, unless that is the live folder
 #   env_files       zero_env
-#   running         rows `SERVICE COUNT`: how many containers of each service ran
+#   made/           its containers, see made_again.sh
 # shellcheck disable=SC2154  # see above
 
 set_zero() { # FOLDER ENV-FILES FILE…
@@ -42,7 +42,7 @@ zero_compose() { # [WORD]…: `docker compose` with the project's own files, whe
         COMPOSE_FILE=$(zero_compose_files) COMPOSE_PATH_SEPARATOR=:
         [ -z "$zero_env" ] || { COMPOSE_ENV_FILES=$zero_env; export COMPOSE_ENV_FILES; }
         export COMPOSE_FILE COMPOSE_PATH_SEPARATOR
-        compose --profile '*' "$@" </dev/null
+        compose --project-directory "$zero_folder" --profile '*' "$@" </dev/null
     )
 }
 
@@ -107,7 +107,7 @@ keep_release_zero() { # FOLDER ENV-FILES FILE…
     if [ -s "$part/manifest" ]; then
         # shellcheck disable=SC2016
         (cd "$live" && cut -f5 "$part/manifest" | tr '\n' '\0' |
-            xargs -0 sh -c 'tar -cf - -- "$@" | (cd "$0" && tar -xpof -)' "$part/files") || return 1
+            xargs -0 sh -c 'tar -cf - -- "$@" | (cd "$0" && tar --numeric-owner -xpf -)' "$part/files") || return 1
         [ "$(grep -c . "$part/manifest")" -eq "$(cd "$part/files" && find . ! -type d | wc -l)" ] || return 1
     fi
     (umask 077; zero_model >"$part/model" 2>"$scratch/zero.wrong") || rm -f "$part/model"
@@ -116,13 +116,12 @@ keep_release_zero() { # FOLDER ENV-FILES FILE…
     runs_in_live || printf '%s\n' "$zero_folder" >"$part/folder" || return 1
     inspect_project "$service_of$tab{{.Config.Image}}$tab{{.Image}}$tab$config_hash_of" | sort -u |
         cat >"$part/images" || return 1
-    [ -s "$part/images" ] || return 1
+    [ -s "$part/images" ] && record_containers "$part/made" || return 1
+    needed_images "$part" >"$scratch/needed"
     while IFS=$tab read -r service _ image _; do
-        docker tag "$image" "$(kept_image "$project" "$service" 0)" || return 1
+        docker tag "$image" "$(kept_image "$project" "$service" 0)" ||
+            ! grep -qxF "$image" "$scratch/needed" || return 1
     done <"$part/images"
-    inspect_project "$service_of$tab{{.State.Status}}" |
-        awk -F"$tab" '$2 == "running" || $2 == "restarting" { n[$1]++ } END { for (s in n) print s "\t" n[s] }' |
-        sort | cat >"$part/running" || return 1
     printf '{"id": "0", "at": "%s", "by": "", "git": ""}\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" >"$part/meta.json"
     printf 'good\n' >"$part/outcome" || return 1
     for record in moved adding; do      # what an earlier `adopt` did counts on
@@ -142,22 +141,37 @@ down_zero() {
     (cd / && compose down --remove-orphans)
 }
 
-up_zero() { # starts what ran, as many of each, and nothing that did not
-    set --
-    while IFS=$tab read -r service count; do set -- "$@" --scale "$service=$count"; done <"$home/releases/0/running"
-    [ $# -eq 0 ] || {
-        set -- "$@" --
-        while IFS=$tab read -r service _; do set -- "$@" "$service"; done <"$home/releases/0/running"
-        (start_services compose up --detach --no-build --pull never --no-deps "$@") || return 1
-    }
-    inspect_project "$service_of$tab{{.State.Status}}$tab{{.ID}}" |
-        awk -F"$tab" 'FILENAME == ARGV[1] { ran[$1]; next } FILENAME == ARGV[2] { had[$1]; next }
-            !($1 in had) { print "remove\t" $3; next } !($1 in ran) && $2 == "running" { print "stop\t" $3 }
-        ' "$home/releases/0/running" "$home/releases/0/images" - >"$scratch/zero.superfluous"
-    while IFS=$tab read -r action id; do
-        docker stop "$id" || return 1
-        [ "$action" = stop ] || docker rm "$id" || return 1
-    done <"$scratch/zero.superfluous"
+needed_images() { # RELEASE, its folder: of what ran
+    awk -F"$tab" '$3 ~ /^(running|restarting|paused)$/ { print $5 }' "$1/made/containers"
+}
+
+# The names of its images. Of what did not run an image may be gone.
+restore_zero_images() {
+    [ -n "${undoing:-}" ] || need_binds || return 1
+    needed_images "$home/releases/0" >"$scratch/needed"
+    while IFS=$tab read -r _ name image _; do
+        if docker image inspect "$image" >/dev/null 2>&1; then
+            case $name in *@sha256:*) ;; *) give_name "$image" "$name" || return 1 ;; esac
+        elif grep -qxF "$image" "$scratch/needed"; then
+            printf 'the image %s, which ran before, is gone\n' "$name"
+            return 1
+        fi
+    done <"$home/releases/0/images"
+}
+
+need_binds() { # what its containers mount is there, or comes back with it
+    while IFS= read -r path; do
+        case $path in "$live" | "$live"/*) continue ;; esac
+        [ ! -e "$path" ] || continue
+        ! cut -f2 "$home/releases/0/moved" 2>/dev/null | grep -qxF "$path" || continue
+        printf '%s, which ran before mounts, is gone\n' "$path"
+        return 1
+    done <"$home/releases/0/made/binds"
+}
+
+up_zero() { # what ran runs again, and nothing that did not
+    make_again "$home/releases/0/made" && read_states || return 1
+    cut -f1 "$scratch/containers" | sort | uniq -c | awk -v OFS="$tab" '{ print $2, $1 }' >"$scratch/expected"
 }
 
 # It is not a release of ours that is live then.

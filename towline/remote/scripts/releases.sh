@@ -113,16 +113,25 @@ remove_old_runs() { # all but the newest 10, and never one that is at work: leas
 # Gives the images of a release their names back, by what was noted of them: a tag may have moved on since. Where an
 # image is gone: pulled by its digest, if it was pulled, else built again from the release's own files. 1: neither.
 restore_images() { # RELEASE
+    [ "$1" != 0 ] || { restore_zero_images; return; }
     [ -s "$home/releases/$1/images" ] || return 0
     while IFS=$tab read -r service name image _ digest; do
         if docker image inspect "$image" >/dev/null 2>&1 || pull_again "$image" "${digest:--}"; then
             case $name in
-                sha256:*) ;;
                 *@sha256:*) docker image inspect "$name" >/dev/null 2>&1 || docker pull "$name" || return 1 ;;
-                *) docker tag "$image" "$name" || return 1 ;;
+                *) give_name "$image" "$name" || return 1 ;;
             esac
         else make_image_again "$1" "$service" || return 1; fi
     done <"$home/releases/$1/images"
+}
+
+give_name() { # IMAGE-ID NAME: not where that is an id, or the beginning of one
+    case $2 in
+        sha256:*) return 0 ;;
+        *[!0123456789abcdef]*) ;;
+        *) case $1 in sha256:"$2"*) return 0 ;; esac ;;
+    esac
+    docker tag "$1" "$2"
 }
 
 pull_again() { # IMAGE-ID DIGEST: 0 when it is that very image

@@ -44,6 +44,7 @@ stack='' project='' release='' previous='' timeout=120 keep=5 lock_wait=0 by=''
 . ./downtime.sh
 . ./roll.sh
 . ./releases.sh
+. ./made_again.sh
 . ./release_zero.sh
 . ./bring_data.sh
 cd ../../../.. || exit 1     # ROOT
@@ -291,10 +292,21 @@ stop_late_step() { # at its first signal as at a cancellation; a step that does 
     fi
 }
 
+was_left_unfinished() { # the run before this one: then nobody knows what runs
+    newest_first "$home/run" | {
+        while read -r id; do
+            [ "$id" != "${run##*/}" ] && [ -e "$home/run/$id/touched" ] || continue
+            case $(cat "$home/run/$id/result" 2>/dev/null) in '' | partly | down) exit 0 ;; esac
+            break
+        done
+        exit 1
+    }
+}
+
 restore() {
     failed=$step
     cancelled='' printed=''
-    if [ ! -e "$run/touched" ]; then
+    if [ ! -e "$run/touched" ] && ! was_left_unfinished; then
         [ -z "$previous" ] || restore_images "$previous" >>"$run/output" 2>&1
         finish kept
     fi

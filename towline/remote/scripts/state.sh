@@ -10,6 +10,7 @@
 #   held TEXT                       a person's lock
 #   run ID OUTCOME STEP RELEASE     the last run that did something. OUTCOME: its result, running, or cut (it ended
 #                                   without one)
+#   made ID                         a container that is kept as one of release 0
 #   release ID OUTCOME SECONDS BUILT DOWNTIME META      each release. BUILT: bytes of the images that were built for it;
 #                                   DOWNTIME: `SERVICE=SECONDS …`; META: its meta.json
 set -u
@@ -69,4 +70,5 @@ if lock_is_free; then print_row lock free
 else print_row lock held "$(grep -v '^pid ' "$home/holder" 2>/dev/null | tr '\n' ' ')"; fi
 if [ -s "$home/held" ]; then print_row held "$(head -n 1 "$home/held")"; fi
 print_last_run
+cut -f1 "$home/releases/0/made/containers" 2>/dev/null | while read -r id; do print_row made "$id"; done
 print_releases
