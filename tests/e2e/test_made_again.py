@@ -150,6 +150,33 @@ def test_two_images_under_one_name_and_short_ids_come_back(project: Project) -> 
     docker("rmi", "--force", tag, other.strip(), check=False)
 
 
+def test_anonymous_volumes_health_and_addresses_come_back(project: Project) -> None:
+    """Of what needs the other's health, lives in its network, and has an address of its own; with odd texts in its settings."""
+    healthy = '    healthcheck: {test: ["CMD", "true"], interval: 1s}\n    volumes: [/anon]\n'
+    needs = "    network_mode: service:web\n    depends_on: {web: {condition: service_healthy}}\n"
+    second = next(number for number in range(20, 250) if f"10.{number}.77.0/24" not in taken_subnets())
+    addressed = f"    networks: {{two: {{ipv4_address: 10.{second}.77.9}}}}\n    environment: ['X=a \"b\" $$c \\d']\n"
+    text = f"services:\n{service('web', healthy)}{service('side', needs)}{service('own', addressed)}"
+    text += f"networks: {{two: {{ipam: {{config: [{{subnet: 10.{second}.77.0/24}}]}}}}}}\n"
+    compose(project, project.live(), files={"compose.yaml": text})
+    docker("exec", project.containers()["web"], "sh", "-c", "echo kept >/anon/x")
+
+    def told() -> list[str]:
+        form = "{{json .Config.Env}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{.State.Status}}"
+        return [docker("inspect", "--format", form, project.containers()["own"]), inside(project, "/anon/x")]
+
+    was = told()
+    write(project, service("web", NEW + BAD))
+    fails(project)
+    assert told() == was
+
+
+def taken_subnets() -> str:
+    return docker(
+        "network", "inspect", "--format", "{{json .IPAM.Config}}", *docker("network", "ls", "--quiet").split()
+    )
+
+
 def test_project_directory_elsewhere_than_its_file(project: Project) -> None:
     folder, etc = project.root / "srv" / "site", project.root / "etc"
     etc.mkdir()

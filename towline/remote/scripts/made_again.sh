@@ -46,7 +46,14 @@ record_containers() { # FOLDER: of all containers of the project. Their environm
         $1 == "host" { host = rest() }
         $1 == "binds" {
             binds = rest(); n = split(binds, part, "\037"); binds = part[1]
-            for (i = 2; i < n; i += 2) if (!index(host, part[i])) binds = binds part[i + 1]
+            for (i = 2; i < n; i += 2) if (!index(host, part[i])) {
+                target = substr(part[i + 1], length(part[i]) + 3)
+                sub(/",.*$/, "", target)
+                mount = "{\"Type\":\"volume\",\"Target\":\"" target "\""
+                if ((at = index(host, mount)))      # it is declared, and got its name from Docker
+                    host = substr(host, 1, at) "\"Source\":\"" part[i] "\"," substr(host, at + 1)
+                else binds = binds part[i + 1]
+            }
             sub(/,?\]?$/, "]", binds)
             sub(/}$/, "", config)
             sub(/}$/, "", host)
