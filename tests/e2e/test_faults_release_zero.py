@@ -157,3 +157,25 @@ def test_what_ran_before_runs_again_after_the_engine_was_restarted(
     assert client.returncode == (0 if step == "keep" else 5), err
     check(own_held, step, was, files)
     record_property("fault", ("zero: engine", step, "old"))
+
+
+@pytest.mark.xdist_group("own-engine")
+@pytest.mark.parametrize("step", STEPS if ALL else ["apply", "up"])
+def test_what_ran_before_runs_again_after_all_of_the_machine_went_down(
+    own_engine: OwnEngine, own_held: Project, step: str, record_property: Callable[..., None]
+) -> None:
+    """The runner and what it started, the engine and its containers end at once; the engine comes back, nobody else does."""
+    clear(own_held)
+    files = stand(own_held)
+    was = running(own_held)
+    write(own_held, GOOD if step == "keep" else BAD)
+    client, run = faults.start_and_reach(own_held, step)
+    faults.kill_runner(run)
+    own_engine.restart()
+    _, err = client.communicate(timeout=180)
+    assert client.returncode == 6, err
+    faults.wait_for(lambda: faults.lock_is_free(own_held), "the lock", 90)
+    ran = own_held.tow("deploy", f"--stack={own_held.name('web')}", "--cache")
+    assert ran.code == (0 if step == "keep" else 5), ran.err
+    check(own_held, step, was, files)
+    record_property("fault", ("zero: power cut", step, "old"))
