@@ -19,6 +19,10 @@ from tests.e2e.conftest import Project, free_port, new_project
 from towline import sandbox
 from towline.sandbox.wait import wait_until
 
+pytestmark = pytest.mark.skipif(
+    not shutil.which("sudo"), reason="there is no sudo on this machine; .ci/run installs it"
+)
+
 COMPOSE = """
 services:
   web:
