@@ -169,8 +169,13 @@ class Project:
         return sshd.count(self.box.log, since)
 
     def clear(self) -> None:
-        for folder in [*self.folder.glob("stacks/*"), *self.folder.glob("infrastructure/*")]:
-            clear_project(folder.name)
+        folders = [*self.folder.glob("stacks/*"), *self.folder.glob("infrastructure/*")]
+        started = docker("ps", "-a", "--format", '{{.Label "com.docker.compose.project"}}').split()  # by hand, too
+        for name in {
+            *(folder.name for folder in folders),
+            *(name for name in started if name.startswith(f"{self.prefix}-")),
+        }:
+            clear_project(name)
 
 
 def clear_project(name: str) -> None:
