@@ -78,12 +78,11 @@ def test_containers_that_a_deploy_made_are_no_project_without_a_release() -> Non
 
 
 def test_what_the_server_tells_of_it_is_read() -> None:
-    text = 'place\tlive\nentry\tf\t0644\t3\t{0}\ta\t\ndata\t/srv/d\tdata\nhash\tweb\tabc\nmodel\n/srv/shop\n{{"services":{{}}}}\n'
+    text = 'place\tlive\nentry\tf\t0644\t3\t{0}\ta\t\ndata\t/srv/d\tdata\nmodel\n/srv/shop\n{{"services":{{}}}}\n'
     found = parse(Result(0, text.format("0" * 64).encode()), RUNNING)
     assert found.in_place
     assert [entry.path for entry in found.manifest.entries] == ["a"]
-    assert (found.data, found.hashes, found.model) == ((("/srv/d", "data"),), {"web": "abc"}, Model())
-    assert found.edited == ("web",)
+    assert (found.data, found.model) == ((("/srv/d", "data"),), Model())
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

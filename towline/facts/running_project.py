@@ -33,7 +33,7 @@ class RunningProject:
     """A project that runs, whoever started it. containers: of its services, running or not.
 
     From its files, as they are now — model: what Compose makes of them; None, and wrong says why, when it makes nothing of them.
-    hashes: service → the config hash that its container would have. in_place: it runs in the stack's live folder; manifest: what
+    in_place: it runs in the stack's live folder; manifest: what
     that folder has of the files that a release would bring. data: (folder or file that a container mounts, path that it would
     mount instead in the live folder) where something is in the one that would not be in the other. kept: the services that it
     had when it was kept as release 0, where the first deploy was interrupted; its containers may be gone by now.
@@ -45,19 +45,12 @@ class RunningProject:
     manifest: Manifest = field(default_factory=Manifest)
     model: Model | None = None
     wrong: str = ""
-    hashes: Mapping[str, str] = field(default_factory=dict)
     data: tuple[tuple[str, str], ...] = ()
     kept: tuple[str, ...] = ()
 
     @property
     def services(self) -> tuple[str, ...]:
         return self.kept or tuple(sorted({container.service for container in self.containers}))
-
-    @property
-    def edited(self) -> tuple[str, ...]:
-        """The services whose settings in the files are not those that their containers were made from."""
-        made = ((container.service, container.config_hash) for container in self.containers)
-        return tuple(sorted({name for name, was in made if self.hashes and self.hashes.get(name) != was}))
 
 
 def find_project(containers: Iterable[Container], project: str) -> RunningProject | None:
@@ -121,7 +114,6 @@ def parse(result: Result, found: RunningProject) -> RunningProject:
         manifest=parse_manifest("".join(f"{entry}\n" for entry in entries)),
         model=_model(model, found.services) if marker else None,
         wrong=next((row[1] for row in rows if row[0] == "wrong"), ""),
-        hashes={row[1]: row[2] for row in rows if row[0] == "hash"},
         data=tuple((row[1], row[2]) for row in rows if row[0] == "data"),
         kept=tuple(row[1] for row in rows if row[0] == "kept"),
     )

@@ -67,7 +67,15 @@ record_containers() { # FOLDER: of all containers of the project. Their environm
     mv -f "$1/binds.new" "$1/binds"
     ids=$(docker network ls --quiet --no-trunc --filter "label=$project_label=$project") || return 1
     # shellcheck disable=SC2086
-    { [ -z "$ids" ] || docker network inspect --format "$recorded_network" $ids; } >"$1/networks"
+    { [ -z "$ids" ] || docker network inspect --format "$recorded_network" $ids; } | cat >"$1/networks" &&
+        is_recorded "$1"
+}
+
+is_recorded() { # FOLDER: whole, which awk does not tell on a full disk
+    [ "$(grep -c "^container$tab" "$scratch/recorded")" = "$(grep -c . "$1/containers")" ] || return 1
+    while IFS=$tab read -r _ name _ _ _ _ _ _ service; do
+        [ -n "$service" ] && grep -q ']}$' "$1/body/$name" || return 1
+    done <"$1/containers"
 }
 
 # Sends a request whose JSON is on stdin. Prints the id in the answer; the engine's message, when it is no success: 1.

@@ -9,7 +9,6 @@
 #   place live|elsewhere    whether it runs in the live folder
 #   entry KIND MODE SIZE SHA256 PATH TARGET    of the manifest of what the live folder has
 #   data SOURCE PATH        something is in SOURCE that will not be in PATH
-#   hash SERVICE HASH       the config hash of the project's files as they are now
 #   wrong TEXT              why Compose does not render them
 #   origin FOLDER ENV-FILES FILE…, kept SERVICE    of what was kept: where it was started, and which services it had
 #   model                   then, to the end, the folder that paths are relative to and the model as JSON
@@ -90,9 +89,6 @@ sed -n "s/^mount$tab//p" "$scratch/stdin" | while IFS=$tab read -r source path; 
 done
 [ "$1" != kept ] || exit 0
 if zero_model >"$scratch/model" 2>"$scratch/wrong"; then
-    # twice: see config_hashes
-    zero_compose config 2>/dev/null | compose --file - --profile '*' config --hash '*' 2>/dev/null |
-        awk 'NF == 2 { print "hash\t" $1 "\t" $2 }'
     echo model
     cat "$scratch/model"
 else
