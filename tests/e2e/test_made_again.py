@@ -53,11 +53,15 @@ def fails(project: Project) -> str:
 
 
 def seen(project: Project) -> list[str]:
-    """Service, state, image and networks of each container; what has ended may be there without ever having been started again."""
+    """Service, state, image and networks of each container; what has ended may be there without ever having been started again.
+
+    `docker ps` gives the networks of one container in any order.
+    """
     label = ("--filter", f"label=com.docker.compose.project={project.name('web')}")
     form = '{{.Label "com.docker.compose.service"}} {{.State}} {{.Image}} {{.Networks}}'
+    rows = [line.rsplit(" ", 1) for line in docker("ps", "-a", *label, "--format", form).splitlines()]
     return sorted(
-        line.replace(" created ", " exited ") for line in docker("ps", "-a", *label, "--format", form).splitlines()
+        f"{what} {','.join(sorted(networks.split(',')))}".replace(" created ", " exited ") for what, networks in rows
     )
 
 
