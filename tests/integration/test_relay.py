@@ -23,7 +23,7 @@ PROGRAMS = {"python3": "open python3", "perl": "open perl", "bash": "open bash",
 def found(program: str, folder: Path) -> str:
     """A PATH with the program, and what a shell itself needs."""
     folder.mkdir(exist_ok=True)
-    for name in (program, "sh", "cat"):
+    for name in (program, "sh", "cat", "env"):
         where = sys._base_executable if name == "python3" else shutil.which(name)  # type: ignore[attr-defined]
         assert where, f"{name} is missing"
         if not (folder / name).exists():

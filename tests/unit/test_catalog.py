@@ -677,6 +677,7 @@ def test_x_towline_chooses_files_and_adds_profiles(tmp_path: Path) -> None:
             "COMPOSE_FILE=../compose.yaml",
             r"stacks/web/.env: COMPOSE_FILE: '../compose.yaml': expected a file in the stack",
         ),
+        ("COMPOSE_COMPATIBILITY: true", "stacks/web/.env: COMPOSE_COMPATIBILITY: is not supported: "),
         ("COMPOSE_IGNORE_ORPHANS=true", "stacks/web/.env: COMPOSE_IGNORE_ORPHANS: is not supported: "),
         ("COMPOSE_ENV_FILES=a.env", "stacks/web/.env: COMPOSE_ENV_FILES: is not supported: "),
         ("COMPOSE_PROJECT_NAME=A B", "stacks/web/.env: COMPOSE_PROJECT_NAME: invalid project name 'A B'; expected ab$"),
@@ -713,3 +714,15 @@ def test_paths_are_filled_in_before_they_are_checked(tmp_path: Path) -> None:
     (tmp_path / "stacks/web/env/prod.env").unlink()
     with pytest.raises(StackError, match=r"services.web.env_file: './env/prod.env': no such file"):
         load_stack(tmp_path, text)
+
+
+def test_equals_sign_alone_is_text(tmp_path: Path) -> None:
+    text = "services: {web: {image: x, healthcheck: {test: [CMD, test, a, =, a]}}}"
+    assert load_stack(tmp_path, text).services[0].name == "web"
+
+
+def test_env_with_colons_is_read_as_compose_reads_it(tmp_path: Path) -> None:
+    loaded = load_stack(
+        tmp_path, 'name: "${NAME}"\nservices: {web: {image: x}}', **{".env": "NAME: shop\nTEXT='\nA: 1'\n"}
+    )
+    assert loaded.project == "shop"

@@ -52,6 +52,12 @@ def test_value_under_a_telling_name_is_hidden(tmp_path: Path, name: str) -> None
     assert redact("a hunter22, hunter22!") == f"a {HIDDEN}, {HIDDEN}!"
 
 
+@pytest.mark.parametrize("line", ["DB_PASSWORD: hunter22", "export DB_PASSWORD :'hunter22'", "DB_PASSWORD:hunter22"])
+def test_value_behind_a_colon_is_hidden(tmp_path: Path, line: str) -> None:
+    """Compose takes a colon for the equals sign."""
+    assert "hunter22" not in redactor(stack(tmp_path, f"A=1\n{line}\n"))("a hunter22, hunter22!")
+
+
 def test_other_values_stay(tmp_path: Path) -> None:
     redact = redactor(stack(tmp_path, "DOMAIN=example.org\nDB_PASSWORD=hunter22\n"))
     assert redact("example.org") == "example.org"

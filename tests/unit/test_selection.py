@@ -189,3 +189,52 @@ def test_paths_of_what_is_extended_are_checked(tmp_path: Path) -> None:
         "stacks/web/b/more.yaml": "services: {two: {image: x, volumes: ['../../../x:/x']}}",
     }
     assert "stacks/web/b/more.yaml: services.two.volumes[0]: '../../../x' leaves" in refused(tmp_path, more)
+
+
+def test_what_is_needed_below_a_symlink_is_sent_from_where_it_leads_to(tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": """
+            name: shop
+            services: {web: {image: x, volumes: ['./current/conf:/c:ro'], env_file: e/link/web.env}, api: {build: ./cur}}
+            """,
+        "releases/1/conf/a": "",
+        "releases/1/unused": "",
+        "e/real/web.env": "",
+        "v1/Dockerfile": "FROM scratch",
+        "v2/unused": "",
+    }
+    for link, target in (("current", "releases/1"), ("e/link", "real"), ("cur", "v1"), ("other", "v2")):
+        (tmp_path / link).parent.mkdir(exist_ok=True)
+        (tmp_path / link).symlink_to(target)
+    assert sent(project(tmp_path, files | OTHERS), "shop") == [
+        *("compose.yaml", "cur", "current", "e/link", "e/real/web.env", "releases/1/conf/a", "v1/Dockerfile"),
+    ]
+
+
+def test_what_is_extended_by_what_is_extended_is_sent(tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": "name: shop\nservices: {web: {extends: {file: common/base.yaml, service: app}}}",
+        "common/base.yaml": """
+            services:
+              app: {extends: middle}
+              middle: {extends: {service: common}}
+              common: {image: x, volumes: ['./conf:/c:ro'], env_file: c.env}
+            """,
+        "common/conf/x": "",
+        "common/c.env": "",
+        "common/unused": "",
+    }
+    wanted = ["common/base.yaml", "common/c.env", "common/conf/x", "compose.yaml"]
+    assert sent(project(tmp_path, files | OTHERS), "shop") == wanted
+
+
+def test_dockerfile_in_the_compose_file_counts_and_not_the_one_beside_it(tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": """
+            name: shop
+            services: {web: {build: {context: app, dockerfile_inline: "FROM x\\nCOPY extra.txt /"}}}
+            """,
+        "app/Dockerfile": "FROM x\nCOPY src /src",
+        "app/extra.txt": "",
+    }
+    assert "app/extra.txt" in sent(project(tmp_path, files | OTHERS), "shop")

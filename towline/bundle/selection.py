@@ -30,6 +30,12 @@ class Selection:
             or any(context.needs(path) for context in self.contexts)
         )
 
+    def lead_on(self, link: str, target: str) -> None:
+        """What is needed at or below a symlink is needed where it leads to; all of that where the symlink is in what is needed."""
+        inside = f"{link}/"
+        below = {f"{target}/{root[len(inside) :]}" for root in self.roots if root.startswith(inside)}
+        self.roots |= below or {target}
+
     def may_need_below(self, folder: str) -> bool:
         """Whether something in the folder may be needed."""
         inside = f"{folder}/"

@@ -56,10 +56,14 @@ def list_files(stack: Stack) -> Listing:
     while True:
         walk = _Walk(stack, selection)
         entries = list(walk.entries(str(stack.folder), ""))
-        led_to = {_led_to(entry) for entry in entries if entry.kind == "l"}
-        if selection is None or led_to <= selection.roots:
+        if selection is None:
             break
-        selection.roots |= led_to  # what is needed may lead to what is needed, too
+        known = set(selection.roots)
+        for entry in entries:
+            if entry.kind == "l":
+                selection.lead_on(entry.path, _led_to(entry))
+        if selection.roots == known:  # what is needed may lead to what is needed, too
+            break
     if stack.root_env and not walk.is_ignored(".env"):
         entries.append(walk.file(".env", stack.root_env, stack.root_env.stat()))
     left = (tuple(walk.links_out), tuple(walk.unsendable), tuple(walk.not_executable))
@@ -90,7 +94,8 @@ class _Walk:
         for item in self._scan(folder, prefix):
             path = prefix + item.name
             directory = item.is_dir(follow_symlinks=False)
-            if self.ignored(item.name, path, directory) or not self._is_selected(path, directory):
+            leads_on = directory or item.is_symlink()
+            if self.ignored(item.name, path, directory) or not self._is_selected(path, leads_on):
                 continue
             empty = False
             try:
@@ -109,12 +114,13 @@ class _Walk:
             mode = 0o700 | (Path(folder).stat().st_mode & reach & 0o755)
             yield Entry("d", mode, 0, "-", prefix[:-1], "", Path(folder))
 
-    def _is_selected(self, path: str, directory: bool) -> bool:
+    def _is_selected(self, path: str, leads_on: bool) -> bool:
+        """leads_on: it is a folder, or a symlink, which may lead to one."""
         if path == ".env" and self.stack.root_env:  # that of another folder comes in its place
             return False
         if self.selection is None:
             return True
-        return self.selection.may_need_below(path) if directory else self.selection.needs(path)
+        return self.selection.may_need_below(path) if leads_on else self.selection.needs(path)
 
     def ignored(self, name: str, path: str, directory: bool = False) -> bool:
         if name in ALWAYS_IGNORED or name.endswith(IGNORED_SUFFIX) or path == IGNORE_FILE:

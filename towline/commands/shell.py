@@ -66,6 +66,22 @@ def line(command: Command, prefix: str = "") -> str:
     return f"(export {given}; {text})" if given else text
 
 
+# Variables with which a login would make `cd` print, tar do more than it is told, and Compose go by other rules and names
+_MISLEADING = (
+    "CDPATH",
+    "TAR_OPTIONS",
+    "GZIP",
+    "COMPOSE_IGNORE_ORPHANS",
+    "COMPOSE_REMOVE_ORPHANS",
+    "COMPOSE_COMPATIBILITY",
+)
+
+
+def without_misleading_variables(command: Command) -> Command:
+    """`command`, started without those variables of the login that would make it do something else."""
+    return ("env", *(word for name in _MISLEADING for word in ("-u", name)), *command)
+
+
 def script(text: str, *words: str) -> Command:
     """Run `text` in `sh` with `words` as $1, $2, …; stdin stays free for data."""
     return ("sh", "-c", text, "towline", *words)

@@ -109,9 +109,12 @@ class _Reader:
         own = {key: value for key, value in mapping_at(raw, place).items() if key != "include"}
         return [*included, own]
 
-    def _check_extended(self, paths: PathChecker, service: Any, place: Place) -> None:
-        """The paths of what a service extends from another file: they are relative to that file."""
-        for file, name in paths.extended(service, place):
+    def _check_extended(self, paths: PathChecker, service: Any, place: Place, own: Path | None = None) -> None:
+        """The paths of what a service extends from another file, and of what that extends: they are relative to their file.
+
+        own: that file, where the service itself is in one that is extended.
+        """
+        for file, name in paths.extended(service, place, own):
             if (file, name) in self.extended:
                 continue
             self.extended.add((file, name))
@@ -121,7 +124,7 @@ class _Reader:
             checker = PathChecker(self.folder, file.parent, self.env_file, self.named)
             found = mapping_at(services.get(name), there.at("services").at(name))
             checker.check_service(found, there.at("services").at(name))
-            self._check_extended(checker, found, there.at("services").at(name))
+            self._check_extended(checker, found, there.at("services").at(name), file)
 
 
 def _merge(base: Any, override: Any) -> Any:

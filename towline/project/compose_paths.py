@@ -70,11 +70,12 @@ class PathChecker:
             self._add(str((directory or files[0].parent if files else self.base) / ".env"), self.named.env_files)
             yield from ((file, directory or files[0].parent) for file in files)
 
-    def extended(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, str]]:
-        """(file, service) that a service extends from another file of the stack."""
+    def extended(self, keys: Mapping[str, Any], place: Place, own: Path | None = None) -> Iterator[tuple[Path, str]]:
+        """(file, service) that a service extends. own: the file that the service is in; without it, only from another file."""
         extends = mapping_at(keys, place).get("extends")
+        extends = {"service": extends} if isinstance(extends, str) else extends
         if isinstance(extends, dict):
-            file = self.existing_file(extends.get("file"), place.at("extends").at("file"))
+            file = self.existing_file(extends.get("file"), place.at("extends").at("file")) or own
             if file:
                 yield file, str(extends.get("service"))
 
@@ -123,7 +124,8 @@ class PathChecker:
             raise place.at("context").wrong(f"{context!r}: no such folder")
         if folder:
             in_context = PathChecker(self.folder, folder, self.env_file)
-            file = in_context.local_path(keys.get("dockerfile", "Dockerfile"), place.at("dockerfile"))
+            named = None if keys.get("dockerfile_inline") else keys.get("dockerfile", "Dockerfile")
+            file = in_context.local_path(named, place.at("dockerfile"))
             in_context._add(keys.get("dockerfile"), self.named.texts)
             self.named.contexts.add((self._relative(folder), self._relative(file) if file else ""))
         more = keys.get("additional_contexts")

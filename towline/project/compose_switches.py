@@ -16,6 +16,7 @@ REFUSED = {
     "COMPOSE_ENV_FILES": "only the .env beside the compose file is read; write env_file: at the services",
     "COMPOSE_DISABLE_ENV_FILE": "the .env is always read",
     "COMPOSE_PROJECT_DIRECTORY": "the folder is always that of the stack",
+    "COMPOSE_COMPATIBILITY": "containers and images have the names that Compose has given them since version 2",
     "COMPOSE_IGNORE_ORPHANS": "containers of services that are no longer in the compose files are always removed",
 }
 

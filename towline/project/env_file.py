@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from towline.errors import SettingsError
@@ -33,8 +34,34 @@ def read_env(text: bytes) -> dict[str, str]:
 
     # Compose accepts lines that dotenv warns about; what is really wrong, Compose reports.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    values = dotenv_values(stream=io.StringIO(text.decode("utf-8-sig")), interpolate=False)
+    values = dotenv_values(stream=io.StringIO(_with_equals(text.decode("utf-8-sig"))), interpolate=False)
     return {key: value or "" for key, value in values.items()}
+
+
+_COLON = re.compile(r"\s*(?:export[^\S\n]+)?[A-Za-z_][\w.]*[^\S\n]*:")
+
+
+def _with_equals(text: str) -> str:
+    """The text of a .env file with `NAME: value` written as `NAME=value`: Compose reads both alike, dotenv only the latter.
+
+    >>> _with_equals("A: 1\\nB='\\nC: 2'\\nURL:http://x?a=b\\n")
+    "A= 1\\nB='\\nC: 2'\\nURL=http://x?a=b\\n"
+    """
+    import io
+
+    from dotenv.parser import parse_stream
+
+    done = 0
+    while any(_COLON.match(line) for line in text[done:].splitlines()):
+        for binding in parse_stream(io.StringIO(text[done:])):
+            if colon := _COLON.match(binding.original.string):
+                place = done + colon.end()
+                text = f"{text[: place - 1]}={text[place:]}"
+                break
+            done += len(binding.original.string)
+        else:
+            break
+    return text
 
 
 def read_filled(file: Path) -> dict[str, str]:
@@ -66,7 +93,7 @@ def undefined_in_values(text: str) -> list[tuple[int, str, str]]:
 
     known: set[str] = set()
     found: list[tuple[int, str, str]] = []
-    for binding in parse_stream(io.StringIO(text)):
+    for binding in parse_stream(io.StringIO(_with_equals(text))):
         if not binding.key:
             continue
         if not binding.original.string.partition("=")[2].lstrip().startswith("'"):

@@ -20,7 +20,7 @@ from towline.project.variables import interpolate
 from towline.text.printable import REPLACEMENT, one_line, printable, unseen_left_out
 
 _TELLING = re.compile(r"PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH|DSN|_URL$", re.IGNORECASE)
-_WRITTEN = re.compile(r"^\s*(?:export\s+)?([\w.-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
+_WRITTEN = re.compile(r"^\s*(?:export\s+)?([\w.-]+)\s*[=:]\s*(.*?)\s*$", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+")
 SHORTEST = 4  # characters; shorter values would blot out half of every line
 MOST_FORMS = 500  # parts of values; of more (a file of many lines) only the plain form is known

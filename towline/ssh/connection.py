@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from towline.commands.docker_program import on_engine
 from towline.commands.relay import relay
-from towline.commands.shell import Command, for_login_shell, limited
+from towline.commands.shell import Command, for_login_shell, limited, without_misleading_variables
 from towline.errors import ConnectionFailed, ConnectionLost, SessionRefused
 from towline.project.settings import Host
 from towline.ssh import batch as batches
@@ -113,7 +113,8 @@ class Connection:
         channel, host = self._open_channel(name), self.host
         self.ledger.session_opened(name)
         try:
-            channel.exec_command(for_login_shell(on_engine(command, host.docker, host.docker_host, host.root)))
+            whole = on_engine(command, host.docker, host.docker_host, host.root)
+            channel.exec_command(for_login_shell(without_misleading_variables(whole)))
         except (paramiko.SSHException, EOFError, OSError) as error:
             self.ledger.session_closed(name, None, 0, 0)
             raise ConnectionLost(
