@@ -67,20 +67,19 @@ def test_a_plan_goes_on_after_a_stack_that_compose_rejects(project: Project) -> 
 
 
 def test_env_file_that_is_only_on_the_server_is_used(project: Project) -> None:
-    text = (
-        f"services: {{web: {{image: {BASE}, init: true, command: sleep 600, environment: {{PASS: '${{PASS:?}}'}}}}}}\n"
-    )
+    keys = f"image: {BASE}, init: true, command: sleep 600, environment: {{PASS: '${{PASS:?}}'}}, env_file: .env"
+    text = f"services: {{web: {{{keys}}}}}\n"
     project.write("web", {"compose.yaml": text + "x-towline: {watch: 0}\n"})
     there = project.root / project.name("web")
     there.mkdir()
-    (there / ".env").write_text("PASS=only-there\n")
+    (there / ".env").write_text("PASS=only-there\nMORE=too\n")
     for _ in range(2):
         ran = project.tow("deploy", f"--stack={project.name('web')}", "--yes")
         assert ran.code == 0, ran.err
         assert f"the .env in {there} on the server is used" in ran.err
         project.write("web", {"compose.yaml": text.replace("600", "601") + "x-towline: {watch: 0}\n"})
-    assert "PASS=only-there" in environment(project)
+    assert "MORE=too" in environment(project)
     ran = project.tow("rollback", f"--stack={project.name('web')}")
     assert ran.code == 0, ran.err
     assert "PASS=only-there" in environment(project)
-    assert (there / ".env").read_text() == "PASS=only-there\n"
+    assert (there / ".env").read_text() == "PASS=only-there\nMORE=too\n"

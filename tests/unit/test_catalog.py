@@ -450,7 +450,6 @@ BAD = [
     (web("env_file: [../.env]"), "services.web.env_file[0]: '../.env' leaves"),
     (web("env_file: [{path: ../.env, required: false}]"), "services.web.env_file[0]: '../.env' leaves"),
     (web("env_file: web.env"), "services.web.env_file: 'web.env': no such file; create it, or set"),
-    (web("env_file: .env"), "services.web.env_file: '.env': no such file"),
     (web("build: ../api"), "services.web.build.context: '../api' leaves"),
     (web("build: {context: ..}"), "services.web.build.context: '..' leaves"),
     (web("build: {context: ., dockerfile: ../D}"), "services.web.build.dockerfile: '../D' leaves"),
@@ -726,3 +725,57 @@ def test_env_with_colons_is_read_as_compose_reads_it(tmp_path: Path) -> None:
         tmp_path, 'name: "${NAME}"\nservices: {web: {image: x}}', **{".env": "NAME: shop\nTEXT='\nA: 1'\n"}
     )
     assert loaded.project == "shop"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("env_file: none.env", "env_file: !reset null"),
+        ("volumes: ['../../x:/x']", "volumes: !override ['./y:/x']"),
+        ("build: ./none", "build: !override {context: .}"),
+    ],
+)
+def test_what_a_tag_takes_back_need_not_be_there(tmp_path: Path, first: str, then: str) -> None:
+    override = {"stacks/web/compose.override.yaml": f"services: {{web: {{{then}}}}}"}
+    loaded = catalog(tmp_path, {"stacks/web/compose.yaml": f"services: {{web: {{image: x, {first}}}}}", **override})
+    assert loaded.stack("web").env_files == ()
+    assert set(loaded.stack("web").mounts) <= {"y"}
+
+
+def test_what_a_service_of_another_profile_names_need_not_be_there(tmp_path: Path) -> None:
+    text = "services: {web: {image: x}, dbg: {image: x, profiles: [d], env_file: none.env, build: ../../tools}}"
+    assert len(load_stack(tmp_path, text).services) == 2
+    for number, on in enumerate(("d", "*")):
+        with pytest.raises(StackError, match=r"services\.dbg"):
+            load_stack(tmp_path / str(number), text, **{"stacks/web/.env": f"COMPOSE_PROFILES={on}"})
+    with pytest.raises(StackError, match=r"services\.dbg"):
+        load_stack(tmp_path / "named", text + "\nx-towline: {profiles: [d]}")
+
+
+def test_volume_that_is_a_folder_of_the_stack_is_one_that_a_service_may_write_to(tmp_path: Path) -> None:
+    volume = "services: {web: {image: x}}\nvolumes: {v: {driver_opts: {type: none, o: 'rw,bind', device: %s}}}"
+    assert load_stack(tmp_path, volume % "./data").mounts == {"data": True}
+    with pytest.raises(StackError, match=r"volumes.v.driver_opts.device: '../shared' leaves"):
+        load_stack(tmp_path / "out", volume % "../shared")
+    assert load_stack(tmp_path / "there", volume % "/srv/data").mounts == {}
+
+
+def test_networks_that_a_service_gets_by_extending_are_used(tmp_path: Path) -> None:
+    base = """
+        services:
+          app: {extends: common, networks: [front]}
+          common: {image: x, networks: {back: {aliases: [z]}}}
+        """
+    text = """
+        services: {web: {extends: {file: base.yaml, service: app}}, more: {extends: {file: base.yaml, service: app}}}
+        networks: {front: {name: n-front}, back: {name: n-back}, unused: {}}
+        """
+    files = {"stacks/na/base.yaml": base, "stacks/na/compose.yaml": text}
+    assert catalog(tmp_path, files).stack("na").creates == {"n-front", "n-back"}
+
+
+def test_networks_as_a_list_and_as_a_mapping_are_both_used(tmp_path: Path) -> None:
+    one = "services: {web: {image: x, networks: [a]}}\nnetworks: {a: {name: n-a}, b: {name: n-b}}"
+    two = "services: {web: {networks: {b: {aliases: [z]}}}}"
+    files = {"stacks/web/compose.yaml": one, "stacks/web/compose.override.yaml": two}
+    assert catalog(tmp_path, files).stack("web").creates == {"n-a", "n-b"}

@@ -166,15 +166,16 @@ export PWD COMPOSE_ANSI COMPOSE_FILE COMPOSE_PATH_SEPARATOR
 printf '%s\\n' "$dir"
 home=$root/.towline/${live##*/}
 is_ours() { [ -s "$home/current" ] && cut -f5 "$home/live.manifest" 2>/dev/null | grep -qx '\\.env'; }
-if [ ! -e .env ] && [ -s "$live/.env" ] && [ -r "$live/.env" ] && ! is_ours; then
-    COMPOSE_ENV_FILES=$live/.env
-    export COMPOSE_ENV_FILES
+theirs=''
+if [ ! -e .env ] && [ -s "$live/.env" ] && [ -r "$live/.env" ] && ! is_ours; then     # services may name it, too
+    cp "$live/.env" .env || exit 1
+    theirs=$live/.env
 fi
-without=$(without_variables_of "${COMPOSE_ENV_FILES:-.env}")
+without=$(without_variables_of .env)
 # shellcheck disable=SC2086
 model=$(env $without "$@" </dev/null) || exit
-if [ -n "${COMPOSE_ENV_FILES:-}" ]; then
-    printf 'env_file\\t%s\\n' "$live/.env"
+if [ -n "$theirs" ]; then
+    printf 'env_file\\t%s\\n' "$theirs"
     printf '%s\\n' "$without" | tr ' ' '\\n' | sed -n '/^-u$/d; s/^./variable\\t&/p'
 fi
 is_absent() {

@@ -65,17 +65,33 @@ def compose_files(folder: Path, ignored: Ignore = lambda _: False) -> tuple[str,
 # ------------------------------------------------------------------------------------- files to one document
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What Compose reads beside the files. env_file: the .env that the stack gets, its own or the repository's.
+
+    profiles: the active ones.
+    """
+
+    env_file: Path
+    profiles: frozenset[str] = frozenset({"*"})
+
+
 def load_compose(
-    folder: Path, files: tuple[str, ...], label: str, named: NamedFiles, *, env_file: Path
+    folder: Path, files: tuple[str, ...], label: str, named: NamedFiles, around: Surroundings
 ) -> dict[Any, Any]:
     """The compose `files` of a stack's `folder`, merged into one document as Compose does; adds to `named`.
 
-    Their paths are relative to the folder of the first. label: the folder in error messages. env_file: the .env that the stack
-    gets, its own or the repository's. Raises StackError for broken files, and for paths that exist only on this machine.
+    Their paths are relative to the folder of the first. label: the folder in error messages. Raises StackError for broken files,
+    and for paths that exist only on this machine.
     """
-    reader = _Reader(folder, label, env_file, named)
+    reader = _Reader(folder, label, named, around)
     base = (folder / files[0]).parent
-    documents = [document for name in files for document in reader.read(folder / name, base)]
+    later: object = {}
+    taken_back: dict[str, object] = {}
+    for name in reversed(files):
+        taken_back[name] = later
+        later = _merge(reader.content(folder / name), later)
+    documents = [document for name in files for document in reader.read(folder / name, base, taken_back[name])]
     return mapping_at(_without_tags(reduce(_merge, documents, {})), Place(f"{label}/{files[0]}", "", StackError))
 
 
@@ -85,46 +101,61 @@ class _Reader:
 
     folder: Path
     label: str
-    env_file: Path
     named: NamedFiles
+    around: Surroundings
     seen: set[Path] = field(default_factory=set)
     extended: set[tuple[Path, str]] = field(default_factory=set)
 
-    def read(self, path: Path, base: Path | None = None) -> list[dict[Any, Any]]:
+    def content(self, path: Path) -> object:
+        return load_yaml(path, StackError, self._place(path).file)
+
+    def _place(self, path: Path) -> Place:
+        return Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
+
+    def read(self, path: Path, base: Path | None = None, later: object = None) -> list[dict[Any, Any]]:
         """The documents of `path` and of the files that it includes, the included ones first.
 
         base: the folder that its paths are relative to, by default its own. A file that was read before gives none.
+        later: what comes over it, whose tags take back what it says.
         """
         if path in self.seen:
             return []
         self.seen.add(path)
-        place = Place(f"{self.label}/{os.path.relpath(path, self.folder)}", "", StackError)
-        raw = load_yaml(path, StackError, place.file)
-        keys = mapping_at(_without_tags(raw), place)
-        paths = PathChecker(self.folder, base or path.parent, self.env_file, self.named)
+        place, raw = self._place(path), self.content(path)
+        keys = mapping_at(_not_taken_back(_without_tags(raw), later), place)
+        paths = PathChecker(self.folder, base or path.parent, self.around.env_file, self.named, self.around.profiles)
         paths.check(keys, place)
+        given: dict[Any, Any] = {}
         for name, service in mapping_at(keys.get("services"), place.at("services")).items():
-            self._check_extended(paths, service, place.at("services").at(str(name)))
+            networks = self._check_extended(paths, service, place.at("services").at(str(name)))
+            if networks:
+                given[name] = {"networks": _merge(networks, service.get("networks"))}
         included = [doc for file, folder in paths.included_files(keys, place) for doc in self.read(file, folder)]
         own = {key: value for key, value in mapping_at(raw, place).items() if key != "include"}
+        if given:
+            own = _merge({"services": given}, own)
         return [*included, own]
 
-    def _check_extended(self, paths: PathChecker, service: Any, place: Place, own: Path | None = None) -> None:
+    def _check_extended(self, paths: PathChecker, service: Any, place: Place, own: Path | None = None) -> Any:
         """The paths of what a service extends from another file, and of what that extends: they are relative to their file.
 
-        own: that file, where the service itself is in one that is extended.
+        own: that file, where the service itself is in one that is extended. Comes back with the networks that it gets by that.
         """
+        networks: Any = None
         for file, name in paths.extended(service, place, own):
-            if (file, name) in self.extended:
+            if (file, name) in self.extended:  # it extends itself, and Compose says so
                 continue
             self.extended.add((file, name))
-            there = Place(f"{self.label}/{os.path.relpath(file, self.folder)}", "", StackError)
-            keys = mapping_at(_without_tags(load_yaml(file, StackError, there.file)), there)
+            there = self._place(file)
+            keys = mapping_at(_without_tags(self.content(file)), there)
             services = mapping_at(keys.get("services"), there.at("services"))
-            checker = PathChecker(self.folder, file.parent, self.env_file, self.named)
+            checker = PathChecker(self.folder, file.parent, self.around.env_file, self.named)
             found = mapping_at(services.get(name), there.at("services").at(name))
             checker.check_service(found, there.at("services").at(name))
-            self._check_extended(checker, found, there.at("services").at(name), file)
+            inner = self._check_extended(checker, found, there.at("services").at(name), file)
+            networks = _merge(_merge(inner, found.get("networks")), networks)
+            self.extended.discard((file, name))
+        return networks
 
 
 def _merge(base: Any, override: Any) -> Any:
@@ -138,7 +169,28 @@ def _merge(base: Any, override: Any) -> Any:
         return {**base, **override, **both}
     if isinstance(base, list) and isinstance(override, list):
         return base + override
+    if isinstance(base, dict) and isinstance(override, list):
+        return _merge(base, _as_mapping(override))
+    if isinstance(base, list) and isinstance(override, dict):
+        return _merge(_as_mapping(base), override)
     return base if override is None else override
+
+
+def _as_mapping(items: list[Any]) -> dict[Any, Any]:
+    """The other way of writing environment, labels, networks and depends_on."""
+    pairs = (item.partition("=") if isinstance(item, str) else (str(item), "", "") for item in items)
+    return {name: value if equals else None for name, equals, value in pairs}
+
+
+def _not_taken_back(value: Any, later: object) -> Any:
+    """`value` without what a tag in the document that comes over it takes back."""
+    if not isinstance(value, dict) or not isinstance(later, dict):
+        return value
+    return {
+        key: _not_taken_back(item, later.get(key))
+        for key, item in value.items()
+        if not isinstance(later.get(key), Tagged)
+    }
 
 
 def _without_tags(value: Any) -> Any:

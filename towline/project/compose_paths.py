@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from towline.errors import StackError
 from towline.project.env_file import interpolate_from
 from towline.project.yaml_file import Place, describe, list_at, mapping_at
 
@@ -36,25 +38,44 @@ class NamedFiles:
 class PathChecker:
     """Checks that the paths of one compose file, relative to `base`, stay in the stack's `folder`; adds to `named`.
 
-    env_file: the .env that the stack gets.
+    env_file: the .env that the stack gets. profiles: those that are active; what services of others name need not be there.
     """
 
     folder: Path
     base: Path
     env_file: Path
     named: NamedFiles = field(default_factory=NamedFiles)
+    profiles: frozenset[str] = frozenset({"*"})
 
     def check(self, keys: Mapping[str, Any], place: Place) -> None:
         """Check every path in `keys`, the content of the file, but for `include:`. Raises StackError."""
         for name, raw in mapping_at(keys.get("services"), place.at("services")).items():
             service = place.at("services").at(name if isinstance(name, str) else repr(name))
-            self.check_service(mapping_at(raw, service), service)
+            keys_of = mapping_at(raw, service)
+            with nullcontext() if self._is_on(keys_of) else suppress(StackError):
+                self.check_service(keys_of, service)
+        for name, raw in mapping_at(keys.get("volumes"), place.at("volumes")).items():
+            self._check_volume(raw, place.at("volumes").at(str(name)))
         for section in ("configs", "secrets"):
             for name, raw in mapping_at(keys.get(section), place.at(section)).items():
                 entry = place.at(section).at(name)
                 file = mapping_at(raw, entry).get("file")
                 self.local_path(file, entry.at("file"))
                 self._add(file, self.named.secrets if section == "secrets" else self.named.texts)
+
+    def _is_on(self, service: Mapping[str, Any]) -> bool:
+        profiles = service.get("profiles")
+        if not isinstance(profiles, list) or not profiles:
+            return True
+        return any(profile in self.profiles for profile in ("*", *map(str, profiles)))
+
+    def _check_volume(self, raw: object, place: Place) -> None:
+        """A named volume that is a folder of the host: `driver_opts: {o: bind, device: ./data}`."""
+        options = raw.get("driver_opts") if isinstance(raw, dict) else None
+        if isinstance(options, dict) and "bind" in str(options.get("o")).split(","):
+            folder = self.local_path(options.get("device"), place.at("driver_opts").at("device"))
+            if folder:
+                self.named.mounts[self._relative(folder)] = True
 
     def included_files(self, keys: Mapping[str, Any], place: Place) -> Iterator[tuple[Path, Path]]:
         """(file, folder that its paths are relative to) for each file of the stack in `include:`."""
@@ -103,8 +124,9 @@ class PathChecker:
             path, required = (entry.get("path"), entry.get("required")) if isinstance(entry, dict) else (entry, True)
             file = self.local_path(path, item, is_env_file=True)
             self._add(path, self.named.env_files)
-            sent = self.env_file if file == self.folder / ".env" else file
-            if sent and required is not False and not sent.exists():
+            if file == self.folder / ".env":  # one that is only on the server will do
+                continue
+            if file and required is not False and not file.exists():
                 raise item.wrong(f"{self._filled(path)!r}: no such file; create it, or set required: false")
 
     def _add(self, raw: object, paths: set[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,14 @@ from typing import Any, Literal
 import msgspec
 
 from towline.errors import StackError, closest
-from towline.project.compose_file import compose_files, interpolate_values, load_compose, parse_networks, parse_services
+from towline.project.compose_file import (
+    Surroundings,
+    compose_files,
+    interpolate_values,
+    load_compose,
+    parse_networks,
+    parse_services,
+)
 from towline.project.compose_paths import NamedFiles
 from towline.project.compose_switches import Switches, check_files, read_switches
 from towline.project.declared_checks import parse_checks
@@ -89,7 +96,8 @@ def _parse_stack(source: _Source, settings: Settings) -> Stack:
     env_file = root_env or folder / ".env"
     root_env = root_env if root_env and root_env.is_file() else None
     named = NamedFiles()
-    keys = load_compose(folder, source.files, source.label, named, env_file=env_file)
+    active = frozenset({*source.switches.profiles, *_named_profiles(source)})
+    keys = load_compose(folder, source.files, source.label, named, Surroundings(env_file, active))
     own = _parse_towline(keys.get("x-towline"), settings, own_place)
     if own.files and not source.chosen:
         return _parse_stack(_with_files(source, own.files), settings)
@@ -151,15 +159,25 @@ def _with_files(source: _Source, files: list[str]) -> _Source:
 
 def _named_base(source: _Source) -> str | None:
     """x-towline.base, to be known before the paths in the files are checked."""
+    return next((text_at(value, place) for value, place in _named(source, source.folder, "base")), None)
+
+
+def _named_profiles(source: _Source) -> list[str]:
+    """x-towline.profiles, likewise."""
+    found = _named(source, source.base or source.folder, "profiles")
+    return [str(name) for value, _ in found if isinstance(value, list) for name in value]
+
+
+def _named(source: _Source, folder: Path, key: str) -> Iterator[tuple[object, Place]]:
+    """What x-towline has under the key, in each of the compose files that has it."""
     for name in source.files:
-        file = source.folder / name
-        if file.is_file() and re.search(rb"\bbase[\"']?\s*:", file.read_bytes()):
+        file = folder / name
+        if file.is_file() and re.search(rb"x-towline(?s:.*)\b%s[\"']?\s*:" % key.encode(), file.read_bytes()):
             place = Place(f"{source.label}/{name}", "", StackError)
             own = load_yaml(file, StackError, place.file)
             own = own.get("x-towline") if isinstance(own, dict) else None
-            if isinstance(own, dict) and "base" in own:
-                return text_at(own["base"], place.at("x-towline").at("base"))
-    return None
+            if isinstance(own, dict) and key in own:
+                yield own[key], place.at("x-towline").at(key)
 
 
 def _with_base(source: _Source, base: str, top: Path) -> _Source:

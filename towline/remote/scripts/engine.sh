@@ -11,7 +11,13 @@ in_live() { # COMMAND [WORD]…: where the live release runs, with its Compose f
     cd "$(folder_of "$applied")" && "$@"
 }
 
-in_release() { use_compose_files "$release"; cd "$home/releases/$release/files" && "$@"; }
+in_release() {
+    use_compose_files "$release"
+    cd "$home/releases/$release/files" || return 1
+    # The .env that is only in the live folder: services may name it, too
+    [ ! -s ../env_files ] || [ -e .env ] || ln -s "$live/.env" .env || return 1
+    "$@"
+}
 
 in_live_if_any() { # `docker compose down`; of what ran before the first release its containers tell enough
     if [ "$(cat "$run/applied" 2>/dev/null || printf '%s\n' "$previous")" = 0 ]; then down_zero; return; fi

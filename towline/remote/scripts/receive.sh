@@ -43,6 +43,7 @@ if [ "$previous" = - ]; then
     mv "$part/new" "$part/files" || fail "cannot move the files into place"
 else
     cp -al "$previous/files" "$part/files" || fail "cannot link the unchanged files of release $previous"
+    [ ! -s "$previous/env_files" ] || rm -f "$part/files/.env"      # none of its files: see in_release
     (cd "$part/files" && tr '\n' '\0' <../drop | xargs -0 rm -rf --) || fail "cannot remove the files that are dropped"
     cp -alf "$part/new/." "$part/files/" || fail "cannot add the new files"
     rm -rf "$part/new"
