@@ -63,3 +63,25 @@ def test_what_is_no_commit_is_one_line(project: Project) -> None:
         ran = project.tow("deploy", f"--stack={project.name('app')}", f"--ref={ref}")
         assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
         assert f"--ref={ref}: no such commit, branch or tag in" in ran.err
+
+
+def test_submodules_and_mounted_files_that_git_ignores_come_along(project: Project, tmp_path: Path) -> None:
+    stack, folder, site = f"--stack={project.name('app')}", project.folder, tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("one\n")
+    git(site, "init", "-q")
+    git(site, "add", ".")
+    git(site, "commit", "-qm", "one")
+    project.write("app", {"compose.yaml": COMPOSE, "conf/k.pem": "key\n", "conf/a": "a\n", ".env": "WHO=x\n"})
+    (folder / ".gitignore").write_text("*.pem\n")
+    git(folder, "init", "-q")
+    path = f"stacks/{project.name('app')}/conf/site"
+    git(folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(site), path)
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "one")
+    assert project.tow("deploy", stack).code == 0
+    for words in (("plan", stack, "--ref=HEAD", "--check"), ("deploy", stack, "--ref=HEAD")):
+        ran = project.tow(*words)
+        assert ran.code == 0, ran.err + ran.out
+    seen = docker("exec", project.containers("app")["app"], "cat", "/conf/site/index.html", "/conf/k.pem")
+    assert seen == "one\nkey"

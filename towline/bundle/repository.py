@@ -24,11 +24,27 @@ def tracked_files(folder: Path) -> Mapping[str, int]:
     if not any(os.path.lexists(parent / ".git") for parent in (folder, *folder.parents)):
         return {}
     try:
-        listed = run_git(folder, "ls-files", "--stage", "-z")
+        listed = _list_tracked(folder)
     except (OSError, subprocess.CalledProcessError):
         return {}
     rows = (row.partition("\t") for row in listed.split("\0"))
     return {path: int(stage[:6], 8) & 0o777 for stage, _, path in rows if stage.startswith("100")}
+
+
+def _list_tracked(folder: Path) -> str:
+    try:
+        return run_git(folder, "ls-files", "--stage", "--recurse-submodules", "-z")
+    except subprocess.CalledProcessError:  # a git before 2.36
+        return run_git(folder, "ls-files", "--stage", "-z")
+
+
+def ignored_files(folder: Path) -> tuple[str, ...]:
+    """The files below `folder` that git ignores; none without git."""
+    try:
+        listed = run_git(folder, "ls-files", "--others", "--ignored", "--exclude-standard", "-z")
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(path for path in listed.split("\0") if path)
 
 
 def repository_ids(top: Path) -> tuple[str, ...]:
