@@ -78,3 +78,15 @@ def test_a_chosen_service_that_fails_is_put_back_and_the_others_are_not_touched(
     assert {name: after[name] for name in ("two", "own", "old")} == {
         name: before[name] for name in ("two", "own", "old")
     }
+
+
+def test_service_whose_profile_is_off_is_not_deployed_in_silence(project: Project) -> None:
+    off = f"  dbg: {{image: {BASE}, profiles: [debug], command: [sleep, '600']}}\n"
+    write(project, "v1")
+    project.write(
+        "web", {"compose.yaml": COMPOSE.replace("STRATEGY", "recreate").replace("x-towline", f"{off}x-towline")}
+    )
+    assert project.tow("deploy", f"--stack={project.name('web')}").code == 0
+    ran = project.tow("deploy", f"--stack={project.name('web')}", "--service=dbg")
+    assert ran.code != 0
+    assert "dbg: its profile is not active (debug)" in ran.err

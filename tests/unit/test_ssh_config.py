@@ -9,6 +9,7 @@ import pytest
 from towline.deploy.upload import sender
 from towline.errors import SettingsError
 from towline.project.settings import Host
+from towline.ssh.client_settings import parse_dump, parse_options
 from towline.ssh.login import build_connection
 
 SHED = Host("shed", "shed")
@@ -92,3 +93,12 @@ def test_user_without_a_name_is_told_to_name_one(config: Path, monkeypatch: pyte
     assert build_connection(Host("shed", "shed", user="bob")).user == "bob"
     monkeypatch.delenv("LOGNAME")
     assert sender().startswith("uid-")
+
+
+def test_known_hosts_file_may_have_blanks_in_its_path(tmp_path: Path) -> None:
+    """`ssh -G` (9.2) writes such a path without quotes."""
+    file = tmp_path / "First Last" / "known hosts"
+    file.parent.mkdir()
+    file.touch()
+    dump = f"hostname shed\nport 22\nuser ann\nuserknownhostsfile /gone {file} /other\n"
+    assert parse_options(parse_dump(dump), "shed").known_hosts == (Path("/gone"), file, Path("/other"))

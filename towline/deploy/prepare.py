@@ -143,6 +143,12 @@ def _tree_of_chosen(tree: WorkingTree, live: Release | None, model: Model, optio
         raise TowlineError(
             f"{name}: no release is live, so no service can be deployed alone", f"inv deploy --stack={name}"
         )
+    off = next((s for s in tree.stack.services if s.name in options.services and s.name not in model.services), None)
+    if off is not None:
+        raise TowlineError(
+            f"{off.name}: its profile is not active ({comma_list(off.profiles)})",
+            "name it in x-towline.profiles, or in COMPOSE_PROFILES of the stack's .env",
+        )
     return tree_of_chosen(tree, live, _release(tree, model), options.services)
 
 

@@ -227,8 +227,19 @@ def parse_options(options: Options, address: str) -> ClientSettings:
 
 
 def _words(name: str, line: str) -> list[str]:
-    """Several known_hosts files stand in one line; the others have a line each, blanks and all."""
-    return line.split() if name.endswith("knownhostsfile") else [line.strip('"')]
+    """Several known_hosts files stand in one line; the others have a line each, blanks and all.
+
+    `ssh -G` writes a path with blanks in it as it is: what is a file counts, the longest first.
+    """
+    if not name.endswith("knownhostsfile"):
+        return [line.strip('"')]
+    words, found = line.split(" "), list[str]()
+    while words:
+        ends = (end for end in range(len(words), 1, -1) if Path(" ".join(words[:end])).expanduser().is_file())
+        end = next(ends, 1)
+        found.append(" ".join(words[:end]))
+        words = words[end:]
+    return [word for word in found if word]
 
 
 def _methods(options: Options) -> tuple[str, ...]:
